@@ -41,16 +41,14 @@ class NetworkConfig:
             raise ValueError("resnet_channels and resnet_blocks need five numbers each")
         if self.resnet_channels[-1] != self.d_model:
             raise ValueError(
-                "resnet_channels ends in {} but d_model is {}: they must be equal".format(
-                    self.resnet_channels[-1], self.d_model
-                )
+                f"resnet_channels ends in {self.resnet_channels[-1]}, d_model is {self.d_model}: make them equal"
             )
         if self.d_model % (2 * self.heads):
-            raise ValueError("d_model {} is not an even multiple of {} heads".format(self.d_model, self.heads))
+            raise ValueError(f"d_model {self.d_model} is not an even multiple of {self.heads} heads")
         if not self.charset or len(set(self.charset)) != len(self.charset):
             raise ValueError("charset is empty or names a character twice")
         if self.no_stop_length not in NO_STOP_LENGTHS:
-            raise ValueError("no_stop_length is {!r}; known: {}".format(self.no_stop_length, NO_STOP_LENGTHS))
+            raise ValueError(f"no_stop_length is {self.no_stop_length!r}; known: {NO_STOP_LENGTHS}")
 
     @property
     def classes(self) -> int:

@@ -48,7 +48,10 @@ class LanguageModel(nn.Cell):
         self.token_encoder = PositionalEncoding(config.steps, config.d_model, DROPOUT)
         self.pos_encoder = PositionalEncoding(config.steps, config.d_model)
         self.decoder = nn.CellList(
-            [TransformerLayer(config.d_model, config.heads, config.d_inner) for _ in range(config.language_layers)]
+            [
+                TransformerLayer(config.d_model, config.heads, config.d_inner)
+                for _ in range(config.language_layers)
+            ]
         )
         self.cls = dense(config.d_model, config.classes)
         self.location_mask = Tensor(np.eye(config.steps, dtype=np.float32)[None, None] * HIDDEN)

@@ -77,9 +77,9 @@ class MultiHeadAttention(nn.Cell):
 class TransformerLayer(nn.Cell):
     """Attention and feed-forward, each followed by residual and layer norm.
 
-    With ``memory`` the input itself this is the vision model's encoder layer (section 3.1); with the characters
-    as memory and positions as input it is the language model's decoder layer, which has no self-attention
-    (section 3.2.1).
+    With ``memory`` the input itself this is the vision model's encoder layer (section 3.1); with the
+    characters as memory and positions as input it is the language model's decoder layer, which has no
+    self-attention (section 3.2.1).
     """
 
     def __init__(self, d_model: int, heads: int, d_inner: int) -> None:

@@ -1,4 +1,4 @@
-"""The vision model: features of the image and a first reading from them (paper section 3.1, equations 1 to 3)."""
+"""The vision model: features of the image and a first reading from them (paper section 3.1)."""
 
 import math
 from typing import Tuple
@@ -79,7 +79,10 @@ class VisionModel(nn.Cell):
         self.resnet = ResNet45(config.resnet_channels, config.resnet_blocks)
         self.pos_encoder = PositionalEncoding(MAP_SIZE[0] * MAP_SIZE[1], config.d_model, DROPOUT)
         self.encoder = nn.CellList(
-            [TransformerLayer(config.d_model, config.heads, config.d_inner) for _ in range(config.vision_layers)]
+            [
+                TransformerLayer(config.d_model, config.heads, config.d_inner)
+                for _ in range(config.vision_layers)
+            ]
         )
         self.attention = PositionAttention(config.steps, config.d_model, config.attention_channels)
         self.cls = dense(config.d_model, config.classes)
