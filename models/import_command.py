@@ -15,9 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("yes", "no"),
         help="whether crops are normalised before this network; MindOCR's checkpoints need the answer",
     )
-    parser.add_argument(
-        "--charset", help="the characters in class order, without the null; default a-z, 1-9, 0"
-    )
+    parser.add_argument("--charset", help="characters in class order, without the null; default a-z, 1-9, 0")
     parser.add_argument(
         "--no-stop-length",
         choices=("full", "shortest"),

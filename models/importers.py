@@ -177,7 +177,7 @@ def infer_config(
     Raises:
         CheckpointError: ``charset`` is not the one these classes stand for.
     """
-    given = {"heads": HEADS, "charset": charset, "no_stop_length": no_stop_length}
+    given: Dict[str, Any] = {"heads": HEADS, "charset": charset, "no_stop_length": no_stop_length}
     try:
         config = NetworkConfig(
             d_model=parameters["vision.cls.weight"].shape[1],

@@ -41,7 +41,7 @@ class NetworkConfig:
             raise ValueError("resnet_channels and resnet_blocks need five numbers each")
         if self.resnet_channels[-1] != self.d_model:
             raise ValueError(
-                f"resnet_channels ends in {self.resnet_channels[-1]}, d_model is {self.d_model}: make them equal"
+                f"resnet_channels ends in {self.resnet_channels[-1]}, not in d_model, {self.d_model}"
             )
         if self.d_model % (2 * self.heads):
             raise ValueError(f"d_model {self.d_model} is not an even multiple of {self.heads} heads")
