@@ -14,9 +14,9 @@ import mindspore as ms
 import numpy as np
 
 from models.abinet import ABINet, NetworkConfig
+from models.preprocessing import Preprocessing
 
 FORMAT = 1
-INTERPOLATIONS = ("linear", "cubic", "area", "nearest")
 
 #: How many names of one kind an error spells out before it counts the rest.
 _NAMES_SHOWN = 12
@@ -27,26 +27,11 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How a crop becomes the network's input: RGB, resized to 128x32 with OpenCV's ``interpolation``, divided
-    by 255 and, where ``normalise``, ``(x - mean) / std`` per channel. The defaults are the official ones."""
-
-    interpolation: str = "linear"
-    mean: Tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: Tuple[float, float, float] = (0.229, 0.224, 0.225)
-    normalise: bool = True
-
-    def __post_init__(self) -> None:
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation is {self.interpolation!r}; known: {INTERPOLATIONS}")
-
-
-@dataclass(frozen=True)
 class Sidecar:
     """What NAME.json says: sizes, pre-processing and, for people, how the weights came about."""
 
     network: NetworkConfig
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: Dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> Dict[str, Any]:
@@ -67,12 +52,9 @@ class Sidecar:
         """
         if values.get("format") != FORMAT:
             raise ValueError("format is {!r}, this release reads {}".format(values.get("format"), FORMAT))
-        preprocessing = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values["preprocessing"].items()
-        }
         return cls(
             NetworkConfig.from_dict(values["network"]),
-            Preprocessing(**preprocessing),
+            Preprocessing.from_dict(values["preprocessing"]),
             dict(values.get("training", {})),
         )
 
@@ -114,9 +96,9 @@ def read_parameters(path: Union[str, Path]) -> Dict[str, np.ndarray]:
         raise CheckpointError(f"{path}: not a .ckpt; convert other formats with abinet import")
     try:
         parameters = ms.load_checkpoint(str(path))
-    except Exception as error:  # MindSpore raises whatever its parser met
+    except Exception:  # whatever MindSpore's parser met; its own text guesses at permissions
         raise CheckpointError(
-            f"{path}: truncated or not a MindSpore checkpoint ({one_line(error)}); copy or train it anew"
+            f"{path}: truncated or not a MindSpore checkpoint; copy or train it anew"
         ) from None
     return {name: parameter.asnumpy() for name, parameter in parameters.items()}
 

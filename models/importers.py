@@ -13,12 +13,12 @@ from models.abinet import ABINet, NetworkConfig
 from models.abinet.config import CHARSET_36
 from models.checkpoints import (
     CheckpointError,
-    Preprocessing,
     Sidecar,
     load_parameters,
     one_line,
     read_parameters,
 )
+from models.preprocessing import Preprocessing
 
 #: Both implementations fix the number of heads, which no shape tells.
 HEADS = 8

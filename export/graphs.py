@@ -1,0 +1,120 @@
+"""The graphs of a bundle, made of a trained network: batch norms folded, weights rounded where asked."""
+
+from typing import Callable, Dict, List, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from models.abinet import ABINet, NetworkConfig
+from models.abinet.config import IMAGE_SIZE
+
+#: Convolutions and the batch norms that follow them, as the network's cells name the two.
+_CONV_AND_NORM = (("conv1", "bn1"), ("conv2", "bn2"), ("conv", "bn"), ("0", "1"))
+
+GRAPHS = ("abinet", "vision", "refine")
+
+
+class RefineGraph(nn.Cell):
+    """One iteration as a graph of its own: (N, T, classes), (N, T, E) -> language logits, fused logits."""
+
+    def __init__(self, network: ABINet) -> None:
+        super().__init__()
+        self.network = network
+
+    def construct(self, logits: Tensor, features: Tensor) -> Tuple[Tensor, Tensor]:
+        return self.network.refine(logits, features)
+
+
+def cell_of(network: ABINet, graph: str) -> nn.Cell:
+    """The cell that becomes ``graph``, one of :data:`GRAPHS`."""
+    cells: Dict[str, Callable[[], nn.Cell]] = {
+        "abinet": lambda: network,
+        "vision": lambda: network.vision,
+        "refine": lambda: RefineGraph(network),
+    }
+    return cells[graph]()
+
+
+def input_shapes(config: NetworkConfig, graph: str, batch: int) -> List[Tuple[int, ...]]:
+    """Shapes of the inputs of ``graph``, all float32."""
+    if graph == "refine":
+        return [(batch, config.steps, config.classes), (batch, config.steps, config.d_model)]
+    return [(batch, 3, *IMAGE_SIZE)]
+
+
+def fold_batch_norm(network: ABINet) -> None:
+    """Moves every batch norm of a network in inference mode into the convolution before it, in place.
+
+    With g = gamma / sqrt(variance + epsilon): weight * g, (bias - mean) * g + beta.
+    """
+    for _, cell in list(network.cells_and_names()):
+        children = cell.name_cells()
+        for conv, norm in _CONV_AND_NORM:
+            if isinstance(children.get(norm), nn.BatchNorm2d):
+                _set_child(cell, conv, _folded(children[conv], children[norm]))
+                _set_child(cell, norm, nn.Identity())
+    _name_parameters(network)
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    gain = norm.gamma.asnumpy() / np.sqrt(norm.moving_variance.asnumpy() + norm.eps)
+    bias = conv.bias.asnumpy() if conv.has_bias else 0.0
+    folded = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        pad_mode=conv.pad_mode,
+        padding=conv.padding,
+        has_bias=True,
+    )
+    folded.weight.set_data(Tensor(conv.weight.asnumpy() * gain[:, None, None, None]))
+    folded.bias.set_data(Tensor((bias - norm.moving_mean.asnumpy()) * gain + norm.beta.asnumpy()))
+    return folded
+
+
+class HalfWeight(nn.Cell):
+    """A convolution or linear layer that stores its weight in half precision and computes in single."""
+
+    def __init__(self, layer: nn.Cell) -> None:
+        super().__init__()
+        self.weight = Parameter(Tensor(layer.weight.asnumpy().astype(np.float16)), name="weight")
+        self.has_bias = layer.has_bias
+        if self.has_bias:
+            self.bias = Parameter(layer.bias.asnumpy(), name="bias")
+        self.convolve = layer.conv2d if isinstance(layer, nn.Conv2d) else None
+        self.multiply = ops.MatMul(transpose_b=True)
+        self.add_bias = ops.BiasAdd()
+
+    def construct(self, x: Tensor) -> Tensor:
+        weight = self.weight.astype(ms.float32)
+        if self.convolve is not None:
+            y = self.convolve(x, weight)
+            return self.add_bias(y, self.bias) if self.has_bias else y
+        y = self.multiply(x.reshape(-1, x.shape[-1]), weight)
+        if self.has_bias:
+            y = self.add_bias(y, self.bias)
+        return y.reshape((*x.shape[:-1], weight.shape[0]))
+
+
+def halve_weights(network: ABINet) -> None:
+    """Stores the weights of all convolutions and linear layers in half precision, in place."""
+    for _, cell in list(network.cells_and_names()):
+        for name, child in cell.name_cells().items():
+            if isinstance(child, (nn.Conv2d, nn.Dense)):
+                _set_child(cell, name, HalfWeight(child))
+    _name_parameters(network)
+
+
+def _set_child(cell: nn.Cell, name: str, child: nn.Cell) -> None:
+    if name.isdigit():
+        cell[int(name)] = child
+    else:
+        setattr(cell, name, child)
+
+
+def _name_parameters(network: ABINet) -> None:
+    """Gives parameters of exchanged cells their full names, which a graph needs to tell them apart."""
+    for name, parameter in network.parameters_and_names():
+        parameter.name = name

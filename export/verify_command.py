@@ -1,0 +1,54 @@
+"""``abinet verify``: is this bundle whole, and do its graphs still answer as the network did?"""
+
+import argparse
+from pathlib import Path
+from typing import Any, Dict
+
+from export.bundle import TOLERANCE, BundleError, check_hashes, read_manifest
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("bundle", type=Path, help="the bundle's folder")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks hashes, then runs every graph on the bundle's reference; returns the exit code."""
+    manifest = read_manifest(args.bundle)
+    check_hashes(args.bundle, manifest)
+    print(f"{len(manifest['graphs'])} graphs have the hashes of the manifest")
+
+    import mindspore as ms
+    import numpy as np
+
+    check_release(args.bundle, manifest, ms.__version__)
+    from export.reference import largest_difference
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    with np.load(str(args.bundle / manifest["reference"]["file"]), allow_pickle=False) as stored:
+        reference = dict(stored)
+    for entry in manifest["graphs"]:
+        path = args.bundle / entry["file"]
+        difference = largest_difference(path, entry["graph"], entry["batch"], reference)
+        print(f"{path.name:<22}largest difference {difference:.1e}", flush=True)
+        if not difference <= TOLERANCE:
+            raise BundleError(
+                f"{path}: differs by {difference:.1e} from the network here, "
+                f"more than {TOLERANCE:.0e}; export the checkpoint again on this machine"
+            )
+    print(f"{args.bundle}: verified on MindSpore {ms.__version__}")
+    return 0
+
+
+def check_release(bundle: Path, manifest: Dict[str, Any], running: str) -> None:
+    """A MindIR belongs to the MindSpore release (major.minor) that wrote it.
+
+    Raises:
+        BundleError: another release is running.
+    """
+    wrote = manifest["exporter"]["mindspore"]
+    if wrote.split(".")[:2] != running.split(".")[:2]:
+        raise BundleError(
+            f"{bundle}: written by MindSpore {wrote}, but this is {running}; "
+            "export the checkpoint again with this release, or use that one"
+        )
