@@ -1,0 +1,147 @@
+"""Finds the fonts that a word can be drawn with: those that really draw 0-9, A-Z and a-z, legibly."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import string
+import subprocess
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fontTools.ttLib import TTFont
+from PIL import Image, ImageDraw, ImageFont
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+SUFFIXES = {".ttf", ".otf"}
+STYLES_PER_FAMILY = 4
+HELD_OUT_OF = 20
+
+# Families that map the alphabet to something else, or draw it so that people cannot read it.
+UNSUITABLE = re.compile(
+    r"math|symbol|emoji|icon|dingbat|barcode|braille|ornament|awesome|chess|music|stix.?size|creep|tengwar|cirth"
+    r"|runic|hierogl|phonetic|backslant|fallback|tagbanwa|mirror|joscelyn|redacted|blokk|adobe.?blank|wingding",
+    re.IGNORECASE,
+)
+
+
+class FontsNotFoundError(ValueError):
+    """No usable font; the message says where was looked and what to install."""
+
+
+class Face(NamedTuple):
+    """One style of a family, with what tells styles apart."""
+
+    path: Path
+    family: str
+    weight: int
+    width: int
+    italic: bool
+
+
+def find_fonts(folders: Sequence[Path] | None = None) -> list[Path]:
+    """The fonts to draw words with, sorted by family, at most four differing styles of each.
+
+    folders: where to look, recursively, for .ttf and .otf files; None asks fontconfig (`fc-list`).
+
+    Raises: FontsNotFoundError where nothing usable is found.
+    """
+    candidates = _in_folders(folders) if folders else _from_fontconfig()
+    families: dict[str, list[Face]] = defaultdict(list)
+    for path in candidates:
+        face = read_face(path)
+        if face and not UNSUITABLE.search(face.family) and draws_alphabet(path):
+            families[face.family].append(face)
+    fonts = [face.path for family in sorted(families) for face in _differing_styles(families[family])]
+    if not fonts:
+        where = ", ".join(map(str, folders)) if folders else "fontconfig"
+        raise FontsNotFoundError(
+            f"{where}: no font draws 0-9, A-Z and a-z; install Debian's fonts-* packages or pass --fonts FOLDER"
+        )
+    return fonts
+
+
+def is_held_out(family: str) -> bool:
+    """Whether a font family belongs to the test split, by a hash that is the same on every machine."""
+    return zlib.crc32(family.encode()) % HELD_OUT_OF == 0
+
+
+def family_of(path: Path) -> str:
+    """The family name as FreeType reads it."""
+    return ImageFont.truetype(str(path), 16).getname()[0] or path.stem
+
+
+def read_face(path: Path) -> Face | None:
+    """The face in a font file; None where the file is broken or its character map lacks part of the alphabet."""
+    try:
+        with TTFont(path, lazy=True) as font:
+            characters = font.getBestCmap() or {}
+            if any(ord(character) not in characters for character in ALPHABET):
+                return None
+            style = font["OS/2"]
+            return Face(
+                path, family_of(path), style.usWeightClass, style.usWidthClass, bool(style.fsSelection & 1)
+            )
+    except (
+        Exception
+    ):  # a broken table raises whatever its parser stumbles over, struct.error and AssertionError too
+        return None
+
+
+def draws_alphabet(path: Path, size: int = 32) -> bool:
+    """Whether all 62 characters leave ink, and look different from one another within a case."""
+    try:
+        font = ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+        drawn = {character: _draw(font, character, size) for character in ALPHABET}
+    except (OSError, ValueError):
+        return False
+    if not all(image.getbbox() for image in drawn.values()):
+        return False
+    upper = {drawn[character].tobytes() for character in string.digits + string.ascii_uppercase}
+    lower = {drawn[character].tobytes() for character in string.ascii_lowercase}
+    # 0 and O, or 1 and I, are one drawing in many honest fonts.
+    return len(upper) >= 34 and len(lower) == 26
+
+
+def _draw(font: ImageFont.FreeTypeFont, character: str, size: int) -> Image.Image:
+    image = Image.new("L", (2 * size, 2 * size))
+    ImageDraw.Draw(image).text((size // 2, 3 * size // 2), character, fill=255, font=font, anchor="ls")
+    return image
+
+
+def _in_folders(folders: Iterable[Path]) -> list[Path]:
+    return sorted({p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES})
+
+
+def _from_fontconfig() -> list[Path]:
+    if not shutil.which("fc-list"):
+        raise FontsNotFoundError(
+            "fontconfig: fc-list is not installed; install fontconfig or pass --fonts FOLDER"
+        )
+    listed = subprocess.run(
+        ["fc-list", "--format", "%{file}\n"], capture_output=True, text=True, check=True
+    ).stdout
+    return sorted({Path(line) for line in listed.splitlines() if Path(line).suffix.lower() in SUFFIXES})
+
+
+def _differing_styles(faces: list[Face]) -> list[Face]:
+    """At most four faces: each next one differs most in weight, width and slant from those chosen."""
+    faces = sorted(
+        faces, key=lambda face: (face.italic, abs(face.width - 5), abs(face.weight - 400), face.path)
+    )
+    chosen = faces[:1]
+    while len(chosen) < min(STYLES_PER_FAMILY, len(faces)):
+        rest = [face for face in faces if face not in chosen]
+        chosen.append(max(rest, key=lambda face: min(_distance(face, other) for other in chosen)))
+    return chosen
+
+
+def _distance(one: Face, other: Face) -> float:
+    return (
+        abs(one.weight - other.weight) / 300
+        + abs(one.width - other.width) / 2
+        + (1.0 if one.italic != other.italic else 0.0)
+    )

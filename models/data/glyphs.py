@@ -1,0 +1,109 @@
+"""Typefaces as cached glyph masks, and words laid out from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+EM = 52
+_CANVAS = 4 * EM
+
+Mask = npt.NDArray[np.uint8]
+
+
+class Glyph(NamedTuple):
+    """A glyph's ink: coverage 0..255, and where its top left corner lies from the pen on the baseline, in pixels."""
+
+    mask: Mask
+    left: int
+    top: int
+    advance: float
+
+
+class LayoutStyle(NamedTuple):
+    """How the letters of a word stand: em-relative spacing, horizontal stretch, jitter, small capitals."""
+
+    spacing: float = 0.0
+    stretch: float = 1.0
+    jitter: float = 0.0
+    small_capitals: float = 1.0
+
+
+class Typeface:
+    """One font at EM pixels; glyphs are drawn once and kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._font = ImageFont.truetype(str(path), EM, layout_engine=ImageFont.Layout.BASIC)
+        self._glyphs: dict[str, Glyph] = {}
+        self._kerning: dict[str, float] = {}
+
+    def glyph(self, character: str) -> Glyph:
+        if character not in self._glyphs:
+            self._glyphs[character] = self._draw(character)
+        return self._glyphs[character]
+
+    def kerning(self, pair: str) -> float:
+        if pair not in self._kerning:
+            self._kerning[pair] = self._font.getlength(pair) - sum(map(self._font.getlength, pair))
+        return self._kerning[pair]
+
+    def lay_out(self, text: str, style: LayoutStyle, rng: np.random.Generator) -> Mask:
+        """The word's coverage mask, cut to its ink: (H, W) uint8, H about EM; (1, 1) where nothing leaves ink."""
+        placed: list[tuple[Mask, int, int]] = []
+        pen = 0.0
+        wobble = rng.normal(0.0, style.jitter * EM, len(text)) if style.jitter else None
+        for i, character in enumerate(text):
+            glyph = self.glyph(character)
+            small = style.small_capitals if i and character.isalpha() else 1.0
+            if glyph.mask.size:
+                mask, left, top = glyph.mask, glyph.left, glyph.top
+                if small != 1.0 or style.stretch != 1.0:
+                    mask = cv2.resize(
+                        mask, None, fx=small * style.stretch, fy=small, interpolation=cv2.INTER_LINEAR
+                    )
+                    left, top = int(left * small * style.stretch), round(top * small)
+                if wobble is not None:
+                    mask, left, top = _tilt(mask, left, top, wobble[i])
+                placed.append((mask, round(pen) + left, top))
+            kerning = self.kerning(text[i : i + 2]) if i + 1 < len(text) else 0.0
+            pen += ((glyph.advance + kerning) * small + style.spacing * EM) * style.stretch
+        return _paste(placed)
+
+    def _draw(self, character: str) -> Glyph:
+        image = Image.new("L", (_CANVAS, _CANVAS))
+        ImageDraw.Draw(image).text((EM, 2 * EM), character, fill=255, font=self._font, anchor="ls")
+        box = image.getbbox() or (0, 0, 0, 0)
+        return Glyph(
+            np.asarray(image.crop(box)).copy(), box[0] - EM, box[1] - 2 * EM, self._font.getlength(character)
+        )
+
+
+def _tilt(mask: Mask, left: int, top: int, wobble: float) -> tuple[Mask, int, int]:
+    """Moves a letter up or down by `wobble` pixels and turns it a little the same way."""
+    height, width = mask.shape
+    margin = 4 + max(height, width) // 6
+    matrix = cv2.getRotationMatrix2D((width / 2 + margin, height / 2 + margin), 2.5 * float(wobble), 1.0)
+    matrix[:, 2] += 0.0
+    padded = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
+    turned = cv2.warpAffine(padded, matrix, (width + 2 * margin, height + 2 * margin))
+    return turned, left - margin, top - margin + round(float(wobble))
+
+
+def _paste(placed: list[tuple[Mask, int, int]]) -> Mask:
+    if not placed:
+        return np.zeros((1, 1), np.uint8)
+    left = min(x for _, x, _ in placed)
+    top = min(y for _, _, y in placed)
+    right = max(x + mask.shape[1] for mask, x, _ in placed)
+    bottom = max(y + mask.shape[0] for mask, _, y in placed)
+    canvas = np.zeros((bottom - top, right - left), np.uint8)
+    for mask, x, y in placed:
+        height, width = mask.shape
+        window = canvas[y - top : y - top + height, x - left : x - left + width]
+        np.maximum(window, mask, out=window)
+    return canvas

@@ -1,0 +1,75 @@
+"""The word renderer: makes the synthetic training set, as MJSynth and SynthText were made.
+
+Jaderberg et al., "Synthetic Data and Artificial Neural Networks for Natural Scene Text Recognition", 2014;
+Gupta et al., "Synthetic Data for Text Localisation in Natural Images", CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from models.data.backgrounds import TextureBank
+from models.data.camera import photograph
+from models.data.fonts import FontsNotFoundError, family_of, is_held_out
+from models.data.glyphs import Typeface
+from models.data.lettering import paint
+from models.data.placing import place
+from models.data.words import Split, WordSampler, label_of
+
+INPUT_SIZE = (128, 32)
+
+
+class Crop(NamedTuple):
+    """image: (H, W, 3) uint8 RGB, H 10..110; label: 1..25 characters of [0-9a-z]."""
+
+    image: npt.NDArray[np.uint8]
+    label: str
+
+
+class WordRenderer:
+    """Renders crop after crop; crop `index` of a seed and split has the same pixels in every process."""
+
+    def __init__(self, fonts: Sequence[Path], words: WordSampler, seed: int, split: Split = "train") -> None:
+        """fonts: vetted font files (`find_fonts`), in an order that belongs to the seed.
+
+        Every twentieth family by hash is kept for the test split.
+
+        Raises: FontsNotFoundError where the split is left without a font.
+        """
+        self.split = split
+        self.seed = seed
+        self._fonts = [path for path in fonts if is_held_out(family_of(path)) == (split == "test")]
+        if not self._fonts:
+            raise FontsNotFoundError(
+                f"{len(fonts)} fonts: none left for the {split} split; give more font families"
+            )
+        self._words = words
+        self._typefaces: dict[Path, Typeface] = {}
+        self._bank = TextureBank()
+
+    def render(self, index: int) -> Crop:
+        """The crop at its natural size."""
+        rng = np.random.Generator(np.random.PCG64((self.seed, self.split == "test", index)))
+        while True:
+            typeface = self._typeface(self._fonts[rng.integers(len(self._fonts))])
+            text = self._words.sample(rng)
+            scene = place(typeface, text, self._words, rng)
+            if scene is not None:
+                break
+        return Crop(photograph(paint(scene, self._bank, rng), self._bank, rng), label_of(text))
+
+    def render_resized(self, index: int) -> Crop:
+        """The crop as the network takes it: (32, 128, 3) uint8 RGB, resized like any other crop."""
+        image, label = self.render(index)
+        return Crop(cv2.resize(image, INPUT_SIZE, interpolation=cv2.INTER_LINEAR), label)
+
+    def _typeface(self, path: Path) -> Typeface:
+        if path not in self._typefaces:
+            self._typefaces[path] = Typeface(path)
+        return self._typefaces[path]
