@@ -2,9 +2,9 @@
 
     OTHER_PYTHON .../service/engines/bootstrap.py service.engines.worker ARGUMENTS...
 
-The folder that the project lies in may be another Python's site-packages, so it must not get on the path: only
-the project's own packages are found there. Nor may the folder of this file, whose mindspore.py would hide the
-real one.
+The folder that the project lies in may be another Python's site-packages, so it must not get on the path:
+only the project's own packages are found there. Nor may the folder of this file, whose mindspore.py would
+hide the real one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import runpy
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
-from typing import Any, Optional
+from typing import Any
 
 _PACKAGES = ("service", "export", "models")
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -24,7 +24,7 @@ class _ProjectFinder:
     """Finds the project's packages and nothing else of the folder that they lie in."""
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if name not in _PACKAGES:
             return None
         folder = os.path.join(_ROOT, name)
@@ -35,6 +35,6 @@ class _ProjectFinder:
 
 if __name__ == "__main__":
     del sys.path[0]
-    sys.meta_path.insert(0, _ProjectFinder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _ProjectFinder)
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 FORMAT = 1
 STEPS_BEYOND_LENGTH = 1
@@ -42,32 +42,43 @@ class Bundle:
             self.iterations: int = self.manifest["iterations"]
             self.features: int = self.manifest["features"]
             _, self.channels, self.height, self.width = self.manifest["input"]["shape"]
-            self.preprocessing: Dict[str, Any] = self.manifest["preprocessing"]
-            self.exporter: Dict[str, Any] = self.manifest["exporter"]
-            self.graphs = [self._graph(entry) for entry in self.manifest["graphs"]]
+            self.preprocessing: dict[str, Any] = self.manifest["preprocessing"]
+            self.exporter: dict[str, Any] = self.manifest["exporter"]
+            self.graphs = self._graphs(self.manifest["graphs"])
+            self._compiled = self._graphs(self.manifest.get("ascend", {}).get("graphs", []))
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
-                "{}: no valid manifest ({!r}); export the bundle again".format(self._manifest_path(), error)
+                f"{self._manifest_path()}: no valid manifest ({error!r}); export the bundle again"
             ) from error
-        missing = [graph.path for graph in self.graphs if not os.path.isfile(graph.path)]
+        missing = [graph.path for graph in self.graphs + self._compiled if not os.path.isfile(graph.path)]
         if missing:
-            raise BundleError("{}: named in the manifest but missing; export the bundle again".format(missing[0]))
+            raise BundleError(f"{missing[0]}: named in the manifest but missing; export the bundle again")
 
     @property
     def classes(self) -> int:
         """Characters of the charset and the null (stop) class, which is class 0."""
         return len(self.charset) + 1
 
-    def graphs_of(self, kind: str) -> List[Graph]:
-        """The graphs of one kind ("vision", "refine" or "abinet"), smallest batch first."""
-        return sorted((graph for graph in self.graphs if graph.kind == kind), key=lambda graph: graph.batch)
+    def graphs_of(self, kind: str, compiled: bool = False) -> list[Graph]:
+        """The graphs of one kind ("vision", "refine" or "abinet").
 
-    def check_hashes(self, graphs: List[Graph]) -> None:
+        With `compiled`, those that Lite's converter compiled for Ascend, where the bundle has them.
+        """
+        graphs = self._compiled if compiled and self._compiled else self.graphs
+        return [graph for graph in graphs if graph.kind == kind]
+
+    def input_shapes(self, kind: str) -> list[tuple[int, ...]]:
+        """Shapes of a graph's inputs without the batch axis."""
+        if kind == "refine":
+            return [(self.steps, self.classes), (self.steps, self.features)]
+        return [(self.channels, self.height, self.width)]
+
+    def check_hashes(self, graphs: list[Graph]) -> None:
         """Raises BundleError for the first file whose sha256 is not the manifest's."""
         for graph in graphs:
             if file_sha256(graph.path) != graph.sha256:
                 raise BundleError(
-                    "{}: its sha256 is not the manifest's; copy or export the bundle again".format(graph.path)
+                    f"{graph.path}: its sha256 is not the manifest's; copy or export the bundle again"
                 )
 
     def arena_bytes(self) -> int:
@@ -77,11 +88,15 @@ class Bundle:
         answer = (1 + 2 * self.iterations) * self.steps * self.classes + self.steps * self.features
         return 4 * largest * max(image, answer)
 
-    def _graph(self, entry: Dict[str, Any]) -> Graph:
-        file = entry["file"]
-        if os.path.basename(file) != file:
-            raise ValueError("a graph outside of the bundle: {}".format(file))
-        return Graph(os.path.join(self.folder, file), entry["graph"], entry["batch"], entry["sha256"])
+    def _graphs(self, entries: list[dict[str, Any]]) -> list[Graph]:
+        for entry in entries:
+            folder, file = os.path.split(entry["file"])
+            if folder not in ("", "ascend") or file in ("", ".."):
+                raise ValueError("a graph outside of the bundle: {}".format(entry["file"]))
+        return [
+            Graph(os.path.join(self.folder, entry["file"]), entry["graph"], entry["batch"], entry["sha256"])
+            for entry in entries
+        ]
 
     def _manifest_path(self) -> str:
         return os.path.join(self.folder, "manifest.json")
@@ -96,35 +111,36 @@ def file_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
-def _read_manifest(folder: str) -> Dict[str, Any]:
+def _read_manifest(folder: str) -> dict[str, Any]:
     path = os.path.join(folder, "manifest.json")
     try:
         with open(path, encoding="utf-8") as file:
-            manifest: Dict[str, Any] = json.load(file)
+            manifest: dict[str, Any] = json.load(file)
     except OSError as error:
-        raise BundleError("{}: {}; a bundle is a folder made by `abinet export`".format(path, error.strerror)) from error
+        raise BundleError(
+            f"{path}: {error.strerror}; a bundle is a folder made by `abinet export`"
+        ) from error
     except ValueError as error:
-        raise BundleError("{}: not JSON ({}); export the bundle again".format(path, error)) from error
+        raise BundleError(f"{path}: not JSON ({error}); export the bundle again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BundleError("{}: not a bundle of format {}; export it with this release".format(path, FORMAT))
+        raise BundleError(f"{path}: not a bundle of format {FORMAT}; export it with this release")
     return manifest
 
 
-_READS_EACH_OTHER: Tuple[Tuple[str, ...], ...] = (("2.7", "2.8"),)
+_READS_EACH_OTHER: tuple[tuple[str, ...], ...] = (("2.7", "2.8"),)
 """Releases that write and read the same MindIR version; any other release reads only its own."""
 
 
 def check_release(bundle: Bundle, package: str, release: str) -> None:
     """Raises BundleError where `package` of this release cannot read what the bundle's exporter wrote."""
-    written = bundle.exporter["mindspore"]
+    written, version = bundle.exporter["mindspore"], bundle.exporter.get("mind_ir_version")
     mine, theirs = _minor(release), _minor(written)
     if mine == theirs or any(mine in group and theirs in group for group in _READS_EACH_OTHER):
         return
     raise BundleError(
-        "{}: written by MindSpore {} (MindIR version {}), which {} {} cannot read; export the checkpoint with "
-        "MindSpore {}, or give a --worker-python that has release {}".format(
-            bundle.folder, written, bundle.exporter.get("mind_ir_version"), package, release, mine, theirs
-        )
+        f"{bundle.folder}: written by MindSpore {written} (MindIR version {version}), which {package} {release} "
+        f"cannot read; export the checkpoint with MindSpore {mine}, "
+        f"or give a --worker-python that has release {theirs}"
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Callable, Dict, List, NamedTuple, Tuple
+import time
+from typing import Callable, List, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,14 @@ class EngineOptions(NamedTuple):
     precision_mode: str = "enforce_fp32"
 
 
+class Cost(NamedTuple):
+    """Seconds that one graph takes for one batch, full or not."""
+
+    kind: str
+    batch: int
+    seconds: float
+
+
 class Runtime:
     """One of the libraries that run MindIR. Its module offers `open_runtime(options) -> Runtime`."""
 
@@ -41,45 +50,49 @@ class Runtime:
 class Engine:
     """The graphs of one bundle, loaded and ready.
 
-    Arrays are float32 and their first axis is one of `batch_sizes`. T is 26 steps, C 37 classes, D features.
+    Tensors are float32, their first axis a batch size that the bundle has. T is 26 steps, C 37 classes, D the
+    number of features.
     Raises BundleError where a file has changed, is missing, or is of another MindSpore release.
     """
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         runtime = _open_runtime(options)
         check_release(bundle, runtime.package, runtime.release)
-        self.release = "{} {}".format(runtime.package, runtime.release)
-        self._graphs: Dict[Tuple[str, int], Run] = {}
+        self._bundle = bundle
+        self.release = f"{runtime.package} {runtime.release}"
+        self._graphs: dict[tuple[str, int], Run] = {}
         for kind in KINDS[options.graph]:
-            graphs = bundle.graphs_of(kind)
+            graphs = bundle.graphs_of(kind, compiled=options.engine == "lite" and options.device == "ascend")
             if not graphs:
-                raise BundleError("{}: no {} graph; export the bundle again".format(bundle.folder, kind))
+                raise BundleError(f"{bundle.folder}: no {kind} graph; export the bundle again")
             bundle.check_hashes(graphs)
             for graph in graphs:
                 try:
                     self._graphs[kind, graph.batch] = runtime.load(graph.path)
                 except RuntimeError as error:
                     reason = str(error).strip().splitlines()[0]
-                    raise BundleError("{}: {} refuses it: {}".format(graph.path, self.release, reason)) from error
+                    raise BundleError(f"{graph.path}: {self.release} refuses it: {reason}") from error
 
-    @property
-    def batch_sizes(self) -> List[int]:
-        """Batch sizes at which every loaded kind of graph can run, smallest first."""
-        kinds = {kind for kind, _ in self._graphs}
-        sizes = {batch for _, batch in self._graphs}
-        return sorted(batch for batch in sizes if all((kind, batch) in self._graphs for kind in kinds))
+    def run(self, kind: str, tensors: list[np.ndarray]) -> list[np.ndarray]:
+        """Runs one graph at the batch size of its tensors.
 
-    def vision(self, images: np.ndarray) -> List[np.ndarray]:
-        """Images (N,3,32,128), normalised -> logits (N,T,C) and features (N,T,D) of the vision model."""
-        return self._graphs["vision", len(images)]([images])
+        vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D).
+        refine, one iteration: logits (N,T,C), features (N,T,D) -> language logits, fused logits (N,T,C).
 
-    def refine(self, logits: np.ndarray, features: np.ndarray) -> List[np.ndarray]:
-        """One iteration: logits (N,T,C) so far, vision features (N,T,D) -> language and fused logits (N,T,C)."""
-        return self._graphs["refine", len(logits)]([logits, features])
+        abinet: images -> vision logits, then language and fused logits of every iteration, each (N,T,C).
+        """
+        return self._graphs[kind, len(tensors[0])](tensors)
 
-    def fused(self, images: np.ndarray) -> List[np.ndarray]:
-        """Images (N,3,32,128) -> vision logits, then language and fused logits of every iteration, each (N,T,C)."""
-        return self._graphs["abinet", len(images)]([images])
+    def warm_up(self) -> list[Cost]:
+        """Runs every graph once to compile it and once more to see what it costs."""
+        costs = []
+        for kind, batch in self._graphs:
+            tensors = [np.zeros((batch, *shape), np.float32) for shape in self._bundle.input_shapes(kind)]
+            self.run(kind, tensors)
+            started = time.perf_counter()
+            self.run(kind, tensors)
+            costs.append(Cost(kind, batch, time.perf_counter() - started))
+        return costs
 
 
 def _open_runtime(options: EngineOptions) -> Runtime:
@@ -87,9 +100,8 @@ def _open_runtime(options: EngineOptions) -> Runtime:
         module = importlib.import_module("service.engines." + options.engine)
     except ImportError as error:
         raise BundleError(
-            "the {} engine cannot start: {}; install it or give a --worker-python that has it".format(
-                options.engine, error
-            )
+            f"the {options.engine} engine cannot start: {error}; "
+            "install what is missing or give a --worker-python that has it"
         ) from error
     runtime: Runtime = module.open_runtime(options)
     return runtime

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 import mindspore_lite
 import numpy as np
 
@@ -29,7 +27,7 @@ class LiteRuntime(Runtime):
         model.build_from_file(path, mindspore_lite.ModelType.MINDIR, self._context)
         inputs = model.get_inputs()
 
-        def run(arrays: List[np.ndarray]) -> List[np.ndarray]:
+        def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
             for tensor, array in zip(inputs, arrays):
                 tensor.set_data_from_numpy(array)
             # The arrays that Lite hands out are its own memory, which the next predict overwrites.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 import mindspore
 import numpy as np
 from mindspore import nn
@@ -26,7 +24,7 @@ class MindSporeRuntime(Runtime):
     def load(self, path: str) -> Run:
         cell = nn.GraphCell(mindspore.load(path))
 
-        def run(arrays: List[np.ndarray]) -> List[np.ndarray]:
+        def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
             outputs = cell(*[mindspore.Tensor(array) for array in arrays])
             return [output.asnumpy() for output in outputs]
 

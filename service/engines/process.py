@@ -7,69 +7,83 @@ import socket
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
 from service.engines.bundle import Bundle, BundleError
-from service.engines.engine import EngineOptions
-from service.engines.protocol import Arena, Connection, ConnectionClosed
+from service.engines.engine import Cost, EngineOptions
+from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
 
 
-class WorkerDied(Exception):
+class EngineError(Exception):
+    """An engine worker could not do what it was called for."""
+
+
+class WorkerDiedError(EngineError):
     """The worker process ended, or was killed because it did not answer in time."""
 
 
-class CallFailed(Exception):
+class CallError(EngineError):
     """The worker lives, but the engine raised an error in this call."""
 
 
 class Answer(NamedTuple):
     """What a graph returned, and how long it ran in the worker, in seconds."""
 
-    tensors: List[np.ndarray]
+    tensors: list[np.ndarray]
     seconds: float
 
 
-def module_command(python: str, module: str) -> List[str]:
+class Loaded(NamedTuple):
+    """What a worker says once it is ready: its library and release, and what each graph costs."""
+
+    release: str
+    costs: list[Cost]
+
+
+def module_command(python: str, module: str) -> list[str]:
     """The start of a command line that runs a module of this project under `python`."""
     return [python, _BOOTSTRAP, module]
 
 
 class EngineProcess:
-    """A worker process with one bundle loaded. One thread at a time may call it.
+    """A worker process. One thread at a time may call it; any thread may kill it."""
 
-    Raises BundleError where the worker refuses the bundle, WorkerDied where it ends while loading.
-    """
-
-    def __init__(
-        self, bundle: Bundle, options: EngineOptions, python: str = sys.executable, start_timeout: float = 300.0
-    ) -> None:
+    def __init__(self, bundle: Bundle, options: EngineOptions, python: str = sys.executable) -> None:
+        self._bundle = bundle
+        self._options = options
         self._process, control, self._arena = _spawn(python, options, bundle.arena_bytes())
         self._connection = Connection(control)
-        try:
-            loaded = self._exchange(
-                {"call": "load", "bundle": bundle.folder, "options": options._asdict()}, start_timeout
-            )
-        except BaseException:
-            self.kill()
-            raise
-        self.release: str = loaded["release"]
-        self.batch_sizes: List[int] = loaded["batch_sizes"]
+
+    def load(self, timeout: float = 300.0) -> Loaded:
+        """Loads the bundle and runs each of its graphs: the worker is ready when this returns.
+
+        Raises BundleError where the worker refuses the bundle, EngineError where it fails or takes too long.
+        """
+        answer = self._exchange(
+            {"call": "load", "bundle": self._bundle.folder, "options": self._options._asdict()}, timeout
+        )
+        return Loaded(answer["release"], [Cost(*cost) for cost in answer["costs"]])
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
     def wait(self) -> int:
         """Blocks until the process has ended; its return code."""
         return self._process.wait()
 
-    def call(self, graph: str, tensors: Sequence[np.ndarray], timeout: float = 60.0) -> Answer:
-        """Runs "vision", "refine" or "fused" (see Engine). A worker silent for `timeout` seconds is killed."""
-        message = self._exchange({"call": graph, "tensors": self._arena.write(tensors)}, timeout)
+    def run(self, kind: str, tensors: Sequence[np.ndarray], timeout: float = 60.0) -> Answer:
+        """Runs one graph (see Engine.run). A worker silent for `timeout` seconds is killed."""
+        message = self._exchange(
+            {"call": "run", "graph": kind, "tensors": self._arena.write(tensors)}, timeout
+        )
         return Answer(self._arena.read(message["tensors"]), message["seconds"])
 
     def close(self, timeout: float = 10.0) -> None:
@@ -85,23 +99,25 @@ class EngineProcess:
         self._process.wait()
         self._connection.close()
 
-    def _exchange(self, message: Dict[str, Any], timeout: float) -> Dict[str, Any]:
+    def _exchange(self, message: dict[str, Any], timeout: float) -> dict[str, Any]:
         try:
             self._connection.send(message)
             answer = self._connection.receive(timeout)
-        except ConnectionClosed:
-            raise WorkerDied("the engine worker {}".format(_ending(self._process.wait()))) from None
+        except ConnectionClosedError:
+            raise WorkerDiedError(f"the engine worker {_ending(self._process.wait())}") from None
         except socket.timeout:
             self.kill()
-            raise WorkerDied("the engine worker gave no answer for {:g} s".format(timeout)) from None
+            raise WorkerDiedError(f"the engine worker gave no answer for {timeout:g} s") from None
         if "refused" in answer:
             raise BundleError(answer["refused"])
         if "failed" in answer:
-            raise CallFailed(answer["failed"])
+            raise CallError(answer["failed"])
         return answer
 
 
-def _spawn(python: str, options: EngineOptions, arena_bytes: int) -> tuple[subprocess.Popen, socket.socket, Arena]:
+def _spawn(
+    python: str, options: EngineOptions, arena_bytes: int
+) -> tuple[subprocess.Popen, socket.socket, Arena]:
     """Starts a fresh interpreter: a process forked after an engine has loaded its threads would hang."""
     ours, theirs = socket.socketpair()
     # A file without a name: nothing is left behind, whichever process dies.
@@ -122,9 +138,9 @@ def _spawn(python: str, options: EngineOptions, arena_bytes: int) -> tuple[subpr
             )
         except OSError as error:
             ours.close()
-            raise BundleError("{}: not a Python that can run ({})".format(python, error.strerror)) from error
+            raise BundleError(f"{python}: not a Python that can run ({error.strerror})") from error
         return process, ours, Arena(file.fileno(), arena_bytes)
 
 
 def _ending(code: int) -> str:
-    return "was ended by signal {}".format(-code) if code < 0 else "ended with exit code {}".format(code)
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

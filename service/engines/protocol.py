@@ -1,4 +1,4 @@
-"""How the front and an engine worker talk: JSON messages on a socket, tensors in memory that both have mapped.
+"""How the front and an engine worker talk: JSON messages on a socket, tensors in memory that both map.
 
 A message is a four-byte big-endian length and that many bytes of JSON. Its tensors, if it has any, lie in the
 arena; the message says only where. One call is in flight at a time, so one arena holds a call or its answer.
@@ -10,7 +10,7 @@ import json
 import mmap
 import socket
 import struct
-from typing import Any, Dict, List, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _LENGTH = struct.Struct(">I")
 _LONGEST_MESSAGE = 1 << 20
 
 
-class ConnectionClosed(Exception):
+class ConnectionClosedError(Exception):
     """The other process has closed its end of the socket or is gone."""
 
 
@@ -28,21 +28,21 @@ class Connection:
     def __init__(self, control: socket.socket) -> None:
         self._socket = control
 
-    def send(self, message: Dict[str, Any]) -> None:
-        """Raises ConnectionClosed where the other process is gone."""
+    def send(self, message: dict[str, Any]) -> None:
+        """Raises ConnectionClosedError where the other process is gone."""
         body = json.dumps(message).encode()
         try:
             self._socket.sendall(_LENGTH.pack(len(body)) + body)
         except OSError as error:
-            raise ConnectionClosed(str(error)) from error
+            raise ConnectionClosedError(str(error)) from error
 
-    def receive(self, timeout: float | None = None) -> Dict[str, Any]:
-        """The next message. Raises ConnectionClosed at the end of the stream, socket.timeout after `timeout` s."""
+    def receive(self, timeout: float | None = None) -> dict[str, Any]:
+        """The next message. Raises ConnectionClosedError at the end, socket.timeout after `timeout` s."""
         self._socket.settimeout(timeout)
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
         if length > _LONGEST_MESSAGE:
-            raise ConnectionClosed("a message of {} bytes: not an engine worker".format(length))
-        message: Dict[str, Any] = json.loads(self._read(length).decode())
+            raise ConnectionClosedError(f"a message of {length} bytes: not an engine worker")
+        message: dict[str, Any] = json.loads(self._read(length).decode())
         return message
 
     def close(self) -> None:
@@ -53,10 +53,12 @@ class Connection:
         while count:
             try:
                 part = self._socket.recv(count)
-            except ConnectionError as error:
-                raise ConnectionClosed(str(error)) from error
+            except socket.timeout:
+                raise
+            except OSError as error:
+                raise ConnectionClosedError(str(error)) from error
             if not part:
-                raise ConnectionClosed("end of stream")
+                raise ConnectionClosedError("end of stream")
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
@@ -68,7 +70,7 @@ class Arena:
     def __init__(self, descriptor: int, size: int) -> None:
         self._memory = mmap.mmap(descriptor, size)
 
-    def write(self, tensors: Sequence[np.ndarray]) -> List[Dict[str, Any]]:
+    def write(self, tensors: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         """Copies the tensors into the arena and returns where each lies, for the message."""
         places, offset = [], 0
         for tensor in tensors:
@@ -78,11 +80,11 @@ class Arena:
             offset += tensor.size * 4
         return places
 
-    def read(self, places: Sequence[Dict[str, Any]]) -> List[np.ndarray]:
+    def read(self, places: Sequence[dict[str, Any]]) -> list[np.ndarray]:
         """Copies of the tensors at these places: the arena is free again for the next message."""
         return [self._view(place).copy() for place in places]
 
-    def _view(self, place: Dict[str, Any]) -> np.ndarray:
+    def _view(self, place: dict[str, Any]) -> np.ndarray:
         shape, offset = place["shape"], place["offset"]
         count = int(np.prod(shape))
         return np.frombuffer(self._memory, np.float32, count, offset).reshape(shape)

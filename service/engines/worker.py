@@ -1,7 +1,7 @@
 """The engine worker: a process that loads one bundle and runs its graphs for the front, nothing else.
 
-It needs NumPy and the engine's own package, on any Python from 3.7 on. It ends when the front closes the socket
-or is gone, and leaves Ctrl-C and SIGTERM to the front, which finishes what is in flight first.
+It needs NumPy and the engine's own package, on any Python from 3.7 on. It ends when the front closes the
+socket or is gone, and leaves Ctrl-C and SIGTERM to the front, which finishes what is in flight first.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Dict, Optional
+from typing import Any
 
 from service.engines.bundle import Bundle
 from service.engines.engine import Engine, EngineOptions
-from service.engines.protocol import Arena, Connection, ConnectionClosed
+from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
 
 class Worker:
@@ -25,7 +25,7 @@ class Worker:
     def __init__(self, connection: Connection, arena: Arena) -> None:
         self._connection = connection
         self._arena = arena
-        self._engine: Optional[Engine] = None
+        self._engine: Engine | None = None
 
     def run(self) -> None:
         """Until the front closes the socket."""
@@ -33,31 +33,28 @@ class Worker:
             try:
                 call = self._connection.receive()
                 self._connection.send(self._answer(call))
-            except ConnectionClosed:
+            except ConnectionClosedError:
                 return
 
-    def _answer(self, call: Dict[str, Any]) -> Dict[str, Any]:
+    def _answer(self, call: dict[str, Any]) -> dict[str, Any]:
         try:
-            if call["call"] == "load":
-                return self._load(call)
-            return self._run_graph(call)
+            return self._load(call) if call["call"] == "load" else self._run_graph(call)
         except (OSError, ValueError) as error:
             return {"refused": str(error)}
         except Exception as error:
             traceback.print_exc()
             return {"failed": repr(error)}
 
-    def _load(self, call: Dict[str, Any]) -> Dict[str, Any]:
+    def _load(self, call: dict[str, Any]) -> dict[str, Any]:
         self._engine = Engine(Bundle(call["bundle"]), EngineOptions(**call["options"]))
-        return {"release": self._engine.release, "batch_sizes": self._engine.batch_sizes}
+        return {"release": self._engine.release, "costs": self._engine.warm_up()}
 
-    def _run_graph(self, call: Dict[str, Any]) -> Dict[str, Any]:
+    def _run_graph(self, call: dict[str, Any]) -> dict[str, Any]:
         if self._engine is None:
             raise ValueError("no bundle is loaded")
-        run = {"vision": self._engine.vision, "refine": self._engine.refine, "fused": self._engine.fused}
         tensors = self._arena.read(call["tensors"])
         started = time.perf_counter()
-        outputs = run[call["call"]](*tensors)
+        outputs = self._engine.run(call["graph"], tensors)
         seconds = time.perf_counter() - started
         return {"tensors": self._arena.write(outputs), "seconds": seconds}
 

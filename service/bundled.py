@@ -1,0 +1,70 @@
+"""The model that ships with the project: a checkpoint, exported once for each MindSpore release into a cache.
+
+A MindIR can be read only by the release that wrote it, so a bundle cannot ship; a checkpoint can.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+from service.engines.bundle import file_sha256
+from service.engines.process import module_command
+
+log = logging.getLogger("abinet")
+
+NAME = "abinet_small_en"
+BATCH_SIZES = "1,4,16"
+_ZOO = Path(__file__).resolve().parent.parent / "models" / "zoo"
+
+
+def bundled_model(python: str) -> Path:
+    """The bundled model's bundle for the MindSpore of this interpreter, exported now if it never was.
+
+    Raises ValueError with a one-line reason where it cannot be.
+    """
+    checkpoint = _ZOO / f"{NAME}.ckpt"
+    if not checkpoint.is_file():
+        raise ValueError(f"{checkpoint}: the bundled checkpoint is missing; pass --bundle")
+    bundle = _cache() / f"{NAME}-{file_sha256(str(checkpoint))[:12]}-mindspore-{_mindspore_release(python)}"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    # Two services that start at once must not both export: the second waits here and finds the bundle.
+    with open(bundle.parent / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not bundle.is_dir():
+            _export(python, checkpoint, bundle)
+    return bundle
+
+
+def _cache() -> Path:
+    cache = os.environ.get("ABINET_CACHE")
+    return (Path(cache) if cache else Path.home() / ".cache" / "abinet") / "bundles"
+
+
+def _mindspore_release(python: str) -> str:
+    try:
+        found = subprocess.run(
+            module_command(python, "service.engines.release"), capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(f"{python}: not a Python that can run the engine worker ({error})") from error
+    release = found.stdout.strip()
+    if not release:
+        raise ValueError(
+            f"{python}: no MindSpore to export the bundled model with; install it, or pass --bundle"
+        )
+    return release
+
+
+def _export(python: str, checkpoint: Path, bundle: Path) -> None:
+    log.info("exporting the bundled model to %s (once; a minute or so)", bundle)
+    command = [*module_command(python, "export"), str(checkpoint), "--output", str(bundle)]
+    command += ["--batch-sizes", BATCH_SIZES]
+    environment = {"GLOG_v": "3", **os.environ}
+    finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if finished.returncode:
+        reason = (finished.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ValueError(f"{checkpoint}: the export failed: {reason}")

@@ -1,0 +1,88 @@
+"""`abinet`: one command, whose subcommands are imported only when they are called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """Where a subcommand lives: a module with `configure(parser)` and `run(arguments) -> exit code`."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "serve": Command("service.serve_command", "read crops over HTTP"),
+    "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
+    "inspect": Command("export.inspect_command", "print what a bundle is"),
+    "verify": Command("export.verify_command", "check a bundle's hashes and numbers"),
+    "import": Command("models.import_command", "convert a MindOCR or official checkpoint"),
+    "train": Command("models.training.command", "train a network"),
+    "data": Command("models.data.command", "render training words"),
+}
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one subcommand and returns its exit code.
+
+    A command says that its user made a mistake by raising an OSError or a ValueError: the user sees one line,
+    and the traceback only with ABINET_DEBUG=1.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (OSError, ValueError) as error:
+        if os.environ.get("ABINET_DEBUG") == "1":
+            traceback.print_exc()
+        print(f"abinet: {_one_line(error)}", file=sys.stderr)
+        return USER_ERROR
+
+
+def _run(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="abinet", description="ABINet reads cropped word images.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary)
+        if name == chosen:
+            importlib.import_module(command.module).configure(subparser)
+    options = parser.parse_args(words)
+    exit_code: int = importlib.import_module(COMMANDS[options.command].module).run(options)
+    return exit_code
+
+
+class _Version(argparse.Action):
+    """Prints the installed version, which it looks up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print("abinet", version("abinet-ascend"))
+        parser.exit()
+
+
+def _one_line(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Every way in which a request can fail, and its one mapping to HTTP (problem details, RFC 9457)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+
+
+class Problem(Enum):
+    """A kind of failure: the end of its type URI, its HTTP status, its title."""
+
+    INVALID_REQUEST = ("invalid-request", 422, "The request's options are not valid")
+    NOT_AN_IMAGE = ("not-an-image", 415, "The body is not an image of a known format")
+    BROKEN_IMAGE = ("broken-image", 400, "The image cannot be decoded")
+    BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
+    TOO_MANY_PIXELS = ("too-many-pixels", 413, "The image has too many pixels")
+    QUEUE_FULL = ("queue-full", 429, "Too many crops are waiting")
+    ENGINE_FAILED = ("engine-failed", 500, "The engine failed on this crop")
+    NOT_READY = ("not-ready", 503, "The service is not ready")
+    DEADLINE = ("deadline-exceeded", 504, "The deadline passed before the crop was read")
+
+    def __init__(self, slug: str, status: int, title: str) -> None:
+        self.slug = slug
+        self.status = status
+        self.title = title
+
+
+class ServiceError(Exception):
+    """A request that cannot be answered. `detail` is for the client; `retry_after` is in whole seconds."""
+
+    def __init__(self, problem: Problem, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.problem = problem
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+def problem_details(problem: Problem, detail: str, request_id: str) -> dict[str, str | int]:
+    """The members of a problem details document."""
+    return _document(f"urn:abinet:problem:{problem.slug}", problem.title, problem.status, detail, request_id)
+
+
+def http_problem_details(status: int, detail: str, request_id: str) -> dict[str, str | int]:
+    """The same for a failure that is HTTP's own, such as an unknown path."""
+    return _document("about:blank", HTTPStatus(status).phrase, status, detail, request_id)
+
+
+def _document(type_: str, title: str, status: int, detail: str, request_id: str) -> dict[str, str | int]:
+    return {"type": type_, "title": title, "status": status, "detail": detail, "request_id": request_id}
