@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
-Texture = npt.NDArray[np.float32]
+# float32; OpenCV's own annotations know no element types.
+Pixels = npt.NDArray[Any]
 
 HEIGHT, WIDTH = 192, 384
 TEXTURES = 160
@@ -20,7 +22,7 @@ class TextureBank:
         rng = np.random.default_rng(20210306)
         self._textures = [_normalised(_MAKERS[i % len(_MAKERS)](rng)) for i in range(TEXTURES)]
 
-    def piece(self, height: int, width: int, rng: np.random.Generator) -> Texture:
+    def piece(self, height: int, width: int, rng: np.random.Generator) -> Pixels:
         """(height, width) float32, about -1..1 with zero mean: a random cut at a random scale."""
         texture = self._textures[rng.integers(len(self._textures))]
         zoom = rng.uniform(0.35, 1.3)
@@ -30,9 +32,7 @@ class TextureBank:
         cut = texture[y : y + cut_height, x : x + cut_width]
         return cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    def surface(
-        self, height: int, width: int, colour: npt.NDArray[np.float32], rng: np.random.Generator
-    ) -> npt.NDArray[np.float32]:
+    def surface(self, height: int, width: int, colour: Pixels, rng: np.random.Generator) -> Pixels:
         """A background of about `colour` (RGB 0..255): (height, width, 3) float32."""
         dice = rng.random()
         if dice < 0.4:
@@ -49,40 +49,38 @@ class TextureBank:
         return surface
 
 
-def _gradient(
-    height: int, width: int, colour: npt.NDArray[np.float32], rng: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def _gradient(height: int, width: int, colour: Pixels, rng: np.random.Generator) -> Pixels:
     across, down = rng.normal(0.0, 0.6, 2)
     ramp = np.linspace(-across, across, width)[None, :] + np.linspace(-down, down, height)[:, None]
     return colour + ramp[..., None].astype(np.float32) * rng.uniform(5.0, 55.0, 3).astype(np.float32)
 
 
-def _normalised(texture: npt.NDArray[np.floating]) -> Texture:
+def _normalised(texture: Pixels) -> Pixels:
     centred = texture - texture.mean()
     return np.clip(centred / (2.0 * centred.std() + 1e-6), -1.5, 1.5).astype(np.float32)
 
 
-def _noise(rng: np.random.Generator, cell_height: float, cell_width: float) -> Texture:
+def _noise(rng: np.random.Generator, cell_height: float, cell_width: float) -> Pixels:
     """Smooth noise whose features are about the given pixels high and wide."""
     size = (max(2, int(HEIGHT / cell_height)), max(2, int(WIDTH / cell_width)))
     coarse = rng.normal(size=size).astype(np.float32)
     return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def _fractal(rng: np.random.Generator) -> Texture:
+def _fractal(rng: np.random.Generator) -> Pixels:
     roughness = rng.uniform(0.4, 0.9)
     octaves = [_noise(rng, 96 / 2**i, 96 / 2**i) * roughness**i for i in range(7)]
     return np.sum(octaves, axis=0)
 
 
-def _grain(rng: np.random.Generator) -> Texture:
+def _grain(rng: np.random.Generator) -> Pixels:
     """Wood, brushed metal and cloth: noise stretched one way."""
     long, short = rng.uniform(40, 200), rng.uniform(1.5, 6)
     cell = (short, long) if rng.random() < 0.6 else (long, short)
     return _noise(rng, *cell) + 0.7 * _noise(rng, 60, 60)
 
 
-def _bricks(rng: np.random.Generator) -> Texture:
+def _bricks(rng: np.random.Generator) -> Pixels:
     high, wide, joint = int(rng.integers(12, 40)), int(rng.integers(24, 90)), int(rng.integers(1, 5))
     wall = _fractal(rng) * 0.4
     for row, y in enumerate(range(0, HEIGHT, high)):
@@ -93,7 +91,7 @@ def _bricks(rng: np.random.Generator) -> Texture:
     return wall
 
 
-def _stripes(rng: np.random.Generator) -> Texture:
+def _stripes(rng: np.random.Generator) -> Pixels:
     angle, period = rng.uniform(0, np.pi), rng.uniform(5, 60)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period)
@@ -101,7 +99,7 @@ def _stripes(rng: np.random.Generator) -> Texture:
     return (hard + 0.3 * _fractal(rng)).astype(np.float32)
 
 
-def _shapes(rng: np.random.Generator) -> Texture:
+def _shapes(rng: np.random.Generator) -> Pixels:
     """Edges and areas as windows, frames and people leave them."""
     canvas = _noise(rng, 90, 90)
     for _ in range(rng.integers(6, 26)):
@@ -115,7 +113,7 @@ def _shapes(rng: np.random.Generator) -> Texture:
     return cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 3.0)) + 0.15 * _fractal(rng)
 
 
-def _bokeh(rng: np.random.Generator) -> Texture:
+def _bokeh(rng: np.random.Generator) -> Pixels:
     canvas = _noise(rng, 70, 70) * 0.5
     for _ in range(rng.integers(10, 40)):
         disc = np.zeros_like(canvas)
@@ -125,7 +123,7 @@ def _bokeh(rng: np.random.Generator) -> Texture:
     return canvas
 
 
-def _lines(rng: np.random.Generator) -> Texture:
+def _lines(rng: np.random.Generator) -> Pixels:
     canvas = _fractal(rng) * 0.4
     for _ in range(rng.integers(8, 40)):
         ends = [(int(rng.integers(WIDTH)), int(rng.integers(HEIGHT))) for _ in range(2)]
@@ -133,7 +131,7 @@ def _lines(rng: np.random.Generator) -> Texture:
     return canvas
 
 
-def _speckle(rng: np.random.Generator) -> Texture:
+def _speckle(rng: np.random.Generator) -> Pixels:
     """Stone, plaster and leaves."""
     cell = rng.uniform(2, 12)
     spots = _noise(rng, cell, cell)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from models.data.backgrounds import TextureBank
-
-Pixels = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
+from models.data.backgrounds import Pixels, TextureBank
+from models.data.glyphs import Image
 
 
 def photograph(scene: Pixels, bank: TextureBank, rng: np.random.Generator) -> Image:
-    """(H, W, 3) float32 about 0..255, any H -> (h, w, 3) uint8 at the size of a real crop, 10..110 pixels high."""
+    """(H, W, 3) float32 about 0..255 -> (h, w, 3) uint8 at the size of a real crop, 11..110 pixels high."""
     image = _blur(_light(scene, bank, rng), rng)
     image = _to_natural_size(image, rng)
     image = _sense(image, rng)
@@ -38,7 +35,7 @@ def _light(scene: Pixels, bank: TextureBank, rng: np.random.Generator) -> Pixels
         scene = scene + cv2.GaussianBlur(glare, (0, 0), 0.25 * height)[..., None]
     if rng.random() < 0.5:
         # Exposure and haze: real crops are seldom of full contrast.
-        gain = rng.uniform(0.35, 1.1)
+        gain = 0.4 + 0.7 * rng.beta(1.6, 1.0)
         scene = scene * np.float32(gain) + np.float32(
             rng.uniform(0.0, 1.0) * 255.0 * max(0.0, 1.0 - gain) * 0.8
         )
@@ -50,7 +47,7 @@ def _light(scene: Pixels, bank: TextureBank, rng: np.random.Generator) -> Pixels
 def _blur(image: Pixels, rng: np.random.Generator) -> Pixels:
     dice = rng.random()
     if dice < 0.35:
-        sigma = 0.5 + 2.6 * rng.beta(1.0, 2.0)
+        sigma = 0.5 + 2.3 * rng.beta(1.0, 2.2)
         return cv2.GaussianBlur(image, (0, 0), sigma)
     if dice < 0.41:
         return cv2.filter2D(image, -1, _motion_kernel(int(rng.integers(3, 10)), rng.uniform(0, 180)))
@@ -61,7 +58,7 @@ def _blur(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _motion_kernel(length: int, angle: float) -> Pixels:
-    kernel = np.zeros((length, length), np.float32)
+    kernel: Pixels = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1.0
     turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1.0)
     kernel = cv2.warpAffine(kernel, turn, (length, length))
@@ -69,12 +66,11 @@ def _motion_kernel(length: int, angle: float) -> Pixels:
 
 
 def _to_natural_size(image: Pixels, rng: np.random.Generator) -> Pixels:
-    height, width = image.shape[:2]
-    natural = float(np.clip(np.exp(rng.normal(np.log(33.0), 0.5)), 10.0, 110.0))
+    natural = float(np.clip(np.exp(rng.normal(np.log(33.0), 0.47)), 11.0, 110.0))
     if rng.random() < 0.12:
         # Enlarged by whoever published it.
-        coarse = rng.uniform(9.0, 22.0)
-        image = _resize(image, coarse / height)
+        coarse = rng.uniform(11.0, 24.0)
+        image = _resize(image, coarse / image.shape[0])
     return _resize(image, natural / image.shape[0])
 
 
@@ -101,5 +97,6 @@ def _sense(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 def _compress(image: Image, rng: np.random.Generator) -> Image:
     quality = int(rng.integers(25, 96))
-    _, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

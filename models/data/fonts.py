@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import string
@@ -23,7 +24,8 @@ HELD_OUT_OF = 20
 # Families that map the alphabet to something else, or draw it so that people cannot read it.
 UNSUITABLE = re.compile(
     r"math|symbol|emoji|icon|dingbat|barcode|braille|ornament|awesome|chess|music|stix.?size|creep|tengwar|cirth"
-    r"|runic|hierogl|phonetic|backslant|fallback|tagbanwa|mirror|joscelyn|redacted|blokk|adobe.?blank|wingding",
+    r"|runic|hierogl|phonetic|backslant|fallback|tagbanwa|mirror|joscelyn|keyboard|drmsy|d050000l|elegante|dseg"
+    r"|abecedario_p|ecolier_court|fetamont|aboensis|ellhnikh|alfa-beta|missaali|yfrak|\[f500\]|ferrite|brk$",
     re.IGNORECASE,
 )
 
@@ -51,15 +53,21 @@ def find_fonts(folders: Sequence[Path] | None = None) -> list[Path]:
     """
     candidates = _in_folders(folders) if folders else _from_fontconfig()
     families: dict[str, list[Face]] = defaultdict(list)
+    drawings: set[bytes] = set()
     for path in candidates:
         face = read_face(path)
-        if face and not UNSUITABLE.search(face.family) and draws_alphabet(path):
+        if face is None or UNSUITABLE.search(face.family):
+            continue
+        # Families for other scripts share one Latin alphabet: it counts once.
+        drawing = draw_alphabet(path)
+        if drawing and drawing not in drawings:
+            drawings.add(drawing)
             families[face.family].append(face)
     fonts = [face.path for family in sorted(families) for face in _differing_styles(families[family])]
     if not fonts:
         where = ", ".join(map(str, folders)) if folders else "fontconfig"
         raise FontsNotFoundError(
-            f"{where}: no font draws 0-9, A-Z and a-z; install Debian's fonts-* packages or pass --fonts FOLDER"
+            f"{where}: no font draws 0-9, A-Z and a-z; install Debian's fonts-* packages or name a folder"
         )
     return fonts
 
@@ -75,7 +83,7 @@ def family_of(path: Path) -> str:
 
 
 def read_face(path: Path) -> Face | None:
-    """The face in a font file; None where the file is broken or its character map lacks part of the alphabet."""
+    """The face in a font file; None where the file is broken or does not map the whole alphabet."""
     try:
         with TTFont(path, lazy=True) as font:
             characters = font.getBestCmap() or {}
@@ -91,19 +99,22 @@ def read_face(path: Path) -> Face | None:
         return None
 
 
-def draws_alphabet(path: Path, size: int = 32) -> bool:
-    """Whether all 62 characters leave ink, and look different from one another within a case."""
+def draw_alphabet(path: Path, size: int = 32) -> bytes | None:
+    """A digest of the 62 characters as drawn; None where one leaves no ink or two of a case look the same."""
     try:
         font = ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
         drawn = {character: _draw(font, character, size) for character in ALPHABET}
     except (OSError, ValueError):
-        return False
+        return None
     if not all(image.getbbox() for image in drawn.values()):
-        return False
-    upper = {drawn[character].tobytes() for character in string.digits + string.ascii_uppercase}
-    lower = {drawn[character].tobytes() for character in string.ascii_lowercase}
+        return None
+    bitmaps = {character: image.tobytes() for character, image in drawn.items()}
+    upper = {bitmaps[character] for character in string.digits + string.ascii_uppercase}
+    lower = {bitmaps[character] for character in string.ascii_lowercase}
     # 0 and O, or 1 and I, are one drawing in many honest fonts.
-    return len(upper) >= 34 and len(lower) == 26
+    if len(upper) < 34 or len(lower) < 26:
+        return None
+    return hashlib.sha256(b"".join(bitmaps[character] for character in ALPHABET)).digest()
 
 
 def _draw(font: ImageFont.FreeTypeFont, character: str, size: int) -> Image.Image:

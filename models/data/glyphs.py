@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 
 EM = 52
 _CANVAS = 4 * EM
+NOT_A_CHARACTER = "\uffff"
 
-Mask = npt.NDArray[np.uint8]
+# uint8; OpenCV's own annotations know no element types.
+Image = npt.NDArray[Any]
 
 
 class Glyph(NamedTuple):
-    """A glyph's ink: coverage 0..255, and where its top left corner lies from the pen on the baseline, in pixels."""
+    """A glyph's ink, 0..255, and where its top left corner lies from the pen on the baseline, in pixels."""
 
-    mask: Mask
+    mask: Image
     left: int
     top: int
     advance: float
+
+
+EMPTY = Glyph(np.zeros((0, 0), np.uint8), 0, 0, 0.0)
 
 
 class LayoutStyle(NamedTuple):
@@ -41,10 +47,14 @@ class Typeface:
         self._font = ImageFont.truetype(str(path), EM, layout_engine=ImageFont.Layout.BASIC)
         self._glyphs: dict[str, Glyph] = {}
         self._kerning: dict[str, float] = {}
+        self._missing = self._draw(NOT_A_CHARACTER)
 
     def glyph(self, character: str) -> Glyph:
         if character not in self._glyphs:
-            self._glyphs[character] = self._draw(character)
+            drawn = self._draw(character)
+            # A box drawn for punctuation that the font lacks would read as a letter.
+            lacking = np.array_equal(drawn.mask, self._missing.mask)
+            self._glyphs[character] = EMPTY if lacking else drawn
         return self._glyphs[character]
 
     def kerning(self, pair: str) -> float:
@@ -52,9 +62,9 @@ class Typeface:
             self._kerning[pair] = self._font.getlength(pair) - sum(map(self._font.getlength, pair))
         return self._kerning[pair]
 
-    def lay_out(self, text: str, style: LayoutStyle, rng: np.random.Generator) -> Mask:
-        """The word's coverage mask, cut to its ink: (H, W) uint8, H about EM; (1, 1) where nothing leaves ink."""
-        placed: list[tuple[Mask, int, int]] = []
+    def lay_out(self, text: str, style: LayoutStyle, rng: np.random.Generator) -> Image:
+        """The word's mask, cut to its ink: (H, W) uint8, H about EM; (1, 1) where nothing leaves ink."""
+        placed: list[tuple[Image, int, int]] = []
         pen = 0.0
         wobble = rng.normal(0.0, style.jitter * EM, len(text)) if style.jitter else None
         for i, character in enumerate(text):
@@ -75,7 +85,7 @@ class Typeface:
         return _paste(placed)
 
     def _draw(self, character: str) -> Glyph:
-        image = Image.new("L", (_CANVAS, _CANVAS))
+        image = PillowImage.new("L", (_CANVAS, _CANVAS))
         ImageDraw.Draw(image).text((EM, 2 * EM), character, fill=255, font=self._font, anchor="ls")
         box = image.getbbox() or (0, 0, 0, 0)
         return Glyph(
@@ -83,18 +93,17 @@ class Typeface:
         )
 
 
-def _tilt(mask: Mask, left: int, top: int, wobble: float) -> tuple[Mask, int, int]:
+def _tilt(mask: Image, left: int, top: int, wobble: float) -> tuple[Image, int, int]:
     """Moves a letter up or down by `wobble` pixels and turns it a little the same way."""
     height, width = mask.shape
     margin = 4 + max(height, width) // 6
     matrix = cv2.getRotationMatrix2D((width / 2 + margin, height / 2 + margin), 2.5 * float(wobble), 1.0)
-    matrix[:, 2] += 0.0
     padded = cv2.copyMakeBorder(mask, margin, margin, margin, margin, cv2.BORDER_CONSTANT)
     turned = cv2.warpAffine(padded, matrix, (width + 2 * margin, height + 2 * margin))
     return turned, left - margin, top - margin + round(float(wobble))
 
 
-def _paste(placed: list[tuple[Mask, int, int]]) -> Mask:
+def _paste(placed: list[tuple[Image, int, int]]) -> Image:
     if not placed:
         return np.zeros((1, 1), np.uint8)
     left = min(x for _, x, _ in placed)

@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.backgrounds import TextureBank
-from models.data.glyphs import Mask
+from models.data.backgrounds import Pixels, TextureBank
+from models.data.glyphs import Image
 from models.data.placing import Placed
 
-Pixels = npt.NDArray[np.float32]
 Colour = npt.NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -30,15 +29,15 @@ def paint(scene: Placed, bank: TextureBank, rng: np.random.Generator) -> Pixels:
             ink = np.maximum(ink, scene.around)
         else:
             _blend(image, _random_colour(rng), _coverage(scene.around))
-    if rng.random() < 0.1:
-        ink = cv2.dilate(ink, np.ones((2, 2), np.uint8))
+    if rng.random() < 0.18:
+        ink = cv2.dilate(ink, np.ones((2, 2) if rng.random() < 0.6 else (3, 3), np.uint8))
     _draw_behind(image, ink, ink_colour, ground_colour, rng)
     _draw_ink(image, ink, ink_colour, bank, rng)
     return image
 
 
 def _draw_behind(
-    image: Pixels, ink: Mask, ink_colour: Colour, ground: Colour, rng: np.random.Generator
+    image: Pixels, ink: Image, ink_colour: Colour, ground: Colour, rng: np.random.Generator
 ) -> None:
     """Shadow, extruded body, glow and outline: what lies under the face of the letters."""
     shadow, body, glow, outline = rng.random(4) < (0.15, 0.07, 0.04, 0.11)
@@ -63,7 +62,7 @@ def _draw_behind(
         _blend(image, _contrasting(ink_colour, rng), _coverage(cv2.dilate(ink, disc)))
 
 
-def _draw_ink(image: Pixels, ink: Mask, colour: Colour, bank: TextureBank, rng: np.random.Generator) -> None:
+def _draw_ink(image: Pixels, ink: Image, colour: Colour, bank: TextureBank, rng: np.random.Generator) -> None:
     height, width = ink.shape
     hollow, relief, textured, graded = rng.random(4) < (0.02, 0.07, 0.12, 0.08)
     coverage = _coverage(ink)
@@ -78,13 +77,13 @@ def _draw_ink(image: Pixels, ink: Mask, colour: Colour, bank: TextureBank, rng: 
             cv2.erode(ink, np.ones((3, 3), np.uint8), iterations=int(rng.integers(1, 3)))
         )
     if rng.random() < 0.12:
-        coverage = coverage * np.float32(rng.uniform(0.45, 0.95))
+        coverage = coverage * np.float32(rng.uniform(0.6, 0.95))
     _blend(image, fill, coverage)
     if relief:
         _emboss(image, ink, rng)
 
 
-def _emboss(image: Pixels, ink: Mask, rng: np.random.Generator) -> None:
+def _emboss(image: Pixels, ink: Image, rng: np.random.Generator) -> None:
     """Light from one side on raised or sunk edges."""
     soft = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.8, 2.2)).astype(np.float32)
     angle = rng.uniform(0.0, 2 * np.pi)
@@ -114,16 +113,16 @@ def _blend(image: Pixels, colour: Pixels, coverage: Pixels) -> None:
     image += (colour - image) * coverage[..., None]
 
 
-def _coverage(mask: Mask) -> Pixels:
+def _coverage(mask: Image) -> Pixels:
     return mask.astype(np.float32) * np.float32(1 / 255)
 
 
-def _shifted(mask: Mask, dx: int, dy: int) -> Mask:
+def _shifted(mask: Image, dx: int, dy: int) -> Image:
     matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
     return cv2.warpAffine(mask, matrix, (mask.shape[1], mask.shape[0]), flags=cv2.INTER_NEAREST)
 
 
-def _extruded(mask: Mask, rng: np.random.Generator) -> Mask:
+def _extruded(mask: Image, rng: np.random.Generator) -> Image:
     depth = int(rng.integers(2, 8))
     line = np.zeros((2 * depth + 1, 2 * depth + 1), np.uint8)
     angle = rng.uniform(0.0, 2 * np.pi)
@@ -134,7 +133,7 @@ def _extruded(mask: Mask, rng: np.random.Generator) -> Mask:
 
 def _colour_pair(rng: np.random.Generator) -> tuple[Colour, Colour]:
     """Ink and ground, of a contrast that is mostly good and sometimes low."""
-    contrast = 25.0 + 150.0 * rng.beta(1.5, 1.5)
+    contrast = 32.0 + 150.0 * rng.beta(1.6, 1.4)
     ground = _random_colour(rng)
     for _ in range(6):
         ink = _random_colour(rng)
@@ -156,10 +155,10 @@ def _shaded(colour: Colour, luma: float, contrast: float) -> Colour:
 def _random_colour(rng: np.random.Generator) -> Colour:
     """RGB 0..255: near black or white, muted, or vivid."""
     dice, hue, a, b = rng.random(4)
-    if dice < 0.4:
+    if dice < 0.48:
         value = 0.5 - 0.5 * np.cos(np.pi * a)
         saturation = 0.12 * b
-    elif dice < 0.65:
+    elif dice < 0.7:
         value, saturation = 0.15 + 0.8 * a, 0.1 + 0.4 * b
     else:
         value, saturation = 0.35 + 0.65 * a, 0.55 + 0.45 * b

@@ -1,4 +1,4 @@
-"""Where the letters of a crop stand: the word, its neighbours, curve, perspective, and the cut of the crop."""
+"""Where the letters of a crop stand: the word, its neighbours, curve, perspective, the cut of the crop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.glyphs import EM, LayoutStyle, Mask, Typeface
+from models.data.glyphs import EM, Image, LayoutStyle, Typeface
 from models.data.words import WordSampler
 
 MARGIN = EM
@@ -18,8 +18,8 @@ Points = npt.NDArray[np.float32]
 class Placed(NamedTuple):
     """Coverage masks of one crop, (H, W) uint8: the word to read, and what else is written around it."""
 
-    word: Mask
-    around: Mask
+    word: Image
+    around: Image
 
 
 def place(typeface: Typeface, text: str, words: WordSampler, rng: np.random.Generator) -> Placed | None:
@@ -53,7 +53,7 @@ def layout_style(rng: np.random.Generator) -> LayoutStyle:
 
 
 def _write_around(
-    canvas: Mask, typeface: Typeface, style: LayoutStyle, words: WordSampler, rng: np.random.Generator
+    canvas: Image, typeface: Typeface, style: LayoutStyle, words: WordSampler, rng: np.random.Generator
 ) -> tuple[int, int]:
     """Writes neighbours into channel 1; returns the gap to them in pixels, across and down."""
     height, width = canvas.shape[0] - 2 * MARGIN, canvas.shape[1] - 2 * MARGIN
@@ -74,7 +74,7 @@ def _write_around(
     return (across if beside else MARGIN, down if stacked else MARGIN)
 
 
-def _stamp(canvas: Mask, mask: Mask, x: int, y: int) -> None:
+def _stamp(canvas: Image, mask: Image, x: int, y: int) -> None:
     """Draws the part of the mask that lies on the canvas."""
     top, left = max(0, -y), max(0, -x)
     bottom, right = min(mask.shape[0], canvas.shape[0] - y), min(mask.shape[1], canvas.shape[1] - x)
@@ -83,7 +83,7 @@ def _stamp(canvas: Mask, mask: Mask, x: int, y: int) -> None:
         np.maximum(window, mask[top:bottom, left:right], out=window)
 
 
-def _bend(canvas: Mask, rng: np.random.Generator) -> Mask:
+def _bend(canvas: Image, rng: np.random.Generator) -> Image:
     """Curved baselines: an arc, or a wave."""
     height, width = canvas.shape[:2]
     t = np.linspace(-1.0, 1.0, width, dtype=np.float32)
@@ -99,7 +99,7 @@ def _bend(canvas: Mask, rng: np.random.Generator) -> Mask:
     return cv2.remap(canvas, np.ascontiguousarray(columns), rows, cv2.INTER_LINEAR)
 
 
-def _view(canvas: Mask, rng: np.random.Generator) -> Mask:
+def _view(canvas: Image, rng: np.random.Generator) -> Image:
     """Rotation, slant and perspective in one warp, onto a canvas that holds it all."""
     height, width = canvas.shape[:2]
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -137,7 +137,7 @@ def _rotate(corners: Points, angle: float) -> Points:
     return corners @ np.array([[cosine, sine], [-sine, cosine]], np.float32)
 
 
-def _cut(canvas: Mask, gap: tuple[int, int], rng: np.random.Generator) -> Placed | None:
+def _cut(canvas: Image, gap: tuple[int, int], rng: np.random.Generator) -> Placed | None:
     """The annotator's box: about the word's ink, tight or loose, now and then slightly into it."""
     word = canvas[..., 0]
     x, y, width, height = cv2.boundingRect((word > 96).view(np.uint8))

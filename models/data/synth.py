@@ -6,18 +6,17 @@ Gupta et al., "Synthetic Data for Text Localisation in Natural Images", CVPR 201
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from models.data.backgrounds import TextureBank
 from models.data.camera import photograph
 from models.data.fonts import FontsNotFoundError, family_of, is_held_out
-from models.data.glyphs import Typeface
+from models.data.glyphs import Image, Typeface
 from models.data.lettering import paint
 from models.data.placing import place
 from models.data.words import Split, WordSampler, label_of
@@ -26,9 +25,9 @@ INPUT_SIZE = (128, 32)
 
 
 class Crop(NamedTuple):
-    """image: (H, W, 3) uint8 RGB, H 10..110; label: 1..25 characters of [0-9a-z]."""
+    """image: (H, W, 3) uint8 RGB, H 11..110; label: 1..25 characters of [0-9a-z]."""
 
-    image: npt.NDArray[np.uint8]
+    image: Image
     label: str
 
 
@@ -73,3 +72,19 @@ class WordRenderer:
         if path not in self._typefaces:
             self._typefaces[path] = Typeface(path)
         return self._typefaces[path]
+
+
+def write_folder(renderer: WordRenderer, count: int, folder: Path) -> Iterator[int]:
+    """Writes crops 0..count-1 as PNG and `labels.tsv` (file name, tab, label); yields how many are done.
+
+    Raises: OSError where the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "labels.tsv").open("w", encoding="utf-8") as labels:
+        for index in range(count):
+            crop = renderer.render(index)
+            name = f"{index:09}.png"
+            _, encoded = cv2.imencode(".png", cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR))
+            (folder / name).write_bytes(encoded.tobytes())
+            labels.write(f"{name}\t{crop.label}\n")
+            yield index + 1

@@ -41,7 +41,7 @@ class WordSampler:
     """Draws the texts of one split; labels are 1..25 characters of [0-9a-z]."""
 
     def __init__(self, words: Iterable[tuple[str, float]], split: Split = "train") -> None:
-        """words: (word, frequency > 0), the most frequent first; words without a label of 1..25 are skipped."""
+        """words: (word, frequency > 0), most frequent first; words without a label of 1..25 are skipped."""
         self.split = split
         usable = [(word, frequency) for word, frequency in words if 1 <= len(label_of(word)) <= MAX_LENGTH]
         held_out = [
