@@ -13,6 +13,8 @@ from models.data.glyphs import Image
 from models.data.placing import Placed
 
 Colour = npt.NDArray[np.float32]
+# Reds, yellows, greens and blues: paint and print are not evenly spread round the colour circle.
+SIGN_HUES = (0.0, 0.02, 0.1, 0.15, 0.36, 0.58, 0.63)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -155,6 +157,8 @@ def _shaded(colour: Colour, luma: float, contrast: float) -> Colour:
 def _random_colour(rng: np.random.Generator) -> Colour:
     """RGB 0..255: near black or white, muted, or vivid."""
     dice, hue, a, b = rng.random(4)
+    if rng.random() < 0.6:
+        hue = (SIGN_HUES[rng.integers(len(SIGN_HUES))] + 0.1 * (hue - 0.5)) % 1.0
     if dice < 0.48:
         value = 0.5 - 0.5 * np.cos(np.pi * a)
         saturation = 0.12 * b

@@ -32,7 +32,7 @@ def place(typeface: Typeface, text: str, words: WordSampler, rng: np.random.Gene
     canvas = np.zeros((height + 2 * MARGIN, width + 2 * MARGIN, 2), np.uint8)
     canvas[MARGIN : MARGIN + height, MARGIN : MARGIN + width, 0] = word
     gap = _write_around(canvas, typeface, style, words, rng)
-    if rng.random() < 0.13:
+    if rng.random() < 0.15:
         canvas = _bend(canvas, rng)
     canvas = _view(canvas, rng)
     return _cut(canvas, gap, rng)
@@ -123,7 +123,7 @@ def _view(canvas: Image, rng: np.random.Generator) -> Image:
 def _foreshorten(corners: Points, width: int, height: int, rng: np.random.Generator) -> Points:
     """One side farther away than the other, and all corners a little off."""
     target = corners.copy()
-    squeeze = rng.uniform(0.0, 0.35) * height / 2
+    squeeze = rng.uniform(0.0, 0.42) * height / 2
     far = (0, 3) if rng.random() < 0.5 else (1, 2)
     target[far[0], 1] += squeeze
     target[far[1], 1] -= squeeze * rng.uniform(0.2, 1.0)
