@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from models.data.camera import motion_kernel
+
 # (H, W, 3) uint8 RGB; OpenCV's own annotations know no element types.
 Image = npt.NDArray[Any]
 Rng = np.random.Generator
@@ -75,7 +77,7 @@ def foreshorten(image: Image, rng: Rng) -> Image:
     return cv2.warpPerspective(
         image,
         matrix,
-        (int(size[0]), int(size[1])),
+        size.tolist(),
         flags=_interpolation(rng),
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -95,10 +97,7 @@ def add_noise(image: Image, rng: Rng) -> Image:
 def blur_motion(image: Image, rng: Rng) -> Image:
     """Along a line of 1 to 6 pixels, of any direction."""
     length = max(int(_one_sided(rng, MOTION_LENGTH)), 1)
-    kernel = np.zeros((length, length), np.float32)
-    kernel[length // 2] = 1.0 / length
-    turn = cv2.getRotationMatrix2D((length // 2, length // 2), rng.uniform(-90.0, 90.0), 1.0)
-    return cv2.filter2D(image, -1, cv2.warpAffine(kernel, turn, (length, length)))
+    return cv2.filter2D(image, -1, motion_kernel(length, rng.uniform(-90.0, 90.0)))
 
 
 def lose_resolution(image: Image, rng: Rng) -> Image:
@@ -114,7 +113,7 @@ def lose_resolution(image: Image, rng: Rng) -> Image:
 
 
 def jitter_colour(image: Image, rng: Rng) -> Image:
-    """Brightness, contrast and saturation by a factor of 0.5 to 1.5, hue by a tenth of the circle, in random order."""
+    """Brightness, contrast, saturation by a factor of 0.5 to 1.5, hue by a tenth of the circle, in any order."""
     return _in_random_order((_brighten, _change_contrast, _saturate, _turn_hue), image, rng)
 
 
@@ -149,7 +148,7 @@ def _warp(image: Image, linear: npt.NDArray[np.float64], rng: Rng) -> Image:
     return cv2.warpAffine(
         image,
         matrix,
-        (int(size[0]), int(size[1])),
+        size.tolist(),
         flags=_interpolation(rng),
         borderMode=cv2.BORDER_REPLICATE,
     )

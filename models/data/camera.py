@@ -50,14 +50,15 @@ def _blur(image: Pixels, rng: np.random.Generator) -> Pixels:
         sigma = 0.5 + 2.3 * rng.beta(1.0, 2.2)
         return cv2.GaussianBlur(image, (0, 0), sigma)
     if dice < 0.41:
-        return cv2.filter2D(image, -1, _motion_kernel(int(rng.integers(3, 10)), rng.uniform(0, 180)))
+        return cv2.filter2D(image, -1, motion_kernel(int(rng.integers(3, 10)), rng.uniform(0, 180)))
     if dice < 0.45:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(rng.integers(1, 4)) + 1,) * 2)
         return cv2.filter2D(image, -1, disc.astype(np.float32) / disc.sum())
     return image
 
 
-def _motion_kernel(length: int, angle: float) -> Pixels:
+def motion_kernel(length: int, angle: float) -> Pixels:
+    """(length, length) float32 of sum 1: a line through the middle, angle in degrees."""
     kernel: Pixels = np.zeros((length, length), np.float32)
     kernel[length // 2] = 1.0
     turn = cv2.getRotationMatrix2D(((length - 1) / 2, (length - 1) / 2), angle, 1.0)
