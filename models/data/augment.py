@@ -113,7 +113,7 @@ def lose_resolution(image: Image, rng: Rng) -> Image:
 
 
 def jitter_colour(image: Image, rng: Rng) -> Image:
-    """Brightness, contrast, saturation by a factor of 0.5 to 1.5, hue by a tenth of the circle, in any order."""
+    """Brightness, contrast and saturation by 0.5 to 1.5, hue by a tenth of the circle, in random order."""
     return _in_random_order((_brighten, _change_contrast, _saturate, _turn_hue), image, rng)
 
 
