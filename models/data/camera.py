@@ -10,7 +10,7 @@ from models.data.glyphs import Image
 
 
 def photograph(scene: Pixels, bank: TextureBank, rng: np.random.Generator) -> Image:
-    """(H, W, 3) float32 about 0..255 -> (h, w, 3) uint8 at the size of a real crop, 11..110 pixels high."""
+    """(H, W, 3) float32 about 0..255 -> (h, w, 3) uint8 at the size of a real crop, 11..128 pixels high."""
     image = _blur(_light(scene, bank, rng), rng)
     image = _to_natural_size(image, rng)
     image = _sense(image, rng)
@@ -33,7 +33,7 @@ def _light(scene: Pixels, bank: TextureBank, rng: np.random.Generator) -> Pixels
         centre = (int(rng.integers(width)), int(rng.integers(height)))
         cv2.circle(glare, centre, int(rng.uniform(0.1, 0.4) * height) + 1, (float(rng.uniform(60, 200)),), -1)
         scene = scene + cv2.GaussianBlur(glare, (0, 0), 0.25 * height)[..., None]
-    if rng.random() < 0.5:
+    if rng.random() < 0.45:
         # Exposure and haze: real crops are seldom of full contrast.
         gain = 0.4 + 0.7 * rng.beta(1.6, 1.0)
         scene = scene * np.float32(gain) + np.float32(
@@ -67,7 +67,7 @@ def motion_kernel(length: int, angle: float) -> Pixels:
 
 
 def _to_natural_size(image: Pixels, rng: np.random.Generator) -> Pixels:
-    natural = float(np.clip(np.exp(rng.normal(np.log(33.0), 0.47)), 11.0, 110.0))
+    natural = float(np.clip(np.exp(rng.normal(np.log(34.0), 0.52)), 11.0, 128.0))
     if rng.random() < 0.12:
         # Enlarged by whoever published it.
         coarse = rng.uniform(11.0, 24.0)

@@ -135,7 +135,7 @@ def _extruded(mask: Image, rng: np.random.Generator) -> Image:
 
 def _colour_pair(rng: np.random.Generator) -> tuple[Colour, Colour]:
     """Ink and ground, of a contrast that is mostly good and sometimes low."""
-    contrast = 32.0 + 150.0 * rng.beta(1.6, 1.4)
+    contrast = 32.0 + 170.0 * rng.beta(1.6, 1.3)
     ground = _random_colour(rng)
     for _ in range(6):
         ink = _random_colour(rng)

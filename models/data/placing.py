@@ -46,7 +46,7 @@ def layout_style(rng: np.random.Generator) -> LayoutStyle:
         spacing = rng.uniform(0.12, 0.5)
     return LayoutStyle(
         spacing=spacing,
-        stretch=float(np.exp(rng.normal(0.0, 0.18))) if rng.random() < 0.5 else 1.0,
+        stretch=float(np.exp(rng.normal(-0.1, 0.18))) if rng.random() < 0.6 else 1.0,
         jitter=rng.uniform(0.01, 0.07) if rng.random() < 0.06 else 0.0,
         small_capitals=rng.uniform(0.68, 0.85) if rng.random() < 0.05 else 1.0,
     )

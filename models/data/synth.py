@@ -25,7 +25,7 @@ INPUT_SIZE = (128, 32)
 
 
 class Crop(NamedTuple):
-    """image: (H, W, 3) uint8 RGB, H 11..110; label: 1..25 characters of [0-9a-z]."""
+    """image: (H, W, 3) uint8 RGB, H 11..128; label: 1..25 characters of [0-9a-z]."""
 
     image: Image
     label: str
