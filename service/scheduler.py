@@ -47,7 +47,6 @@ class Crop:
         self.queue_s = 0.0
         self.vision_s = 0.0
         self.refine_s = 0.0
-        self.batch_size = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -150,7 +149,6 @@ class Scheduler:
         started = time.perf_counter()
         for crop in crops:
             crop.queue_s = started - crop.queued_at
-            crop.batch_size = len(crops)
         answer = await self._engine.run(kind, [_batch([crop.image for crop in crops], size)])
         for crop in crops:
             crop.vision_s = answer.seconds

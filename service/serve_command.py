@@ -93,6 +93,7 @@ class _Server(uvicorn.Server):
         self._reader = reader
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        log.info("finishing what is in flight, then stopping")
         self._reader.drain()
         self.force_exit = self.should_exit  # the second signal does not wait
         self.should_exit = True
@@ -103,6 +104,7 @@ async def _serve(reader: Reader, listener: socket.socket, started: float) -> Non
         create_app(reader),
         lifespan="off",
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=int(reader.settings.drain_s),
@@ -126,11 +128,5 @@ async def _start(reader: Reader, server: uvicorn.Server, started: float) -> None
         raise ValueError(f"{reader.settings.bundle}: {error}") from error
     finally:
         server.should_exit = server.should_exit or reader.state == "starting"
-    info = reader.info
-    log.info(
-        "%s %s on %s is ready after %.1f s",
-        info.name,
-        info.version,
-        info.engine,
-        time.perf_counter() - started,
-    )
+    model = reader.info
+    log.info("%s %s is ready after %.1f s", model.name, model.version, time.perf_counter() - started)

@@ -110,6 +110,7 @@ class Supervisor:
             self._bury()
             raise
         self._ready = True
+        log.info("engine worker %d runs %s", self._process.pid, loaded.release)
         threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
         return loaded
 

@@ -138,8 +138,8 @@ def check_release(bundle: Bundle, package: str, release: str) -> None:
     if mine == theirs or any(mine in group and theirs in group for group in _READS_EACH_OTHER):
         return
     raise BundleError(
-        f"{bundle.folder}: written by MindSpore {written} (MindIR version {version}), which {package} {release} "
-        f"cannot read; export the checkpoint with MindSpore {mine}, "
+        f"{bundle.folder}: written by MindSpore {written} (MindIR version {version}), which {package} "
+        f"{release} cannot read; export the checkpoint with MindSpore {mine}, "
         f"or give a --worker-python that has release {theirs}"
     )
 

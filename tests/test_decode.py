@@ -1,0 +1,92 @@
+"""From logits to words."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from service.decode import Decoder, settled
+
+CHARSET = "abcdefghijklmnopqrstuvwxyz1234567890"
+decode = Decoder(CHARSET)
+
+
+def logits(*classes: int, probability: float = 0.9, steps: int = 26) -> np.ndarray:
+    """Logits (steps, 37) whose steps give the classes this probability, and null after them."""
+    others = (1 - probability) / len(CHARSET)
+    table = np.full((steps, 1 + len(CHARSET)), math.log(others), np.float32)
+    table[np.arange(steps), [*classes, *[0] * (steps - len(classes))]] = math.log(probability)
+    return table
+
+
+def test_a_word_ends_at_the_first_null() -> None:
+    (word,) = decode(logits(3, 1, 20, 0, 5)[None])
+    assert word.text == "cat"
+
+
+def test_one_comes_before_zero() -> None:
+    (word,) = decode(logits(27, 36)[None])
+    assert word.text == "10"
+
+
+def test_a_word_without_a_null_has_all_steps() -> None:
+    (word,) = decode(logits(*[1] * 26)[None])
+    assert word.text == "a" * 26
+
+
+def test_a_null_at_once_is_the_empty_word() -> None:
+    (word,) = decode(logits()[None])
+    assert (word.text, word.characters) == ("", [])
+    assert word.confidence == pytest.approx(0.9)
+
+
+def test_a_characters_confidence_is_its_probability() -> None:
+    (word,) = decode(logits(3, 1, 20, probability=0.7)[None])
+    assert word.characters == pytest.approx([0.7] * 3)
+
+
+def test_a_words_confidence_is_the_geometric_mean_with_the_stop() -> None:
+    table = logits(3, 1)
+    table[2] = logits(probability=0.4)[2]  # the stop token
+    (word,) = decode(table[None])
+    assert word.confidence == pytest.approx((0.9 * 0.9 * 0.4) ** (1 / 3))
+
+
+def test_large_logits_do_not_overflow() -> None:
+    (word,) = decode(1e4 * logits(3, 1)[None])
+    assert word.confidence == pytest.approx(1)
+
+
+def test_many_words_decode_as_each_alone() -> None:
+    batch = np.random.default_rng(0).normal(size=(5, 26, 37)).astype(np.float32)
+    assert decode(batch) == [decode(one[None])[0] for one in batch]
+
+
+def test_the_same_sure_word_is_settled() -> None:
+    assert settled(logits(3, 1, probability=0.5), logits(3, 1), threshold=0.85)
+
+
+def test_another_word_is_not_settled() -> None:
+    assert not settled(logits(3, 2), logits(3, 1), threshold=0.85)
+
+
+def test_a_longer_word_is_not_settled() -> None:
+    assert not settled(logits(3), logits(3, 1), threshold=0.85)
+
+
+def test_a_word_with_an_unsure_character_is_not_settled() -> None:
+    after = logits(3, 1)
+    after[1] = logits(3, 1, probability=0.6)[1]
+    assert not settled(logits(3, 1), after, threshold=0.85)
+
+
+def test_an_unsure_stop_is_not_settled() -> None:
+    after = logits(3, 1)
+    after[2] = logits(3, 1, probability=0.6)[2]
+    assert not settled(logits(3, 1), after, threshold=0.85)
+
+
+def test_what_comes_after_the_stop_does_not_matter() -> None:
+    assert settled(logits(3, 0, 7, probability=0.9), logits(3, 0, 8), threshold=0.85)
