@@ -1,0 +1,31 @@
+"""Fixtures that more than one test file needs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from export import lite_environment
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's root."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def lite_python() -> Path:
+    """The interpreter of the Python 3.7 environment with MindSpore and MindSpore Lite 2.0.0.
+
+    Made on first use. Where it cannot be had the test skips with the reason, or fails where
+    ABINET_REQUIRE_LITE=1 says that it must be there.
+    """
+    try:
+        return lite_environment.make(PROJECT / lite_environment.DIRECTORY)
+    except lite_environment.LiteEnvironmentError as error:
+        if os.environ.get("ABINET_REQUIRE_LITE") == "1":
+            raise
+        pytest.skip(f"no MindSpore Lite: {error}")
