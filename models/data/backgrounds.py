@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import cv2
@@ -13,6 +14,12 @@ Pixels = npt.NDArray[Any]
 
 HEIGHT, WIDTH = 192, 384
 TEXTURES = 160
+
+
+@functools.cache
+def texture_bank() -> TextureBank:
+    """The one bank of a process."""
+    return TextureBank()
 
 
 class TextureBank:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from models.data.backgrounds import TextureBank
+from models.data.backgrounds import texture_bank
 from models.data.camera import photograph
 from models.data.fonts import FontsNotFoundError, family_of, is_held_out
 from models.data.glyphs import Image, Typeface
@@ -43,20 +43,20 @@ class WordRenderer:
         """
         self.split = split
         self.seed = seed
-        self._fonts = [path for path in fonts if is_held_out(family_of(path)) == (split == "test")]
-        if not self._fonts:
+        self.fonts = [path for path in fonts if is_held_out(family_of(path)) == (split == "test")]
+        if not self.fonts:
             raise FontsNotFoundError(
                 f"{len(fonts)} fonts: none left for the {split} split; give more font families"
             )
         self._words = words
         self._typefaces: dict[Path, Typeface] = {}
-        self._bank = TextureBank()
+        self._bank = texture_bank()
 
     def render(self, index: int) -> Crop:
         """The crop at its natural size."""
         rng = np.random.Generator(np.random.PCG64((self.seed, self.split == "test", index)))
         while True:
-            typeface = self._typeface(self._fonts[rng.integers(len(self._fonts))])
+            typeface = self._typeface(self.fonts[rng.integers(len(self.fonts))])
             text = self._words.sample(rng)
             scene = place(typeface, text, self._words, rng)
             if scene is not None:

@@ -1,0 +1,305 @@
+"""The word renderer, with fonts that the tests draw themselves: 62 patterns of squares."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+
+from models.data import command, words
+from models.data.fonts import ALPHABET, FontsNotFoundError, family_of, find_fonts, is_held_out
+from models.data.glyphs import LayoutStyle, Typeface
+from models.data.placing import place
+from models.data.sheet import contact_sheet
+from models.data.synth import WordRenderer, write_folder
+from models.data.words import WordListError, WordSampler, label_of
+
+FAMILIES = [f"Squares {i}" for i in range(100)]
+TRAIN_FAMILY = next(family for family in FAMILIES if not is_held_out(family))
+TEST_FAMILY = next(family for family in FAMILIES if is_held_out(family))
+
+
+def make_font(
+    path: Path,
+    family: str,
+    characters: str = ALPHABET,
+    weight: int = 400,
+    seed: int = 0,
+    patterns: Sequence[int] | None = None,
+) -> Path:
+    """A font whose glyphs are squares on a 3x4 grid, by default another for each character and seed."""
+    patterns = patterns or np.random.default_rng(seed).permutation(np.arange(1, 2**12)).tolist()
+    names = {ord(character): f"u{ord(character)}" for character in characters}
+    glyphs = {".notdef": _squares(0b111101101111)}
+    glyphs |= {name: _squares(patterns[i]) for i, name in enumerate(names.values())}
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder(list(glyphs))
+    builder.setupCharacterMap(names)
+    builder.setupGlyf(glyphs)
+    builder.setupHorizontalMetrics({name: (600, 50) for name in glyphs})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupOS2(usWeightClass=weight)
+    builder.setupNameTable({"familyName": family, "styleName": str(weight)})
+    builder.setupPost()
+    builder.save(path)
+    return path
+
+
+def _squares(pattern: int) -> object:
+    pen = TTGlyphPen(None)
+    for bit in range(12):
+        if pattern >> bit & 1:
+            x, y = 50 + 170 * (bit % 3), 170 * (bit // 3)
+            pen.moveTo((x, y))
+            for point in ((x, y + 160), (x + 160, y + 160), (x + 160, y)):
+                pen.lineTo(point)
+            pen.closePath()
+    return pen.glyph()
+
+
+@pytest.fixture(scope="module")
+def fonts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("fonts")
+    make_font(folder / "train.ttf", TRAIN_FAMILY, seed=1)
+    make_font(folder / "test.ttf", TEST_FAMILY, seed=2)
+    return find_fonts([folder])
+
+
+@pytest.fixture
+def vocabulary() -> list[tuple[str, float]]:
+    return [(word, 1 / rank) for rank, word in enumerate(_made_up_words(words.SHARED_WORDS + 2000), start=1)]
+
+
+@pytest.fixture
+def renderer(fonts: list[Path], vocabulary: list[tuple[str, float]]) -> WordRenderer:
+    return WordRenderer(fonts, WordSampler(vocabulary), seed=7)
+
+
+def _made_up_words(count: int) -> Iterator[str]:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for i in range(count):
+        yield "".join(letters[i // 26**place % 26] for place in range(5))
+
+
+def test_a_label_keeps_only_letters_and_digits_in_lower_case() -> None:
+    assert label_of("Macy's No. 5-A!") == "macysno5a"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_label_has_1_to_25_characters_of_the_charset(
+    split: words.Split, vocabulary: list[tuple[str, float]]
+) -> None:
+    sampler, rng = WordSampler(vocabulary, split), np.random.default_rng(0)
+    labels = [label_of(sampler.sample(rng)) for _ in range(500)]
+    assert all(1 <= len(label) <= 25 and set(label) <= set(words.ALPHANUMERIC) for label in labels)
+
+
+def test_train_and_test_split_share_no_text(vocabulary: list[tuple[str, float]]) -> None:
+    train, test = (WordSampler(vocabulary, split) for split in ("train", "test"))
+    rng = np.random.default_rng(0)
+    seen = {label_of(train.sample(rng)) for _ in range(5000)}
+    assert not set(train.words) & set(test.words)
+    assert not seen & {label_of(test.sample(rng)) for _ in range(200)}
+
+
+def test_frequent_words_are_drawn_more_often(vocabulary: list[tuple[str, float]]) -> None:
+    sampler, rng = WordSampler(vocabulary), np.random.default_rng(0)
+    labels = [label_of(sampler.sample(rng)) for _ in range(3000)]
+    assert labels.count(vocabulary[0][0]) > 3 * max(1, labels.count(vocabulary[1000][0]))
+
+
+def test_a_word_list_may_come_from_a_file_without_frequencies(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("street\nparking\t0.5\n")
+    assert WordSampler.from_file(path).words == ["street", "parking"]
+
+
+def test_a_bad_frequency_is_named_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("street\toften\n")
+    with pytest.raises(WordListError, match=r"words\.txt.*street"):
+        WordSampler.from_file(path)
+
+
+def test_a_missing_word_list_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WordListError, match="nowhere"):
+        WordSampler.from_file(tmp_path / "nowhere.txt")
+
+
+def test_fonts_that_lack_a_character_are_left_out(tmp_path: Path) -> None:
+    make_font(tmp_path / "lacking.ttf", "Lacking", characters=ALPHABET.replace("q", ""))
+    whole = make_font(tmp_path / "whole.ttf", "Whole", seed=1)
+    assert find_fonts([tmp_path]) == [whole]
+
+
+def test_fonts_that_draw_letters_alike_are_left_out(tmp_path: Path) -> None:
+    make_font(tmp_path / "alike.ttf", "Alike", patterns=[0b101010101010] * len(ALPHABET))
+    with pytest.raises(FontsNotFoundError):
+        find_fonts([tmp_path])
+
+
+def test_broken_font_files_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "broken.ttf").write_bytes(b"\x00\x01\x00\x00 not a font")
+    whole = make_font(tmp_path / "whole.ttf", "Whole")
+    assert find_fonts([tmp_path]) == [whole]
+
+
+def test_one_drawing_under_two_family_names_counts_once(tmp_path: Path) -> None:
+    first = make_font(tmp_path / "a.ttf", "One")
+    make_font(tmp_path / "b.ttf", "Two")
+    assert find_fonts([tmp_path]) == [first]
+
+
+def test_a_family_gives_four_styles_and_those_that_differ_most(tmp_path: Path) -> None:
+    paths = [
+        make_font(tmp_path / f"{w}.ttf", "Wide", weight=w, seed=w) for w in (100, 390, 400, 410, 600, 900)
+    ]
+    chosen = find_fonts([tmp_path])
+    assert len(chosen) == 4
+    assert {paths[0], paths[2], paths[5]} <= set(chosen)
+
+
+def test_a_folder_without_fonts_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(FontsNotFoundError, match=str(tmp_path)):
+        find_fonts([tmp_path])
+
+
+def test_each_split_draws_with_its_own_font_families(
+    fonts: list[Path], vocabulary: list[tuple[str, float]]
+) -> None:
+    used = {
+        split: {
+            family_of(path) for path in WordRenderer(fonts, WordSampler(vocabulary, split), 0, split).fonts
+        }
+        for split in ("train", "test")
+    }
+    assert used == {"train": {TRAIN_FAMILY}, "test": {TEST_FAMILY}}
+
+
+def test_a_split_without_fonts_is_an_error(fonts: list[Path], vocabulary: list[tuple[str, float]]) -> None:
+    only_train = [path for path in fonts if family_of(path) == TRAIN_FAMILY]
+    with pytest.raises(FontsNotFoundError, match="test split"):
+        WordRenderer(only_train, WordSampler(vocabulary), 0, "test")
+
+
+def test_punctuation_that_a_font_lacks_leaves_no_ink(fonts: list[Path]) -> None:
+    typeface = Typeface(fonts[0])
+    assert typeface.glyph("&").mask.size == 0
+    assert typeface.glyph("A").mask.any()
+
+
+def test_a_wider_spacing_makes_a_wider_word(fonts: list[Path]) -> None:
+    typeface, rng = Typeface(fonts[0]), np.random.default_rng(0)
+    normal, wide = (typeface.lay_out("WORD", LayoutStyle(spacing=s), rng).shape[1] for s in (0.0, 0.2))
+    assert wide > normal
+
+
+def test_the_word_fills_about_half_of_its_crop_or_more(
+    fonts: list[Path], vocabulary: list[tuple[str, float]]
+) -> None:
+    typeface, sampler = Typeface(fonts[0]), WordSampler(vocabulary)
+    for seed in range(200):
+        scene = place(typeface, "READ", sampler, np.random.default_rng(seed))
+        assert scene is not None
+        height, width = scene.word.shape
+        _, _, ink_width, ink_height = cv2.boundingRect((scene.word > 96).view(np.uint8))
+        assert ink_width > 0.5 * width
+        assert ink_height > 0.4 * height
+
+
+def test_a_crop_is_a_natural_size_rgb_image(renderer: WordRenderer) -> None:
+    for index in range(100):
+        image, label = renderer.render(index)
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.shape[2] == 3
+        assert 11 <= image.shape[0] <= 128
+        assert 1 <= len(label) <= 25
+
+
+def test_the_fast_path_resizes_the_same_crop(renderer: WordRenderer) -> None:
+    image, label = renderer.render(3)
+    resized = renderer.render_resized(3)
+    assert resized.label == label
+    assert np.array_equal(resized.image, cv2.resize(image, (128, 32), interpolation=cv2.INTER_LINEAR))
+
+
+def test_seed_and_index_make_the_crop(fonts: list[Path], vocabulary: list[tuple[str, float]]) -> None:
+    labels = {
+        seed: [WordRenderer(fonts, WordSampler(vocabulary), seed).render(index).label for index in range(8)]
+        for seed in (1, 2)
+    }
+    assert labels[1] != labels[2]
+    assert len(set(labels[1])) > 1
+
+
+def test_the_order_of_rendering_does_not_matter(
+    fonts: list[Path], vocabulary: list[tuple[str, float]], renderer: WordRenderer
+) -> None:
+    forward = [renderer.render(index).image for index in range(10)]
+    other = WordRenderer(fonts, WordSampler(vocabulary), seed=7)
+    backward = [other.render(index).image for index in reversed(range(10))][::-1]
+    assert all(map(np.array_equal, forward, backward))
+
+
+def test_another_process_renders_the_same_pixels(
+    fonts: list[Path], vocabulary: list[tuple[str, float]], renderer: WordRenderer
+) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        there = pool.apply(_render, (fonts, vocabulary, [5, 6]))
+    assert all(
+        np.array_equal(image, renderer.render(index).image)
+        for image, index in zip(there, [5, 6], strict=True)
+    )
+
+
+def _render(fonts: list[Path], vocabulary: list[tuple[str, float]], indices: list[int]) -> list[np.ndarray]:
+    renderer = WordRenderer(fonts, WordSampler(vocabulary), seed=7)
+    return [renderer.render(index).image for index in indices]
+
+
+def test_a_folder_of_crops_holds_the_pixels_and_their_labels(renderer: WordRenderer, tmp_path: Path) -> None:
+    assert list(write_folder(renderer, 3, tmp_path)) == [1, 2, 3]
+    lines = (tmp_path / "labels.tsv").read_text().splitlines()
+    assert len(lines) == 3
+    for index, line in enumerate(lines):
+        name, label = line.split("\t")
+        crop = renderer.render(index)
+        assert label == crop.label
+        stored = cv2.cvtColor(cv2.imread(str(tmp_path / name)), cv2.COLOR_BGR2RGB)
+        assert np.array_equal(stored, crop.image)
+
+
+def test_a_contact_sheet_shows_every_crop(renderer: WordRenderer, tmp_path: Path) -> None:
+    contact_sheet([renderer.render(index) for index in range(10)], tmp_path / "sheet.png", columns=4)
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape == (3 * 64, 4 * 190, 3)
+
+
+def test_the_command_renders_from_a_folder_of_fonts_and_a_word_list(
+    fonts: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    parse: Callable[[list[str]], argparse.Namespace],
+) -> None:
+    listed = tmp_path / "words.txt"
+    listed.write_text("street\nparking\n")
+    paths = ["--fonts", str(fonts[0].parent), "--words", str(listed), "--output", str(tmp_path / "out")]
+    assert command.run(parse(["render", "--count", "2", "--sheet", str(tmp_path / "sheet.png"), *paths])) == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2
+    assert (tmp_path / "sheet.png").is_file()
+    assert "2/2 crops" in capsys.readouterr().err
+
+
+@pytest.fixture
+def parse() -> Callable[[list[str]], argparse.Namespace]:
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    return parser.parse_args
