@@ -1,0 +1,118 @@
+"""The `abinet` command: what it imports, and what a user's mistake looks like."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from service import cli
+
+
+def abinet(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Puts a command `fail` into the table, which raises what it is given."""
+
+    def with_error(error: BaseException) -> int:
+        def run(_: object) -> int:
+            raise error
+
+        module = SimpleNamespace(configure=lambda parser: None, run=run)
+        monkeypatch.setitem(sys.modules, "failing_command", module)  # type: ignore[arg-type]
+        monkeypatch.setitem(cli.COMMANDS, "fail", cli.Command("failing_command", "fail"))
+        return cli.main(["fail"])
+
+    return with_error
+
+
+def test_help_lists_every_command_and_imports_none_of_them() -> None:
+    program = (
+        "import sys; from service.cli import main, COMMANDS\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'cv2', 'fastapi', 'mindspore', *(c.module for c in COMMANDS.values())}\n"
+        "print('imported', sorted(heavy & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert all(f"    {name} " in told for name in cli.COMMANDS)
+    assert told.endswith("imported []\n")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_can_be_configured_and_run(name: str) -> None:
+    module = importlib.import_module(cli.COMMANDS[name].module)
+    assert callable(module.configure)
+    assert callable(module.run)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    from importlib.metadata import version
+
+    assert abinet("--version").stdout == f"abinet {version('abinet-ascend')}\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("no\nsuch  thing"), OSError("no such thing")])
+def test_a_users_mistake_is_one_line(failing, capsys, error: Exception) -> None:  # type: ignore[no-untyped-def]
+    assert failing(error) == 2
+    assert capsys.readouterr().err == "abinet: no such thing\n"
+
+
+def test_an_error_of_the_file_system_names_the_file(failing, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert failing(FileNotFoundError(2, "No such file or directory", "a.ckpt")) == 2
+    assert capsys.readouterr().err == "abinet: a.ckpt: No such file or directory\n"
+
+
+def test_debugging_shows_the_traceback(failing, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("ABINET_DEBUG", "1")
+    assert failing(ValueError("no such thing")) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_is_not_hidden(failing) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ZeroDivisionError):
+        failing(ZeroDivisionError())
+
+
+def test_ctrl_c_ends_a_command_with_130(failing) -> None:  # type: ignore[no-untyped-def]
+    assert failing(KeyboardInterrupt()) == 130
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    program = "from service.cli import main; import sys; sys.exit(main(['--help']))"
+    shell = f'"{sys.executable}" -c "{program}" | true; exit ${{PIPESTATUS[0]}}'
+    finished = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--bundle", "/no/such/folder"], "/no/such/folder/manifest.json: No such file"),
+        (["--device", "gpu"], "--device gpu"),
+        (["--threads", "0"], "--threads 0"),
+        (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
+        (["--port", "99999"], "99999"),
+    ],
+)
+def test_a_service_that_cannot_start_says_why(arguments: list[str], complaint: str) -> None:
+    finished = abinet("serve", "--port", "0", *arguments)
+    assert finished.returncode == 2
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("abinet: ")
+    assert complaint in line
+
+
+def test_a_bundle_that_the_worker_refuses_ends_the_service(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from tiny_service import tiny_bundle
+
+    finished = abinet("serve", "--port", "0", "--bundle", str(tiny_bundle()), "--worker-python", "/bin/false")
+    assert finished.returncode == 2
+    assert "exit code 1" in finished.stderr.splitlines()[-1]

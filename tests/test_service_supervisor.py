@@ -1,0 +1,143 @@
+"""The supervisor with workers that die when the test wants them to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+
+import numpy as np
+import pytest
+
+from service.engines.bundle import BundleError
+from service.engines.process import Answer, CallError, EngineProcess, Loaded, WorkerDiedError
+from service.supervisor import BatchFailedError, Supervisor
+
+
+class FakeWorker:
+    """Stands in for an EngineProcess; `script` says what its calls do: an answer or an error each."""
+
+    pid = 0
+
+    def __init__(self, *script: Exception | None, refuses: Exception | None = None) -> None:
+        self._script = list(script)
+        self._refuses = refuses
+        self.calls = 0
+        self.ended = threading.Event()
+
+    def load(self) -> Loaded:
+        if self._refuses is not None:
+            raise self._refuses
+        return Loaded("fake", [])
+
+    def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
+        self.calls += 1
+        error = self._script.pop(0) if self._script else None
+        if isinstance(error, WorkerDiedError):
+            self.ended.set()
+        if error is not None:
+            raise error
+        return Answer([], 0.0)
+
+    def is_alive(self) -> bool:
+        return not self.ended.is_set()
+
+    def wait(self) -> int:
+        self.ended.wait()
+        return 0
+
+    def close(self) -> None:
+        self.ended.set()
+
+    kill = close
+
+
+def supervised(test: Callable[[Supervisor], Awaitable[None]], *workers: FakeWorker) -> None:
+    """Runs a test on a supervisor that starts these workers, one after the other."""
+    supply = iter(workers)
+
+    def spawn() -> EngineProcess:
+        return next(supply)  # type: ignore[return-value]
+
+    async def main() -> None:
+        supervisor = Supervisor(spawn)
+        await supervisor.start()
+        await asyncio.wait_for(test(supervisor), 10)
+        await supervisor.close()
+
+    asyncio.run(main())
+
+
+def test_a_batch_whose_worker_dies_is_run_by_the_next_one() -> None:
+    first, second = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
+
+    async def test(supervisor: Supervisor) -> None:
+        await supervisor.run("vision", [])
+        assert (first.calls, second.calls) == (1, 1)
+
+    supervised(test, first, second)
+
+
+def test_a_batch_that_kills_two_workers_fails_and_the_third_serves_on() -> None:
+    deadly = [FakeWorker(WorkerDiedError("signal 11")) for _ in range(2)]
+    third = FakeWorker()
+
+    async def test(supervisor: Supervisor) -> None:
+        with pytest.raises(BatchFailedError, match="signal 11"):
+            await supervisor.run("vision", [])
+        while not supervisor.ready:
+            await asyncio.sleep(0.01)
+        await supervisor.run("vision", [])
+        assert third.calls == 1
+
+    supervised(test, *deadly, third)
+
+
+def test_an_error_of_the_engine_is_not_tried_again() -> None:
+    worker = FakeWorker(CallError("no memory"))
+
+    async def test(supervisor: Supervisor) -> None:
+        with pytest.raises(BatchFailedError, match="no memory"):
+            await supervisor.run("vision", [])
+        assert worker.calls == 1
+        assert supervisor.ready
+
+    supervised(test, worker)
+
+
+def test_a_worker_that_dies_idle_is_replaced() -> None:
+    first, second = FakeWorker(), FakeWorker()
+
+    async def test(supervisor: Supervisor) -> None:
+        first.ended.set()
+        while not supervisor.ready:
+            await asyncio.sleep(0.01)
+        await supervisor.run("vision", [])
+        assert (first.calls, second.calls) == (0, 1)
+
+    supervised(test, first, second)
+
+
+def test_a_worker_that_cannot_be_restarted_fails_the_batch_and_is_tried_again() -> None:
+    first, third = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
+    second = FakeWorker(refuses=BundleError("vision.mindir: gone"))
+
+    async def test(supervisor: Supervisor) -> None:
+        with pytest.raises(BatchFailedError, match="gone"):
+            await supervisor.run("vision", [])
+        while not supervisor.ready:
+            await asyncio.sleep(0.01)
+
+    supervised(test, first, second, third)
+
+
+def test_a_first_start_that_is_refused_says_why() -> None:
+    async def main() -> None:
+        worker = FakeWorker(refuses=BundleError("vision.mindir: of another release"))
+        supervisor = Supervisor(lambda: worker)  # type: ignore[arg-type, return-value]
+        with pytest.raises(BundleError, match="another release"):
+            await supervisor.start()
+        assert not supervisor.ready
+        assert worker.ended.is_set()
+
+    asyncio.run(main())
