@@ -21,7 +21,7 @@ from models.data.sheet import contact_sheet
 from models.data.synth import WordRenderer, write_folder
 from models.data.words import WordListError, WordSampler, label_of
 
-FAMILIES = [f"Squares {i}" for i in range(100)]
+FAMILIES = [f"Squares {chr(65 + i)}{chr(65 + j)}" for i in range(10) for j in range(10)]
 TRAIN_FAMILY = next(family for family in FAMILIES if not is_held_out(family))
 TEST_FAMILY = next(family for family in FAMILIES if is_held_out(family))
 
@@ -164,6 +164,12 @@ def test_a_family_gives_four_styles_and_those_that_differ_most(tmp_path: Path) -
     chosen = find_fonts([tmp_path])
     assert len(chosen) == 4
     assert {paths[0], paths[2], paths[5]} <= set(chosen)
+
+
+@pytest.mark.parametrize("names", [("Roman 10", "Roman 12"), ("drm10", "drmbx12")])
+def test_optical_sizes_are_one_family(tmp_path: Path, names: tuple[str, str]) -> None:
+    families = {family_of(make_font(tmp_path / f"{name}.ttf", name)) for name in names}
+    assert len(families) == 1
 
 
 def test_a_folder_without_fonts_is_an_error_that_names_it(tmp_path: Path) -> None:

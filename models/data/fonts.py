@@ -56,7 +56,7 @@ def find_fonts(folders: Sequence[Path] | None = None) -> list[Path]:
     drawings: set[bytes] = set()
     for path in candidates:
         face = read_face(path)
-        if face is None or UNSUITABLE.search(face.family):
+        if face is None or UNSUITABLE.search(_name_of(path)):
             continue
         # Families for other scripts share one Latin alphabet: it counts once.
         drawing = draw_alphabet(path)
@@ -78,6 +78,14 @@ def is_held_out(family: str) -> bool:
 
 
 def family_of(path: Path) -> str:
+    """The family of a font file; optical sizes ("LM Roman 12", TeX's "drmbx12") are one family."""
+    name = _name_of(path)
+    if tex := re.fullmatch(r"([a-z]{3})[a-z]*\d+", name):
+        return tex[1]
+    return re.sub(r"[\s\d]+(regular|bold|italic)?$", "", name, flags=re.IGNORECASE) or name
+
+
+def _name_of(path: Path) -> str:
     """The family name as FreeType reads it."""
     return ImageFont.truetype(str(path), 16).getname()[0] or path.stem
 
@@ -93,9 +101,7 @@ def read_face(path: Path) -> Face | None:
             return Face(
                 path, family_of(path), style.usWeightClass, style.usWidthClass, bool(style.fsSelection & 1)
             )
-    except (
-        Exception
-    ):  # a broken table raises whatever its parser stumbles over, struct.error and AssertionError too
+    except Exception:  # A broken table raises whatever its parser stumbles over, struct.error among them.
         return None
 
 
