@@ -5,28 +5,32 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-from types import SimpleNamespace
+from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
 from service import cli
 
+Failing = Callable[[BaseException], int]
 
-def abinet(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "service", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
+
+def abinet(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "service", *arguments], capture_output=True, text=True)
 
 
 @pytest.fixture
-def failing(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
     """Puts a command `fail` into the table, which raises what it is given."""
 
     def with_error(error: BaseException) -> int:
         def run(_: object) -> int:
             raise error
 
-        module = SimpleNamespace(configure=lambda parser: None, run=run)
-        monkeypatch.setitem(sys.modules, "failing_command", module)  # type: ignore[arg-type]
+        module = ModuleType("failing_command")
+        module.configure = lambda parser: None  # type: ignore[attr-defined]
+        module.run = run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "failing_command", module)
         monkeypatch.setitem(cli.COMMANDS, "fail", cli.Command("failing_command", "fail"))
         return cli.main(["fail"])
 
@@ -60,28 +64,34 @@ def test_the_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no\nsuch  thing"), OSError("no such thing")])
-def test_a_users_mistake_is_one_line(failing, capsys, error: Exception) -> None:  # type: ignore[no-untyped-def]
+def test_a_users_mistake_is_one_line(
+    failing: Failing, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
     assert failing(error) == 2
     assert capsys.readouterr().err == "abinet: no such thing\n"
 
 
-def test_an_error_of_the_file_system_names_the_file(failing, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_an_error_of_the_file_system_names_the_file(
+    failing: Failing, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert failing(FileNotFoundError(2, "No such file or directory", "a.ckpt")) == 2
     assert capsys.readouterr().err == "abinet: a.ckpt: No such file or directory\n"
 
 
-def test_debugging_shows_the_traceback(failing, capsys, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_debugging_shows_the_traceback(
+    failing: Failing, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ABINET_DEBUG", "1")
     assert failing(ValueError("no such thing")) == 2
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_is_not_hidden(failing) -> None:  # type: ignore[no-untyped-def]
+def test_a_fault_of_ours_is_not_hidden(failing: Failing) -> None:
     with pytest.raises(ZeroDivisionError):
         failing(ZeroDivisionError())
 
 
-def test_ctrl_c_ends_a_command_with_130(failing) -> None:  # type: ignore[no-untyped-def]
+def test_ctrl_c_ends_a_command_with_130(failing: Failing) -> None:
     assert failing(KeyboardInterrupt()) == 130
 
 
@@ -110,7 +120,7 @@ def test_a_service_that_cannot_start_says_why(arguments: list[str], complaint: s
     assert complaint in line
 
 
-def test_a_bundle_that_the_worker_refuses_ends_the_service(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_bundle_that_the_worker_refuses_ends_the_service() -> None:
     from tiny_service import tiny_bundle
 
     finished = abinet("serve", "--port", "0", "--bundle", str(tiny_bundle()), "--worker-python", "/bin/false")

@@ -48,7 +48,10 @@ def test_the_arena_holds_the_largest_call(folder: Path) -> None:
         (lambda manifest: manifest.update(format=2), "format 1"),
         (lambda manifest: manifest.pop("charset"), "charset"),
         (lambda manifest: manifest["graphs"][0].update(file="../../etc/passwd"), "outside of the bundle"),
-        (lambda manifest: manifest["graphs"][0].update(file="gone.mindir"), "gone.mindir: named in the manifest"),
+        (
+            lambda manifest: manifest["graphs"][0].update(file="gone.mindir"),
+            "gone.mindir: named in the manifest",
+        ),
     ],
 )
 def test_a_wrong_manifest_is_refused_with_its_fault(folder: Path, edit: Edit, complaint: str) -> None:

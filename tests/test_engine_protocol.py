@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
+Ends = tuple[Connection, Connection]
+
 
 @pytest.fixture
-def ends():  # type: ignore[no-untyped-def]
+def ends() -> Iterator[Ends]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield Connection(ours), Connection(theirs)
 
 
-def test_a_message_arrives_as_it_was_sent(ends) -> None:  # type: ignore[no-untyped-def]
+def test_a_message_arrives_as_it_was_sent(ends: Ends) -> None:
     message = {"call": "load", "bundle": "/tmp/ä b", "list": [1, 2.5, None, True]}
     ends[0].send(message)
     assert ends[1].receive() == message
 
 
-def test_a_closed_end_is_noticed_by_the_receiver(ends) -> None:  # type: ignore[no-untyped-def]
+def test_a_closed_end_is_noticed_by_the_receiver(ends: Ends) -> None:
     ends[0].close()
     with pytest.raises(ConnectionClosedError):
         ends[1].receive()
 
 
-def test_a_closed_end_is_noticed_by_the_sender(ends) -> None:  # type: ignore[no-untyped-def]
+def test_a_closed_end_is_noticed_by_the_sender(ends: Ends) -> None:
     ends[0].close()
     with pytest.raises(ConnectionClosedError):
         ends[1].send({"call": "x" * 1_000_000})
 
 
-def test_silence_ends_in_a_timeout(ends) -> None:  # type: ignore[no-untyped-def]
+def test_silence_ends_in_a_timeout(ends: Ends) -> None:
     with pytest.raises(socket.timeout):
         ends[0].receive(timeout=0.01)
 
@@ -50,7 +53,9 @@ def test_a_length_beyond_reason_is_not_believed() -> None:
 
 
 def test_tensors_cross_the_arena_unchanged() -> None:
-    tensors = [np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in [(2, 3), (1, 4, 5)]]
+    tensors = [
+        np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in [(2, 3), (1, 4, 5)]
+    ]
     with tempfile.TemporaryFile() as file:
         file.truncate(4096)
         places = Arena(file.fileno(), 4096).write(tensors)

@@ -120,7 +120,9 @@ def test_a_body_that_grows_too_large_is_refused(running: ServiceProcess) -> None
 
 
 @pytest.mark.parametrize("iterations", ["4", "-1", "many"])
-def test_iterations_that_the_model_does_not_have_are_refused(running: ServiceProcess, iterations: str) -> None:
+def test_iterations_that_the_model_does_not_have_are_refused(
+    running: ServiceProcess, iterations: str
+) -> None:
     assert problem(running.read(iterations=iterations)) == (422, "invalid-request")
 
 

@@ -36,7 +36,9 @@ def test_the_caches_folder_names_checkpoint_and_release(monkeypatch: pytest.Monk
     assert folder.name.startswith(f"abinet_small_en-{digest[:12]}-mindspore-2.")
 
 
-def test_an_export_that_fails_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_fails_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bundled, "BATCH_SIZES", "none")
     with pytest.raises(ValueError, match="the export failed"):
         bundled.bundled_model(sys.executable)

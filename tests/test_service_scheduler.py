@@ -17,7 +17,7 @@ CHEAP_BATCHES = [Cost(kind, batch, 1.0) for kind in ("vision", "refine") for bat
 
 
 class GatedEngine:
-    """Holds every call until `let_go`; its logits for a crop are the crop's first pixel, one more per refinement."""
+    """Holds every call until `let_go`. A crop's logits are its first pixel, plus 1 for each refinement."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -50,7 +50,9 @@ async def settle() -> None:
 
 
 def scheduled(
-    test: Callable[[GatedEngine, Scheduler], Awaitable[None]], costs: Sequence[Cost] = CHEAP_BATCHES, max_queue: int = 8
+    test: Callable[[GatedEngine, Scheduler], Awaitable[None]],
+    costs: Sequence[Cost] = CHEAP_BATCHES,
+    max_queue: int = 8,
 ) -> None:
     """Runs a test beside a scheduler that serves."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def supervised(test: Callable[[Supervisor], Awaitable[None]], *workers: FakeWork
     supply = iter(workers)
 
     def spawn() -> EngineProcess:
-        return next(supply)  # type: ignore[return-value]
+        return cast(EngineProcess, next(supply))
 
     async def main() -> None:
         supervisor = Supervisor(spawn)
@@ -134,7 +135,7 @@ def test_a_worker_that_cannot_be_restarted_fails_the_batch_and_is_tried_again() 
 def test_a_first_start_that_is_refused_says_why() -> None:
     async def main() -> None:
         worker = FakeWorker(refuses=BundleError("vision.mindir: of another release"))
-        supervisor = Supervisor(lambda: worker)  # type: ignore[arg-type, return-value]
+        supervisor = Supervisor(lambda: cast(EngineProcess, worker))
         with pytest.raises(BundleError, match="another release"):
             await supervisor.start()
         assert not supervisor.ready

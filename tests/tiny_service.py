@@ -1,4 +1,4 @@
-"""A tiny random network, its bundles, and real service processes around them, for the tests of the service."""
+"""A tiny random network, its bundles, and real services around them, for the tests of the service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +20,6 @@ import numpy as np
 from service.engines.process import module_command
 
 ROOT = Path(__file__).resolve().parent.parent
-LITE_PYTHON = ROOT / ".venv-lite" / "bin" / "python"
 
 _SAVE_TINY = """
 import sys, mindspore
@@ -54,7 +53,14 @@ def tiny_bundle(python: str = sys.executable) -> Path:
     """The checkpoint's bundle at batch sizes 1 and 4, written by this interpreter's MindSpore."""
     checkpoint = tiny_checkpoint()
     bundle = Path(tempfile.mkdtemp(dir=_scratch().name)) / "tiny"
-    command = [*module_command(python, "export"), str(checkpoint), "--output", str(bundle), "--batch-sizes", "4"]
+    command = [
+        *module_command(python, "export"),
+        str(checkpoint),
+        "--output",
+        str(bundle),
+        "--batch-sizes",
+        "4",
+    ]
     subprocess.run(command, check=True, cwd=_scratch().name, capture_output=True)
     return bundle
 
@@ -93,9 +99,9 @@ class ServiceProcess:
     def wait_until_ready(self) -> None:
         self._match(r"is ready after")
 
-    def read(self, image: np.ndarray | None = None, **options: object) -> httpx.Response:
+    def read(self, image: np.ndarray | None = None, **options: str | int | bool) -> httpx.Response:
         return self.client.post(
-            "/v1/read", content=encoded(crop() if image is None else image), params=dict(options)
+            "/v1/read", content=encoded(crop() if image is None else image), params=options
         )
 
     def stop(self) -> int:
@@ -112,10 +118,10 @@ class ServiceProcess:
         assert found
         return found
 
-    def _wait(self, condition) -> None:  # type: ignore[no-untyped-def]
+    def _wait(self, condition: Callable[[], bool]) -> None:
         with self._heard:
-            reached = self._heard.wait_for(lambda: condition() or self.process.poll() is not None, 120)
-        assert reached and condition(), "".join(self.lines)
+            self._heard.wait_for(lambda: condition() or self.process.poll() is not None, 120)
+        assert condition(), "".join(self.lines)
 
     def _listen(self) -> None:
         assert self.process.stderr
