@@ -31,7 +31,7 @@ def paint(scene: Placed, bank: TextureBank, rng: np.random.Generator) -> Pixels:
             ink = np.maximum(ink, scene.around)
         else:
             _blend(image, _random_colour(rng), _coverage(scene.around))
-    if rng.random() < 0.18:
+    if rng.random() < 0.28:
         ink = cv2.dilate(ink, np.ones((2, 2) if rng.random() < 0.6 else (3, 3), np.uint8))
     _draw_behind(image, ink, ink_colour, ground_colour, rng)
     _draw_ink(image, ink, ink_colour, bank, rng)
