@@ -304,6 +304,14 @@ def test_the_command_renders_from_a_folder_of_fonts_and_a_word_list(
     assert "2/2 crops" in capsys.readouterr().err
 
 
+def test_the_command_refuses_to_render_less_than_one_crop(
+    parse: Callable[[list[str]], argparse.Namespace], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["render", "--count", "0", "--output", "out"])
+    assert "--count" in capsys.readouterr().err
+
+
 @pytest.fixture
 def parse() -> Callable[[list[str]], argparse.Namespace]:
     parser = argparse.ArgumentParser()

@@ -19,7 +19,7 @@ PROGRESS_SECONDS = 0.5
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     render = commands.add_parser("render", help="render labelled word crops from fonts and words")
-    render.add_argument("--count", type=int, required=True, metavar="N", help="how many crops")
+    render.add_argument("--count", type=_positive, required=True, metavar="N", help="how many crops")
     render.add_argument("--seed", type=int, default=0, help="crop k of a seed always has the same pixels")
     render.add_argument(
         "--split", choices=("train", "test"), default="train", help="test: unseen fonts and words"
@@ -32,6 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     render.add_argument(
         "--sheet", type=Path, metavar="PNG", help=f"contact sheet of the first {SHEET_CROPS} crops"
     )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def run(args: argparse.Namespace) -> int:

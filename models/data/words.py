@@ -74,8 +74,8 @@ class WordSampler:
         try:
             raw = path.read_bytes()
             text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise WordListError(f"{path}: not a readable word list ({error}); give UTF-8 text") from None
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise WordListError(f"{path}: not a word list ({error}); give UTF-8 text, plain or .gz") from None
         return cls((_parse_line(path, line) for line in text.splitlines() if line.strip()), split)
 
     def sample(self, rng: np.random.Generator) -> str:
