@@ -6,6 +6,7 @@ function a formula, without MindSpore. Shapes: N images, T steps, E features, C 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -43,6 +44,20 @@ def forward(
         reading["language"].append(language_logits)
         reading["fused"].append(logits)
     return reading
+
+
+def random_parameters(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> Parameters:
+    """Float32 values for native names: batch statistics, gains and tables as arbitrary as the weights."""
+    rng = np.random.default_rng(seed)
+
+    def value(name: str, shape: tuple[int, ...]) -> Array:
+        if name.endswith(("gamma", "moving_variance")):
+            return rng.uniform(0.5, 1.5, shape)
+        if len(shape) == 1 or name.endswith(".pe"):
+            return rng.normal(0.0, 0.3, shape)
+        return rng.normal(0.0, 1.5 / np.sqrt(np.prod(shape[1:])), shape)
+
+    return {name: value(name, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def refine(p: Parameters, logits: Array, features: Array, config: NetworkConfig) -> tuple[Array, Array]:
