@@ -44,10 +44,8 @@ class WordSampler:
         """words: (word, frequency > 0), most frequent first; words without a label of 1..25 are skipped."""
         self.split = split
         usable = [(word, frequency) for word, frequency in words if 1 <= len(label_of(word)) <= MAX_LENGTH]
-        held_out = [
-            rank >= SHARED_WORDS and is_held_out(label_of(word)) for rank, (word, _) in enumerate(usable)
-        ]
-        chosen = [pair for pair, test in zip(usable, held_out, strict=True) if test == (split == "test")]
+        self._shared = {label_of(word) for word, _ in usable[:SHARED_WORDS]}
+        chosen = [(word, frequency) for word, frequency in usable if self._belongs(label_of(word))]
         if not chosen:
             raise WordListError(
                 f"word list: no words for the {split} split among {len(usable)}; "
@@ -84,12 +82,11 @@ class WordSampler:
         while True:
             text = _dress(make(self, rng), rng)
             label = label_of(text)
-            if 1 <= len(label) <= MAX_LENGTH and self._belongs(make, label):
+            if 1 <= len(label) <= MAX_LENGTH and self._belongs(label):
                 return text
 
-    def _belongs(self, make: Callable[..., str], label: str) -> bool:
-        # Vocabulary was split by rank and hash already; whatever is made up is split by its hash alone.
-        return make is WordSampler._vocabulary or is_held_out(label) == (self.split == "test")
+    def _belongs(self, label: str) -> bool:
+        return (is_held_out(label) and label not in self._shared) == (self.split == "test")
 
     def _vocabulary(self, rng: np.random.Generator) -> str:
         return self.words[int(np.searchsorted(self._cumulative, rng.random(), side="right"))]
