@@ -19,7 +19,7 @@ NEVER_NULL = -30.0
 
 
 def random_network(
-    config: NetworkConfig = TINY, null_bias: float = 1.0
+    config: NetworkConfig = TINY, null_bias: float = 1.5
 ) -> tuple[ABINet, dict[str, np.ndarray]]:
     """A network with arbitrary parameters, and these; the higher ``null_bias``, the shorter its texts."""
     network = ABINet(config).set_train(False)
@@ -77,6 +77,22 @@ def test_network_equals_the_oracle_at_any_batch_size(
     tiny: tuple[ABINet, dict[str, np.ndarray]], n: int
 ) -> None:
     assert_equals_oracle(*tiny, TINY, random_images(n))
+
+
+@pytest.mark.parametrize("first_null", [0, 1, 2, 12, 24, 25])
+def test_one_iteration_equals_the_oracle_wherever_the_text_stops(
+    tiny: tuple[ABINet, dict[str, np.ndarray]], first_null: int
+) -> None:
+    network, parameters = tiny
+    rng = np.random.default_rng(first_null)
+    logits = rng.normal(0, 2, (2, 26, 37)).astype(np.float32)
+    logits[..., 0] = NEVER_NULL
+    logits[0, [first_null, 25], 0] = -NEVER_NULL
+    features = rng.normal(0, 1, (2, 26, TINY.d_model)).astype(np.float32)
+    refined = network.refine(ms.Tensor(logits), ms.Tensor(features))
+    expected = oracle.refine(parameters, logits, features, TINY)
+    for got, wanted in zip(refined, expected, strict=True):
+        np.testing.assert_allclose(got.asnumpy(), wanted, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("rule", ["full", "shortest"])
