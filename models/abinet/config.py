@@ -31,6 +31,7 @@ class NetworkConfig:
     resnet_channels: Tuple[int, ...] = (32, 64, 128, 256, 512)
     resnet_blocks: Tuple[int, ...] = (3, 4, 6, 6, 3)
     attention_channels: int = 64
+    dropout: float = 0.1
     iterations: int = 3
     max_length: int = 25
     charset: str = CHARSET_36
@@ -77,8 +78,18 @@ class NetworkConfig:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
-#: The paper's network and the bundled small one (about 9 M parameters, a quarter of the arithmetic).
+#: The paper's network; a small one of 9 M parameters and a quarter of the arithmetic; and a tiny one of 1.6 M
+#: parameters, for what two CPU cores can train in an hour.
 NETWORKS: Dict[str, NetworkConfig] = {
     "abinet_resnet45_en": NetworkConfig(),
     "abinet_small_en": NetworkConfig(d_model=256, d_inner=768, resnet_channels=(32, 48, 96, 128, 256)),
+    "abinet_tiny_en": NetworkConfig(
+        d_model=128,
+        heads=4,
+        d_inner=256,
+        vision_layers=2,
+        resnet_channels=(16, 24, 48, 64, 128),
+        resnet_blocks=(1, 2, 3, 3, 1),
+        dropout=0.0,
+    ),
 }

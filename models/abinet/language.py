@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from models.abinet.config import NetworkConfig
-from models.abinet.transformer import DROPOUT, PositionalEncoding, TransformerLayer, dense
+from models.abinet.transformer import PositionalEncoding, TransformerLayer, dense
 
 #: Added to the score of what may not be seen; large enough for softmax, small enough for half precision.
 HIDDEN = -1e4
@@ -45,14 +45,9 @@ class LanguageModel(nn.Cell):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.proj = dense(config.classes, config.d_model, bias=False)
-        self.token_encoder = PositionalEncoding(config.steps, config.d_model, DROPOUT)
+        self.token_encoder = PositionalEncoding(config.steps, config.d_model, config.dropout)
         self.pos_encoder = PositionalEncoding(config.steps, config.d_model)
-        self.decoder = nn.CellList(
-            [
-                TransformerLayer(config.d_model, config.heads, config.d_inner)
-                for _ in range(config.language_layers)
-            ]
-        )
+        self.decoder = nn.CellList([TransformerLayer(config) for _ in range(config.language_layers)])
         self.cls = dense(config.d_model, config.classes)
         self.location_mask = Tensor(np.eye(config.steps, dtype=np.float32)[None, None] * HIDDEN)
         self.positions = Tensor(np.arange(config.steps, dtype=np.float32)[None])

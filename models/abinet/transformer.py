@@ -7,13 +7,19 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import XavierUniform
 
-DROPOUT = 0.1
+from models.abinet.config import NetworkConfig
+
 LAYER_NORM_EPSILON = 1e-5
 
 
 def dense(inputs: int, outputs: int, bias: bool = True) -> nn.Dense:
     """A linear layer with the same initial values on every MindSpore release."""
     return nn.Dense(inputs, outputs, weight_init=XavierUniform(), bias_init="zeros", has_bias=bias)
+
+
+def dropout(rate: float) -> nn.Cell:
+    """Dropout, or nothing at all where ``rate`` is 0: on CPU its random numbers cost as much as the layer."""
+    return nn.Dropout(p=rate) if rate else nn.Identity()
 
 
 def sinusoids(length: int, d_model: int) -> np.ndarray:
@@ -29,14 +35,13 @@ def sinusoids(length: int, d_model: int) -> np.ndarray:
 class PositionalEncoding(nn.Cell):
     """Adds a table of positions (length, E), part of the checkpoint but never trained, to (N, length, E)."""
 
-    def __init__(self, length: int, d_model: int, dropout: float = 0.0) -> None:
+    def __init__(self, length: int, d_model: int, rate: float = 0.0) -> None:
         super().__init__()
         self.pe = Parameter(Tensor(sinusoids(length, d_model)), name="pe", requires_grad=False)
-        self.dropout = nn.Dropout(p=dropout) if dropout else None
+        self.dropout = dropout(rate)
 
     def construct(self, x: Tensor) -> Tensor:
-        x = x + self.pe
-        return x if self.dropout is None else self.dropout(x)
+        return self.dropout(x + self.pe)
 
 
 class MultiHeadAttention(nn.Cell):
@@ -45,7 +50,7 @@ class MultiHeadAttention(nn.Cell):
     ``mask`` is additive and broadcasts to (N, heads, T, S).
     """
 
-    def __init__(self, d_model: int, heads: int) -> None:
+    def __init__(self, d_model: int, heads: int, rate: float) -> None:
         super().__init__()
         self.heads = heads
         self.d_head = d_model // heads
@@ -53,7 +58,7 @@ class MultiHeadAttention(nn.Cell):
         self.key = dense(d_model, d_model)
         self.value = dense(d_model, d_model)
         self.output = dense(d_model, d_model)
-        self.dropout = nn.Dropout(p=DROPOUT)
+        self.dropout = dropout(rate)
         self.softmax = nn.Softmax(axis=-1)
         self.scores = ops.BatchMatMul(transpose_b=True)
         self.weighted = ops.BatchMatMul()
@@ -82,17 +87,18 @@ class TransformerLayer(nn.Cell):
     self-attention (section 3.2.1).
     """
 
-    def __init__(self, d_model: int, heads: int, d_inner: int) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.attention = MultiHeadAttention(d_model, heads)
+        d_model, d_inner = config.d_model, config.d_inner
+        self.attention = MultiHeadAttention(d_model, config.heads, config.dropout)
         self.norm1 = nn.LayerNorm((d_model,), epsilon=LAYER_NORM_EPSILON)
         self.linear1 = dense(d_model, d_inner)
         self.linear2 = dense(d_inner, d_model)
         self.norm2 = nn.LayerNorm((d_model,), epsilon=LAYER_NORM_EPSILON)
         self.relu = nn.ReLU()
-        self.dropout1 = nn.Dropout(p=DROPOUT)
-        self.dropout2 = nn.Dropout(p=DROPOUT)
-        self.dropout3 = nn.Dropout(p=DROPOUT)
+        self.dropout1 = dropout(config.dropout)
+        self.dropout2 = dropout(config.dropout)
+        self.dropout3 = dropout(config.dropout)
 
     def construct(self, x: Tensor, memory: Tensor, mask: Optional[Tensor] = None) -> Tensor:
         x = self.norm1(x + self.dropout1(self.attention(x, memory, mask)))

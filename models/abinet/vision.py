@@ -7,7 +7,7 @@ from mindspore import Tensor, nn, ops
 
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.abinet.resnet import ResNet45, conv
-from models.abinet.transformer import DROPOUT, PositionalEncoding, TransformerLayer, dense
+from models.abinet.transformer import PositionalEncoding, TransformerLayer, dense
 
 #: Height and width of the feature map: a quarter of the image's.
 MAP_SIZE = (IMAGE_SIZE[0] // 4, IMAGE_SIZE[1] // 4)
@@ -77,13 +77,8 @@ class VisionModel(nn.Cell):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.resnet = ResNet45(config.resnet_channels, config.resnet_blocks)
-        self.pos_encoder = PositionalEncoding(MAP_SIZE[0] * MAP_SIZE[1], config.d_model, DROPOUT)
-        self.encoder = nn.CellList(
-            [
-                TransformerLayer(config.d_model, config.heads, config.d_inner)
-                for _ in range(config.vision_layers)
-            ]
-        )
+        self.pos_encoder = PositionalEncoding(MAP_SIZE[0] * MAP_SIZE[1], config.d_model, config.dropout)
+        self.encoder = nn.CellList([TransformerLayer(config) for _ in range(config.vision_layers)])
         self.attention = PositionAttention(config.steps, config.d_model, config.attention_channels)
         self.cls = dense(config.d_model, config.classes)
 

@@ -1,0 +1,68 @@
+"""The method's losses: cross-entropy of vision, language and fused readings (paper section 3.4)."""
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from models.abinet import ABINet
+
+
+class TextLoss(nn.Cell):
+    """Mean cross-entropy over the characters and the stop of every text.
+
+    Logits (N, T, classes), labels (N, T) int32, lengths (N,) int32, which count the stop.
+    """
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.positions = ops.arange(steps).expand_dims(0)
+        self.log_softmax = nn.LogSoftmax(axis=-1)
+
+    def construct(self, logits: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+        classes = logits.shape[-1]
+        wanted = ops.one_hot(labels, classes, Tensor(1.0, ms.float32), Tensor(0.0, ms.float32))
+        losses = -(self.log_softmax(logits) * wanted).sum(axis=-1)
+        valid = (self.positions < lengths.expand_dims(1)).astype(ms.float32)
+        return (losses * valid).sum() / valid.sum()
+
+
+class VisionLoss(nn.Cell):
+    """The loss of the vision model alone, for its pre-training."""
+
+    def __init__(self, network: ABINet, steps: int) -> None:
+        super().__init__()
+        self.vision = network.vision
+        self.loss = TextLoss(steps)
+
+    def construct(self, images: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+        logits, _ = self.vision(images)
+        return self.loss(logits, labels, lengths)
+
+
+class LanguageLoss(nn.Cell):
+    """The loss of the language model alone, for its pre-training on misspelt texts (N, T, classes)."""
+
+    def __init__(self, network: ABINet, steps: int) -> None:
+        super().__init__()
+        self.language = network.language
+        self.loss = TextLoss(steps)
+
+    def construct(self, probabilities: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+        logits, _ = self.language(probabilities, lengths.astype(ms.float32))
+        return self.loss(logits, labels, lengths)
+
+
+class JointLoss(nn.Cell):
+    """Vision's loss plus the means over the iterations of the language and the fused losses."""
+
+    def __init__(self, network: ABINet, steps: int) -> None:
+        super().__init__()
+        self.network = network
+        self.iterations = network.iterations
+        self.loss = TextLoss(steps)
+
+    def construct(self, images: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+        outputs: tuple[Tensor, ...] = self.network(images)
+        total = self.loss(outputs[0], labels, lengths)
+        for output in outputs[1:]:
+            total += self.loss(output, labels, lengths) / self.iterations
+        return total
