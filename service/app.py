@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import uuid
 from typing import Annotated, Any
@@ -18,12 +17,13 @@ from service.errors import Problem, ServiceError, http_problem_details, problem_
 from service.reader import Reader
 from service.schemas import Health, ModelInfo, ProblemDetails, ReadOptions, ReadResult
 
-log = logging.getLogger("abinet")
-
 _PROBLEM_JSON = "application/problem+json"
-_PROBLEM_STATUSES = sorted({problem.status for problem in Problem})
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDetails, "content": {_PROBLEM_JSON: {}}} for status in _PROBLEM_STATUSES
+    status: {
+        "description": " / ".join(problem.title for problem in Problem if problem.status == status),
+        "content": {_PROBLEM_JSON: {"schema": ProblemDetails.model_json_schema()}},
+    }
+    for status in sorted({problem.status for problem in Problem})
 }
 _IMAGE_BODY = {
     "requestBody": {
@@ -86,6 +86,12 @@ def create_app(reader: Reader) -> FastAPI:
     async def http_error(request: Request, error: HTTPException) -> Response:
         document = http_problem_details(error.status_code, error.detail, request.state.request_id)
         return JSONResponse(document, error.status_code, error.headers, media_type=_PROBLEM_JSON)
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        return _problem(
+            request, Problem.FAULT, "The request was not at fault; the log of the service says more."
+        )
 
     return app
 

@@ -16,6 +16,7 @@ class Problem(Enum):
     TOO_MANY_PIXELS = ("too-many-pixels", 413, "The image has too many pixels")
     QUEUE_FULL = ("queue-full", 429, "Too many crops are waiting")
     ENGINE_FAILED = ("engine-failed", 500, "The engine failed on this crop")
+    FAULT = ("fault", 500, "The service has a fault")
     NOT_READY = ("not-ready", 503, "The service is not ready")
     DEADLINE = ("deadline-exceeded", 504, "The deadline passed before the crop was read")
 

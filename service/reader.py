@@ -40,7 +40,7 @@ class Reader:
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         """Raises BundleError where the bundle asks for what this service does not know."""
         self.settings = settings
-        self._bundle = bundle
+        self.bundle = bundle
         self._model = ModelName(name=bundle.name, version=bundle.version)
         self._iterations = bundle.iterations if settings.iterations is None else settings.iterations
         if self._iterations > bundle.iterations:
@@ -73,7 +73,7 @@ class Reader:
             engine=self._loaded.release if self._loaded else engine.engine,
             graph=engine.graph,
             device=engine.device if engine.device == "cpu" else f"{engine.device}:{engine.device_id}",
-            manifest=self._bundle.manifest,
+            manifest=self.bundle.manifest,
         )
 
     async def start(self) -> None:
@@ -104,10 +104,10 @@ class Reader:
         """Image file bytes -> what the network reads. Raises ServiceError."""
         started = time.perf_counter()
         iterations = self._iterations if options.iterations is None else options.iterations
-        if iterations > self._bundle.iterations:
+        if iterations > self.bundle.iterations:
             raise ServiceError(
                 Problem.INVALID_REQUEST,
-                f"{iterations} iterations asked; this model refines {self._bundle.iterations} times at most.",
+                f"{iterations} iterations asked; this model refines {self.bundle.iterations} times at most.",
             )
         if self._scheduler is None or self._draining:
             raise ServiceError(Problem.NOT_READY, f"The service is {self.state}.", retry_after=1)

@@ -13,15 +13,14 @@ Milliseconds = Annotated[float, Field(ge=0)]
 class ReadOptions(BaseModel):
     """Options of one request, as query parameters."""
 
-    iterations: int | None = Field(
-        None,
-        ge=0,
-        description="Refinements to run: 0 (vision alone) up to the model's own number, the default.",
-    )
-    early_stop: bool = Field(
-        False,
-        description="Stop when an iteration has not changed the text and every character is sure.",
-    )
+    iterations: Annotated[
+        int | None,
+        Field(ge=0, description="Refinements: 0 (vision alone) up to the model's own number, the default."),
+    ] = None
+    early_stop: Annotated[
+        bool,
+        Field(description="Stop when an iteration has not changed the text and every character is sure."),
+    ] = False
 
 
 class Character(BaseModel):

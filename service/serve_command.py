@@ -24,7 +24,8 @@ log = logging.getLogger("abinet")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    default, engine = Settings(), Settings().engine
+    default = Settings()
+    engine = default.engine
     parser.add_argument("--bundle", help="folder of the bundle (default: the bundled model)")
     parser.add_argument("--engine", choices=ENGINES, default=engine.engine, help="default: %(default)s")
     parser.add_argument("--graph", choices=KINDS, default=engine.graph, help="default: %(default)s")
@@ -83,8 +84,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         raise ValueError(f"cannot listen on {host}:{port}: {error}; choose another --port") from error
-    # Connections inherit this, and asyncio sets it only where a socket names its protocol, which this one does
-    # not. Without it an answer's body waits 40 ms for the client to acknowledge its headers.
+    # Connections inherit this, which asyncio sets only on sockets that name their protocol; this one does not.
+    # Without it an answer's body waits 40 ms for the client to acknowledge its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
@@ -129,7 +130,7 @@ async def _start(reader: Reader, server: uvicorn.Server, started: float) -> None
     try:
         await reader.start()
     except EngineError as error:
-        raise ValueError(f"{reader.settings.bundle}: {error}") from error
+        raise ValueError(f"{reader.bundle.folder}: {error}") from error
     finally:
         server.should_exit = server.should_exit or reader.state == "starting"
     model = reader.info

@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
+_CLOSE_S = 10.0
 
 
 class BatchFailedError(Exception):
@@ -57,13 +58,14 @@ class Supervisor:
         return await self._in_thread(lambda: self._run(kind, tensors))
 
     async def close(self) -> None:
-        """Ends the worker; one that is still loading is killed."""
+        """Ends the worker after its call, or by force where it still loads or its call takes too long."""
         self._closing.set()
         process = self._process
-        if process is not None and not self._ready:
-            process.kill()
-        elif process is not None:
-            await self._in_thread(process.close)
+        if process is not None:
+            try:
+                await asyncio.wait_for(self._in_thread(process.close), _CLOSE_S if self._ready else 0)
+            except asyncio.TimeoutError:
+                process.kill()
         self._thread.shutdown(wait=False)
 
     async def _in_thread(self, function: Callable[[], Result]) -> Result:
@@ -102,6 +104,8 @@ class Supervisor:
         return self._process
 
     def _launch(self) -> Loaded:
+        if self._closing.is_set():
+            raise EngineError("the service is stopping")
         self._process = self._spawn()
         try:
             loaded = self._process.load()

@@ -193,6 +193,15 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_with_0() -> None:
         assert running.process.wait(60) == 0
 
 
+def test_a_request_whose_deadline_passes_is_given_up_and_the_next_one_read(running: ServiceProcess) -> None:
+    (worker,) = running.worker_pids()
+    os.kill(worker, signal.SIGSTOP)
+    late = running.client.post("/v1/read", content=encoded(crop()), headers={"X-Timeout-Ms": "50"})
+    os.kill(worker, signal.SIGCONT)
+    assert problem(late) == (504, "deadline-exceeded")
+    assert running.read().status_code == 200
+
+
 def test_before_the_engine_is_ready_the_service_lives_but_takes_no_crops() -> None:
     starting = ServiceProcess("--bundle", str(tiny_bundle()))
     try:

@@ -1,0 +1,61 @@
+"""The HTTP side around a reader that fails as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.errors import Problem, ServiceError
+from service.reader import Reader
+from service.schemas import ReadOptions, ReadResult
+from service.settings import Settings
+
+
+class FailingReader:
+    """Raises an error for every crop."""
+
+    def __init__(self, error: Exception) -> None:
+        self.settings = Settings()
+        self._error = error
+
+    async def read(self, body: bytes, options: ReadOptions, timeout_s: float | None) -> ReadResult:
+        raise self._error
+
+
+def response_to(error: Exception) -> httpx.Response:
+    async def post() -> httpx.Response:
+        app = create_app(cast(Reader, FailingReader(error)))
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post("/v1/read", content=b"crop")
+
+    return asyncio.run(post())
+
+
+@pytest.mark.parametrize("problem", Problem)
+def test_every_failure_has_its_status_and_its_problem_document(problem: Problem) -> None:
+    response = response_to(ServiceError(problem, "Details."))
+    assert response.status_code == problem.status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json() == {
+        "type": f"urn:abinet:problem:{problem.slug}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": "Details.",
+        "request_id": response.headers["x-request-id"],
+    }
+
+
+def test_a_full_queue_says_when_to_come_again() -> None:
+    response = response_to(ServiceError(Problem.QUEUE_FULL, "Full.", retry_after=3))
+    assert response.headers["retry-after"] == "3"
+
+
+def test_a_fault_of_ours_tells_the_client_nothing_of_its_inside() -> None:
+    response = response_to(ZeroDivisionError("secret"))
+    assert (response.status_code, response.json()["type"]) == (500, "urn:abinet:problem:fault")
+    assert "secret" not in response.text
