@@ -84,7 +84,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         raise ValueError(f"cannot listen on {host}:{port}: {error}; choose another --port") from error
-    # Connections inherit this, which asyncio sets only on sockets that name their protocol; this one does not.
+    # Connections inherit this, which asyncio sets only on sockets that name their protocol: not on this one.
     # Without it an answer's body waits 40 ms for the client to acknowledge its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
