@@ -74,20 +74,19 @@ class Supervisor:
     # All below runs in the engine's thread, but for _watch.
 
     def _run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
-        try:
+        for attempt in ("first", "second"):
             try:
                 answer = self._living().run(kind, tensors)
             except WorkerDiedError as error:
-                log.warning("%s; its batch is tried once more", error)
+                log.warning("%s at a batch's %s attempt", error, attempt)
                 self._bury()
-                answer = self._living().run(kind, tensors)
-        except WorkerDiedError as error:
-            self._bury()
-            raise BatchFailedError(f"{error}, twice on the same batch") from error
-        except CallError as error:
-            raise BatchFailedError(f"the engine raised {error}") from error
-        self._deaths = 0
-        return answer
+                death = error
+            except CallError as error:
+                raise BatchFailedError(f"the engine raised {error}") from error
+            else:
+                self._deaths = 0
+                return answer
+        raise BatchFailedError(f"{death}, twice on the same batch") from death
 
     def _living(self) -> EngineProcess:
         """The worker, or a new one in its place. Raises BatchFailedError where none can be had now."""

@@ -66,6 +66,12 @@ def test_a_batch_size_that_the_bundle_lacks_fails_the_call_and_not_the_worker(wo
     assert worker.run("vision", [IMAGES[:1]]).tensors
 
 
+def test_an_image_of_another_size_fails_the_call_and_not_the_worker(worker: EngineProcess) -> None:
+    with pytest.raises(CallError):
+        worker.run("vision", [IMAGES[:1, :, :16]])
+    assert worker.run("vision", [IMAGES[:1]]).tensors
+
+
 @pytest.mark.lite
 def test_lite_over_http_reads_as_mindspore_does(lite_python: Path) -> None:
     python = str(lite_python)

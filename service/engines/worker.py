@@ -14,7 +14,7 @@ import time
 import traceback
 from typing import Any
 
-from service.engines.bundle import Bundle
+from service.engines.bundle import Bundle, BundleError
 from service.engines.engine import Engine, EngineOptions
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
@@ -39,7 +39,7 @@ class Worker:
     def _answer(self, call: dict[str, Any]) -> dict[str, Any]:
         try:
             return self._load(call) if call["call"] == "load" else self._run_graph(call)
-        except (OSError, ValueError) as error:
+        except BundleError as error:
             return {"refused": str(error)}
         except Exception as error:
             traceback.print_exc()
