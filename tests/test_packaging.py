@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import COMMANDS
+
 PROJECT = Path(__file__).resolve().parent.parent
 PYTHON_37 = [
     "models/__init__.py",
@@ -100,6 +102,13 @@ def test_the_front_imports_no_mindspore() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_readme_uses_only_commands_and_files_that_are_there() -> None:
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"uv run .*?abinet (\w+)", readme)) <= set(COMMANDS)
+    named = re.findall(r"\b((?:models|benchmarks|docs|export)/[\w./-]+\w)", readme)
+    assert not [name for name in named if not (PROJECT / name).exists()]
 
 
 def test_the_two_lock_files_pin_every_package_with_hashes() -> None:
