@@ -27,8 +27,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     default = Settings()
     engine = default.engine
     parser.add_argument("--bundle", help="folder of the bundle (default: the bundled model)")
-    parser.add_argument("--engine", choices=ENGINES, default=engine.engine, help="default: %(default)s")
-    parser.add_argument("--graph", choices=KINDS, default=engine.graph, help="default: %(default)s")
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=engine.engine, help="what runs the graphs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--graph",
+        choices=KINDS,
+        default=engine.graph,
+        help="vision and refinements one by one, or all in one call (default: %(default)s)",
+    )
     parser.add_argument(
         "--worker-python", default=default.worker_python, help="interpreter of the engine worker"
     )
@@ -42,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iterations", type=int, help="refinements of a request that asks for none in particular"
     )
-    parser.add_argument("--host", default=default.host, help="default: %(default)s")
+    parser.add_argument("--host", default=default.host, help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, default=default.port, help="0 takes a free one (default: %(default)s)"
     )
