@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from export.bundle import BundleError, sha256_of
+from export.bundle import BundleError
+from models.hashes import sha256_of
 
 FOLDER = "ascend"
 DEFAULT_TARGET = "910"

@@ -4,12 +4,13 @@ It appears whole or not at all, and every file's hash stands in ``manifest.json`
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator
+
+from models.hashes import sha256_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -26,15 +27,6 @@ class BundleError(ValueError):
 def graph_file(graph: str, batch: int) -> str:
     """vision.mindir for batch 1, vision_b4.mindir for batch 4."""
     return f"{graph}.mindir" if batch == 1 else f"{graph}_b{batch}.mindir"
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with open(str(path), "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_manifest(bundle: Path) -> Dict[str, Any]:

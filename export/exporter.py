@@ -21,13 +21,13 @@ from export.bundle import (
     BundleError,
     graph_file,
     new_bundle,
-    sha256_of,
 )
 from export.graphs import GRAPHS, cell_of, fold_batch_norm, halve_weights, input_shapes
 from export.reference import Reference, largest_difference, make_reference, random_images, read_images
 from models.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.checkpoints import Sidecar, load_checkpoint
+from models.hashes import sha256_of
 
 PRECISIONS = ("fp32", "fp16")
 

@@ -58,8 +58,13 @@ def fold_batch_norm(network: ABINet) -> None:
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    gain = norm.gamma.asnumpy() / np.sqrt(norm.moving_variance.asnumpy() + norm.eps)
-    bias = conv.bias.asnumpy() if conv.has_bias else 0.0
+    gamma, beta, mean, variance = (
+        parameter.asnumpy().astype(np.float64)
+        for parameter in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    )
+    gain = gamma / np.sqrt(variance + norm.eps)
+    weight = conv.weight.asnumpy() * gain[:, None, None, None]
+    bias = ((conv.bias.asnumpy() if conv.has_bias else 0.0) - mean) * gain + beta
     folded = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
@@ -69,8 +74,8 @@ def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
         padding=conv.padding,
         has_bias=True,
     )
-    folded.weight.set_data(Tensor(conv.weight.asnumpy() * gain[:, None, None, None]))
-    folded.bias.set_data(Tensor((bias - norm.moving_mean.asnumpy()) * gain + norm.beta.asnumpy()))
+    folded.weight.set_data(Tensor(weight.astype(np.float32)))
+    folded.bias.set_data(Tensor(bias.astype(np.float32)))
     return folded
 
 

@@ -4,6 +4,7 @@ The sidecar states the network's sizes and the pre-processing it was trained wit
 them cannot be used rightly: see :class:`Sidecar`.
 """
 
+import dataclasses
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ import mindspore as ms
 import numpy as np
 
 from models.abinet import ABINet, NetworkConfig
+from models.hashes import sha256_of
 from models.preprocessing import Preprocessing
 
 FORMAT = 1
@@ -28,11 +30,13 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What NAME.json says: sizes, pre-processing and, for people, how the weights came about."""
+    """What NAME.json says: sizes, pre-processing, for people how the weights came about, and the hash of
+    NAME.ckpt (empty where the config was written by hand)."""
 
     network: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: Dict[str, Any] = field(default_factory=dict)
+    sha256: str = field(default="", compare=False)
 
     def to_dict(self) -> Dict[str, Any]:
         """The sidecar as JSON-ready values."""
@@ -41,6 +45,7 @@ class Sidecar:
             "network": self.network.to_dict(),
             "preprocessing": asdict(self.preprocessing),
             "training": self.training,
+            "sha256": self.sha256,
         }
 
     @classmethod
@@ -56,6 +61,7 @@ class Sidecar:
             NetworkConfig.from_dict(values["network"]),
             Preprocessing.from_dict(values["preprocessing"]),
             dict(values.get("training", {})),
+            values.get("sha256", ""),
         )
 
 
@@ -155,6 +161,8 @@ def load_checkpoint(path: Union[str, Path]) -> Tuple[ABINet, Sidecar]:
     """
     parameters = read_parameters(path)
     sidecar = read_sidecar(sidecar_path(path))
+    if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
+        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
     network = ABINet(sidecar.network).set_train(False)
     load_parameters(network, parameters, path)
     return network, sidecar
@@ -176,6 +184,7 @@ def save_checkpoint(network: ABINet, path: Union[str, Path], sidecar: Sidecar) -
     try:
         ms.save_checkpoint([{"name": p.name, "data": p} for p in network.get_parameters()], str(weights_part))
         os.chmod(str(weights_part), 0o644)  # MindSpore leaves it read-only
+        sidecar = dataclasses.replace(sidecar, sha256=sha256_of(weights_part))
         config_part.write_text(json.dumps(sidecar.to_dict(), indent=2) + "\n", encoding="utf-8")
         os.replace(str(config_part), str(config))
         os.replace(str(weights_part), str(path))

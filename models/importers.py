@@ -160,7 +160,7 @@ def read_torch(path: Path) -> Dict[str, np.ndarray]:
         state: Any = torch.load(str(path), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever it met
         raise CheckpointError(
-            f"{path}: truncated or not a PyTorch file of tensors ({one_line(error)}); copy it anew"
+            f"{path}: cannot be read as a PyTorch file of tensors ({one_line(error)}); copy it anew"
         ) from None
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]

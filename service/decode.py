@@ -14,7 +14,8 @@ class Prediction(NamedTuple):
     """A word as one stage reads it.
 
     `characters` are the confidences of the characters of `text`, one each, in (0, 1]. `confidence` is the
-    paper's certainty (section 3.4): the exponentiated mean log-probability of the characters and the stop.
+    certainty of the paper's self-training: the exponentiated mean log-probability of the characters and the
+    stop.
     """
 
     text: str

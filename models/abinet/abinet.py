@@ -26,14 +26,14 @@ class ABINet(nn.Cell):
         self.iterations = config.iterations
 
     def refine(self, logits: Tensor, vision_features: Tensor) -> Tuple[Tensor, Tensor]:
-        """One iteration (section 3.3): the last logits (N, T, classes) and the vision features (N, T, E) in,
+        """One iteration (section 3.2): the last logits (N, T, classes) and the vision features (N, T, E) in,
         language logits and fused logits (N, T, classes) out."""
         language_logits, features = self.language(self.softmax(logits), self.text_length(logits))
         return language_logits, self.alignment(features, vision_features)
 
     def construct(self, images: Tensor) -> Tuple[Tensor, ...]:
         logits, features = self.vision(images)
-        outputs = (logits,)
+        outputs: Tuple[Tensor, ...] = (logits,)
         for _ in range(self.iterations):
             language_logits, logits = self.refine(logits, features)
             outputs += (language_logits, logits)

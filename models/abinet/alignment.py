@@ -1,4 +1,4 @@
-"""Fusion of what was seen and what was guessed (paper section 3.3, equation 7)."""
+"""Fusion of what was seen and what was guessed (paper section 3.3)."""
 
 from mindspore import Tensor, nn, ops
 
@@ -7,7 +7,8 @@ from models.abinet.transformer import dense
 
 
 class Alignment(nn.Cell):
-    """Language and vision features (N, T, E) -> fused logits (N, T, classes), by a gate per channel."""
+    """Language and vision features (N, T, E) -> fused logits (N, T, classes): G F_v + (1 - G) F_l with
+    the gate G = sigmoid([F_l, F_v] W), a number a channel."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The bidirectional cloze language model (paper section 3.2, equations 4 to 6)."""
+"""The bidirectional cloze language model (paper section 3.2)."""
 
 from typing import Tuple
 
@@ -38,7 +38,7 @@ class TextLength(nn.Cell):
 class LanguageModel(nn.Cell):
     """Character probabilities (N, T, classes), lengths (N,) -> logits (N, T, classes), features (N, T, E).
 
-    Each position is predicted from all others: the location mask hides the position itself (equation 6), the
+    Each position is predicted from all others: the location mask hides the position itself, the
     padding mask what lies beyond the length. No gradient passes to where the probabilities came from.
     """
 

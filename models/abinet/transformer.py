@@ -84,7 +84,7 @@ class TransformerLayer(nn.Cell):
 
     With ``memory`` the input itself this is the vision model's encoder layer (section 3.1); with the
     characters as memory and positions as input it is the language model's decoder layer, which has no
-    self-attention (section 3.2.1).
+    self-attention (section 3.2).
     """
 
     def __init__(self, config: NetworkConfig) -> None:

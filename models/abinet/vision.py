@@ -30,7 +30,7 @@ class ConvNormReLU(nn.Cell):
 
 
 class PositionAttention(nn.Cell):
-    """Attends from each reading position to the feature map (equation 3).
+    """Attends from each reading position to the feature map: F_v = softmax(Q K^T / sqrt(E)) V.
 
     Queries are encoded positions, keys the feature map passed through a mini U-Net, values the feature map.
     (N, E, 8, 32) -> (N, T, E).

@@ -96,7 +96,7 @@ class Language(nn.Module):
 
 
 class Alignment(nn.Module):
-    """Language and vision features (N, T, d_model) to fused logits (N, T, classes) (paper equation 5)."""
+    """Language and vision features (N, T, d_model) to fused logits (N, T, classes) (paper section 3.3)."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.data.fonts import family_of, is_held_out
 from models.data.glyphs import LayoutStyle, Typeface
 from models.data.synth import Crop, WordRenderer
-from models.data.words import Split, WordSampler, label_of
+from models.data.words import MAX_LENGTH, Split, WordSampler, label_of
 from models.preprocessing import Preprocessing
 from models.training.spelling import encode
 
@@ -25,13 +25,15 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class CropSource(NamedTuple):
-    """What crops are made of; ``plain`` is the share of easy ones (two colours, upright, few fonts)."""
+    """What crops are made of; ``plain`` is the share of easy ones (two colours, upright, few fonts), whose
+    words have at most ``longest`` characters."""
 
     fonts: Sequence[Path]
     words: WordSampler
     seed: int
     split: Split = "train"
     plain: float = 0.0
+    longest: int = MAX_LENGTH
 
 
 class PlainRenderer:
@@ -43,6 +45,7 @@ class PlainRenderer:
         fonts = [path for path in source.fonts if is_held_out(family_of(path)) == (source.split == "test")]
         self.typefaces = [Typeface(path) for path in fonts[:: max(1, len(fonts) // self.TYPEFACES)]]
         self.words = source.words
+        self.longest = source.longest
 
     def render(self, rng: np.random.Generator) -> Crop:
         """One crop; the word is drawn again until its typeface leaves ink."""
@@ -50,7 +53,7 @@ class PlainRenderer:
             text = self.words.sample(rng)
             typeface = self.typefaces[rng.integers(len(self.typefaces))]
             mask = typeface.lay_out(text, LayoutStyle(), rng)
-            if min(mask.shape) > 5:
+            if min(mask.shape) > 5 and len(label_of(text)) <= self.longest:
                 break
         top, bottom, left, right = (int(v) for v in rng.integers(1, 12, 4))
         ink = cv2.copyMakeBorder(mask, top, bottom, left, right, cv2.BORDER_CONSTANT)[..., None] / 255.0

@@ -16,7 +16,7 @@ from mindspore import Tensor, nn, ops
 
 from models.abinet import NETWORKS, ABINet, NetworkConfig
 from models.checkpoints import Sidecar, load_checkpoint, save_checkpoint
-from models.data.words import Split, WordSampler
+from models.data.words import MAX_LENGTH, Split, WordSampler
 from models.preprocessing import Preprocessing
 from models.training.crops import Batch, CropSource, batches_ahead, make_batches
 from models.training.losses import JointLoss, LanguageLoss, VisionLoss
@@ -29,13 +29,14 @@ TEST_CROPS = 256
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe; ``plain`` is the share of easy crops."""
+    """One stage of a recipe; ``plain`` and ``longest`` as in :class:`CropSource`."""
 
     stage: str
     steps: int
     batch_size: int
     lr: float
     plain: float = 0.0
+    longest: int = MAX_LENGTH
 
     def __post_init__(self) -> None:
         if self.stage not in LOSSES:
@@ -187,7 +188,7 @@ class Trainer:
         seed = recipe.seed * 1000 + number
         if stage.stage == "language":
             return spelling_batches(words, recipe.network, stage.batch_size, seed)
-        source = CropSource(self.fonts, words, seed, "train", stage.plain)
+        source = CropSource(self.fonts, words, seed, "train", stage.plain, stage.longest)
         return batches_ahead(source, recipe.network, self.preprocessing, stage.batch_size)
 
     def _test_set(self) -> Batch:
