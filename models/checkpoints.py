@@ -161,10 +161,10 @@ def load_checkpoint(path: Union[str, Path]) -> Tuple[ABINet, Sidecar]:
     """
     parameters = read_parameters(path)
     sidecar = read_sidecar(sidecar_path(path))
-    if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
-        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
     network = ABINet(sidecar.network).set_train(False)
     load_parameters(network, parameters, path)
+    if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
+        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
     return network, sidecar
 
 
