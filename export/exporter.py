@@ -22,7 +22,7 @@ from export.bundle import (
     graph_file,
     new_bundle,
 )
-from export.graphs import GRAPHS, cell_of, fold_batch_norm, halve_weights, input_shapes
+from export.graphs import GRAPHS, cell_of, fold_batch_norm, input_shapes, store_weights
 from export.reference import Reference, largest_difference, make_reference, random_images, read_images
 from models.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
@@ -96,13 +96,11 @@ def mind_ir_version(path: Path) -> int:
 
 
 def _network_to_export(checkpoint: Path, precision: str, trained: Reference) -> Tuple[ABINet, Reference]:
-    """A second network from the checkpoint, folded and rounded, and what its graphs have to answer."""
+    """A second network from the checkpoint, as its graphs store it, and what these have to answer."""
     network, _ = load_checkpoint(checkpoint)
     fold_batch_norm(network)
-    if precision == "fp32":
-        return network, trained
-    halve_weights(network)
-    return network, make_reference(network, trained["images"])
+    store_weights(network, precision)
+    return network, trained if precision == "fp32" else make_reference(network, trained["images"])
 
 
 def _export_graph(
