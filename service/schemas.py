@@ -103,7 +103,7 @@ _EXAMPLE: dict[str, Any] = {
     ],
     "stopped_at": 1,
     "timings_ms": {"decode": 0.3, "queue": 0.1, "vision": 45.2, "refine": 4.1, "total": 50.4},
-    "model": {"name": "abinet_small_en", "version": "1.0.0"},
+    "model": {"name": "abinet_tiny_en", "version": "1.0.0"},
 }
 
 
