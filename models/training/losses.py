@@ -29,7 +29,7 @@ class VisionLoss(nn.Cell):
     """The loss of the vision model alone, for its pre-training."""
 
     def __init__(self, network: ABINet, steps: int) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's parameters keep their names
         self.vision = network.vision
         self.loss = TextLoss(steps)
 
@@ -42,7 +42,7 @@ class LanguageLoss(nn.Cell):
     """The loss of the language model alone, for its pre-training on misspelt texts (N, T, classes)."""
 
     def __init__(self, network: ABINet, steps: int) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's parameters keep their names
         self.language = network.language
         self.loss = TextLoss(steps)
 
@@ -55,7 +55,7 @@ class JointLoss(nn.Cell):
     """Vision's loss plus the means over the iterations of the language and the fused losses."""
 
     def __init__(self, network: ABINet, steps: int) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's parameters keep their names
         self.network = network
         self.iterations = network.iterations
         self.loss = TextLoss(steps)
@@ -64,5 +64,5 @@ class JointLoss(nn.Cell):
         outputs: tuple[Tensor, ...] = self.network(images)
         total = self.loss(outputs[0], labels, lengths)
         for output in outputs[1:]:
-            total += self.loss(output, labels, lengths) / self.iterations
+            total = total + self.loss(output, labels, lengths) / self.iterations
         return total

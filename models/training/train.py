@@ -133,8 +133,9 @@ class Trainer:
         for number, stage in enumerate(self.recipe.stages):
             path = self.folder / f"stage{number}_{stage.stage}.ckpt"
             if path.exists():
-                trained, _ = load_checkpoint(path)
+                trained, sidecar = load_checkpoint(path)
                 ms.load_param_into_net(self.network, trained.parameters_dict())
+                self.samples = sidecar.training["samples"]
                 report(f"{path.name}: already trained")
                 continue
             self._run_stage(number, stage, report)
