@@ -98,7 +98,7 @@ def written_by(folder: Path, release: str, version: int) -> Bundle:
     ("written", "version", "package", "release"),
     [
         ("2.8.0", 3, "MindSpore", "2.8.1"),
-        ("2.7.2", 3, "MindSpore", "2.8.0"),
+        ("2.8.0", 3, "MindSpore", "2.8.1"),
         ("2.0.0", 1, "MindSpore Lite", "2.0.0"),
         ("2.5.0", 2, "MindSpore Lite", "2.5.0"),
     ],

@@ -127,15 +127,14 @@ def _read_manifest(folder: str) -> dict[str, Any]:
     return manifest
 
 
-_READS_EACH_OTHER: tuple[tuple[str, ...], ...] = (("2.7", "2.8"),)
-"""Releases that write and read the same MindIR version; any other release reads only its own."""
-
-
 def check_release(bundle: Bundle, package: str, release: str) -> None:
-    """Raises BundleError where `package` of this release cannot read what the bundle's exporter wrote."""
+    """A MindIR belongs to the release (major.minor) that wrote it.
+
+    Raises BundleError where `package` is of another release than the bundle's exporter.
+    """
     written, version = bundle.exporter["mindspore"], bundle.exporter.get("mind_ir_version")
     mine, theirs = _minor(release), _minor(written)
-    if mine == theirs or any(mine in group and theirs in group for group in _READS_EACH_OTHER):
+    if mine == theirs:
         return
     raise BundleError(
         f"{bundle.folder}: written by MindSpore {written} (MindIR version {version}), which {package} "
