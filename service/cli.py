@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": Command("export.verify_command", "check a bundle's hashes and numbers"),
     "import": Command("models.import_command", "convert a MindOCR or official checkpoint"),
     "train": Command("models.training.command", "train a network"),
+    "eval": Command("models.training.eval_command", "measure word accuracy on labelled crops"),
     "data": Command("models.data.command", "render training words"),
 }
 

@@ -6,19 +6,21 @@ import json
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, made_up_words, make_font
 from mindspore import Tensor
 
-from models.abinet import NETWORKS, NetworkConfig
+from models.abinet import NETWORKS, ABINet, NetworkConfig
 from models.checkpoints import load_checkpoint
 from models.data.fonts import find_fonts
 from models.data.words import SHARED_WORDS, Split, WordSampler
 from models.preprocessing import Preprocessing
 from models.training.command import CONFIGS
 from models.training.crops import CropSource, make_batches
+from models.training.evaluate import evaluate, is_right
 from models.training.losses import TextLoss
 from models.training.spelling import encode, misspell, spelling_batches
 from models.training.train import Recipe, Stage, Trainer
@@ -137,3 +139,38 @@ def test_a_recipe_trains_a_checkpoint_and_goes_on_where_it_was_stopped(
     _, sidecar = load_checkpoint(path)
     assert sidecar.training["stage"] == "joint"
     assert sidecar.network == TINY
+
+
+def write_labelled(folder: Path, rows: dict[str, str]) -> Path:
+    """A folder with a grey crop and a label for every row; names that end in .txt are no images."""
+    folder.mkdir()
+    for name in rows:
+        if name.endswith(".png"):
+            cv2.imwrite(str(folder / name), np.full((20, 60, 3), 128, np.uint8))
+        else:
+            (folder / name).write_text("not an image")
+    (folder / "labels.tsv").write_text("".join(f"{name}\t{label}\n" for name, label in rows.items()))
+    return folder
+
+
+def test_a_reading_is_right_only_where_every_character_and_the_stop_are() -> None:
+    labels = np.stack([encode(text, TINY)[0] for text in ("cat", "cat", "cat")])
+    read = np.stack([encode(text, TINY)[0] for text in ("cat", "cats", "car")])
+    read[0, 7] = 5  # what follows the stop does not count
+    assert is_right(np.eye(TINY.classes)[read], labels).tolist() == [True, False, False]
+
+
+def test_evaluation_skips_and_counts_what_has_no_usable_label_or_image(tmp_path: Path) -> None:
+    folder = write_labelled(
+        tmp_path / "set", {"a.png": "Cat!", "b.png": "!?", "c.txt": "dog", "d.png": "x" * 26}
+    )
+    accuracy = evaluate(ABINet(TINY).set_train(False), TINY, Preprocessing(), folder)
+    assert (accuracy.crops, accuracy.skipped) == (1, 3)
+    assert len(accuracy.fused) == TINY.iterations
+
+
+def test_evaluation_refuses_labels_without_a_tab(tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "set", {"a.png": "cat"})
+    (folder / "labels.tsv").write_text("a.png cat\n")
+    with pytest.raises(ValueError, match=r"labels\.tsv: each line needs"):
+        evaluate(ABINet(TINY), TINY, Preprocessing(), folder)

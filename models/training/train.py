@@ -19,6 +19,7 @@ from models.checkpoints import Sidecar, load_checkpoint, save_checkpoint
 from models.data.words import MAX_LENGTH, Split, WordSampler
 from models.preprocessing import Preprocessing
 from models.training.crops import Batch, CropSource, batches_ahead, make_batches
+from models.training.evaluate import is_right
 from models.training.losses import JointLoss, LanguageLoss, VisionLoss
 from models.training.spelling import spelling_batches
 
@@ -178,10 +179,8 @@ class Trainer:
         self.network.set_train(True)
         figures = {}
         for name, index in (("vision", 0), ("fused", -1)):
-            classes = np.concatenate([output[index].asnumpy() for output in outputs]).argmax(-1)
-            ended = np.cumsum(classes == 0, axis=1) > 0
-            right = (np.where(ended, 0, classes) == labels).all(axis=1)
-            figures[name] = round(float(right.mean()), 4)
+            logits = np.concatenate([output[index].asnumpy() for output in outputs])
+            figures[name] = round(float(is_right(logits, labels).mean()), 4)
         return figures
 
     def _batches(self, number: int, stage: Stage) -> Iterator[Batch]:
