@@ -99,7 +99,7 @@ class Linear(nn.Cell):
         y = self.multiply(x.reshape(-1, self.inputs), self.weight.astype(ms.float32))
         if self.bias is not None:
             y = self.add_bias(y, self.bias)
-        return y.reshape((*x.shape[:-1], self.outputs))
+        return y.reshape(x.shape[:-1] + (self.outputs,))  # noqa: RUF005 - MindSpore 2.0 parses no star
 
 
 class HalfConv(nn.Cell):

@@ -18,6 +18,7 @@ PYTHON_37 = [
     "models/abinet/*.py",
     "models/checkpoints.py",
     "models/importers.py",
+    "models/hashes.py",
     "models/preprocessing.py",
     "export/*.py",
     "service/__init__.py",

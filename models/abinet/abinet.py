@@ -33,7 +33,7 @@ class ABINet(nn.Cell):
 
     def construct(self, images: Tensor) -> Tuple[Tensor, ...]:
         logits, features = self.vision(images)
-        outputs: Tuple[Tensor, ...] = (logits,)
+        outputs = (logits,)  # type: Tuple[Tensor, ...]
         for _ in range(self.iterations):
             language_logits, logits = self.refine(logits, features)
             outputs += (language_logits, logits)
