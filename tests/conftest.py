@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, make_font
 
 from export import lite_environment
+from models.data.fonts import find_fonts
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -29,3 +31,12 @@ def lite_python() -> Path:
         if os.environ.get("ABINET_REQUIRE_LITE") == "1":
             raise
         pytest.skip(f"no MindSpore Lite: {error}")
+
+
+@pytest.fixture(scope="session")
+def fonts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two drawn fonts, one of them held out for the test split."""
+    folder = tmp_path_factory.mktemp("fonts")
+    make_font(folder / "train.ttf", TRAIN_FAMILY, seed=1)
+    make_font(folder / "test.ttf", TEST_FAMILY, seed=2)
+    return find_fonts([folder])

@@ -21,14 +21,6 @@ from models.data.synth import WordRenderer, write_folder
 from models.data.words import WordListError, WordSampler, label_of
 
 
-@pytest.fixture(scope="module")
-def fonts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("fonts")
-    make_font(folder / "train.ttf", TRAIN_FAMILY, seed=1)
-    make_font(folder / "test.ttf", TEST_FAMILY, seed=2)
-    return find_fonts([folder])
-
-
 @pytest.fixture
 def vocabulary() -> list[tuple[str, float]]:
     return [(word, 1 / rank) for rank, word in enumerate(made_up_words(words.SHARED_WORDS + 2000), start=1)]

@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, made_up_words, make_font
+from drawn_fonts import made_up_words
 from mindspore import Tensor
 
 from models.abinet import NETWORKS, ABINet, NetworkConfig
 from models.checkpoints import load_checkpoint
-from models.data.fonts import find_fonts
 from models.data.words import SHARED_WORDS, Split, WordSampler
 from models.preprocessing import Preprocessing
 from models.training.command import CONFIGS
@@ -34,14 +33,6 @@ RECIPE = {
     "system": {"seed": 1},
     "train": {"clip_norm": 20.0, "log_interval": 2, "val_interval": 4, "stages": []},
 }
-
-
-@pytest.fixture(scope="module")
-def fonts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("fonts")
-    make_font(folder / "train.ttf", TRAIN_FAMILY, seed=1)
-    make_font(folder / "test.ttf", TEST_FAMILY, seed=2)
-    return find_fonts([folder])
 
 
 def words(split: Split = "train") -> WordSampler:
