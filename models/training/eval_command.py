@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     for name, result in results.items():
         shares = "".join(f"{100 * share:>13.2f}" for share in result.fused)
         print(f"{name:<20}{result.crops:>7}{100 * result.vision:>9.2f}{shares}")
+        if result.skipped:
+            print(f"  {result.skipped} more had no usable label or image")
     return 0
 
 
