@@ -44,7 +44,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--precision-mode", default=engine.precision_mode, help="of Lite on Ascend (default: %(default)s)"
     )
     parser.add_argument(
-        "--threads", type=int, default=engine.threads, help="CPU threads (default: %(default)s)"
+        "--threads",
+        type=int,
+        default=engine.threads,
+        help="CPU threads of Lite; MindSpore takes every core that it may use (default: %(default)s)",
     )
     parser.add_argument(
         "--iterations", type=int, help="refinements of a request that asks for none in particular"
