@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mindspore
+import numpy as np
 import onnx
 from onnx_graph import build
 
 from export import lite_environment
-from export.bundle import REFERENCE, TOLERANCE, graph_file
+from export.bundle import REFERENCE, graph_file
+from export.reference import tolerance
 from models.abinet import ABINet
 from models.abinet.config import NETWORKS
 from models.checkpoints import Sidecar, read_parameters, save_checkpoint
@@ -120,6 +122,8 @@ def measure(network: str, rounds: int, lite_python: str) -> tuple[list[Timing], 
     with tempfile.TemporaryDirectory() as temporary:
         folders = prepare(network, Path(temporary), lite_python)
         reference = folders[MINDSPORE] / REFERENCE
+        with np.load(reference) as stored:
+            allowed = tolerance(dict(stored))
         try:
             for engine in ENGINES:
                 graphs = [graph_path(folders, engine, batch) for batch in BATCHES]
@@ -127,7 +131,7 @@ def measure(network: str, rounds: int, lite_python: str) -> tuple[list[Timing], 
                     process = Process(engine, threads, pythons[engine], reference, graphs)
                     processes[engine, threads] = process
                     for batch in BATCHES:
-                        check(process, batch)
+                        check(process, batch, allowed)
             timings = take_turns(network, processes, rounds)
         finally:
             for process in processes.values():
@@ -135,10 +139,10 @@ def measure(network: str, rounds: int, lite_python: str) -> tuple[list[Timing], 
     return timings, {engine: processes[engine, THREADS[0]].release for engine in ENGINES}
 
 
-def check(process: Process, batch: int) -> None:
+def check(process: Process, batch: int, allowed: float) -> None:
     """Raises ValueError where an engine computes something else than the network."""
     difference = process.ask(batch, calls=0)
-    if not difference <= TOLERANCE:
+    if not difference <= allowed:
         raise ValueError(f"{process.release} differs by {difference:.1e} from MindSpore at batch {batch}")
 
 

@@ -16,7 +16,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 REFERENCE = "reference.npz"
 
-#: Largest difference of logits between a graph and its network that still counts as rounding.
+#: Largest difference of logits between a graph and its network that still counts as rounding; of the largest
+#: logit where that is above 1, because rounding grows with what is rounded.
 TOLERANCE = 1e-4
 
 

@@ -12,7 +12,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from export.bundle import BundleError
+from export.bundle import TOLERANCE, BundleError
 from models.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
 from models.preprocessing import Preprocessing
@@ -53,6 +53,11 @@ def make_reference(network: ABINet, images: np.ndarray) -> Reference:
     _, features = network.vision(Tensor(images))
     outputs = np.stack([output.asnumpy() for output in network(Tensor(images))])
     return {"images": images, "features": features.asnumpy(), "outputs": outputs}
+
+
+def tolerance(reference: Reference) -> float:
+    """The largest difference from this reference's logits that still counts as rounding."""
+    return TOLERANCE * max(1.0, float(np.abs(reference["outputs"]).max()))
 
 
 def largest_difference(path: Path, graph: str, batch: int, reference: Reference) -> float:

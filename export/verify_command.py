@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict
 
-from export.bundle import TOLERANCE, BundleError, check_hashes, read_manifest
+from export.bundle import BundleError, check_hashes, read_manifest
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     check_release(args.bundle, manifest, ms.__version__)
-    from export.reference import largest_difference
+    from export.reference import largest_difference, tolerance
 
     ms.set_context(mode=ms.GRAPH_MODE)
     with np.load(str(args.bundle / manifest["reference"]["file"]), allow_pickle=False) as stored:
@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
         path = args.bundle / entry["file"]
         difference = largest_difference(path, entry["graph"], entry["batch"], reference)
         print(f"{path.name:<22}largest difference {difference:.1e}", flush=True)
-        if not difference <= TOLERANCE:
+        if not difference <= tolerance(reference):
             raise BundleError(
                 f"{path}: differs by {difference:.1e} from the network here, "
-                f"more than {TOLERANCE:.0e}; export the checkpoint again on this machine"
+                f"more than {tolerance(reference):.0e}; export the checkpoint again on this machine"
             )
     print(f"{args.bundle}: verified on MindSpore {ms.__version__}")
     return 0
