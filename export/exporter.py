@@ -23,6 +23,7 @@ from export.bundle import (
 )
 from export.graphs import GRAPHS, cell_of, fold_batch_norm, input_shapes, store_weights
 from export.reference import (
+    RANDOM_IMAGES,
     Reference,
     largest_difference,
     make_reference,
@@ -86,8 +87,8 @@ def export_bundle(
         manifest["reference"] = {
             "file": REFERENCE,
             "sha256": sha256_of(folder / REFERENCE),
-            "random_images": len(random_images()),
-            "real_images": len(inputs) - len(random_images()),
+            "random_images": RANDOM_IMAGES,
+            "real_images": len(inputs) - RANDOM_IMAGES,
         }
         manifest["exporter"]["mind_ir_version"] = mind_ir_version(folder / graph_file("refine", 1))
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")

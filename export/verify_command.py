@@ -27,14 +27,15 @@ def run(args: argparse.Namespace) -> int:
     ms.set_context(mode=ms.GRAPH_MODE)
     with np.load(str(args.bundle / manifest["reference"]["file"]), allow_pickle=False) as stored:
         reference = dict(stored)
+    allowed = tolerance(reference)
     for entry in manifest["graphs"]:
         path = args.bundle / entry["file"]
         difference = largest_difference(path, entry["graph"], entry["batch"], reference)
         print(f"{path.name:<22}largest difference {difference:.1e}", flush=True)
-        if not difference <= tolerance(reference):
+        if not difference <= allowed:
             raise BundleError(
                 f"{path}: differs by {difference:.1e} from the network here, "
-                f"more than {tolerance(reference):.0e}; export the checkpoint again on this machine"
+                f"more than {allowed:.0e}; export the checkpoint again on this machine"
             )
     print(f"{args.bundle}: verified on MindSpore {ms.__version__}")
     return 0

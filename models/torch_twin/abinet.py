@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
 
-DROPOUT = 0.1
-
 
 class Reading(NamedTuple):
     """What one of the three models believes: logits (N, T, classes) and features (N, T, d_model)."""
@@ -77,7 +75,7 @@ class Language(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.proj = nn.Linear(config.classes, config.d_model, bias=False)
-        self.token_encoder = PositionalEncoding(config.steps, config.d_model, DROPOUT)
+        self.token_encoder = PositionalEncoding(config.steps, config.d_model, config.dropout)
         self.pos_encoder = PositionalEncoding(config.steps, config.d_model, 0.0)
         self.model = nn.Module()
         self.model.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.language_layers))
@@ -124,7 +122,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.resnet = ResNet(config)
         cells = (IMAGE_SIZE[0] // 4) * (IMAGE_SIZE[1] // 4)
-        self.pos_encoder = PositionalEncoding(cells, config.d_model, DROPOUT)
+        self.pos_encoder = PositionalEncoding(cells, config.d_model, config.dropout)
         self.transformer = nn.Module()
         self.transformer.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.vision_layers))
 
@@ -230,12 +228,12 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.self_attn = MultiheadAttention(config.d_model, config.heads)
+        self.self_attn = MultiheadAttention(config.d_model, config.heads, config.dropout)
         self.linear1 = nn.Linear(config.d_model, config.d_inner)
         self.linear2 = nn.Linear(config.d_inner, config.d_model)
         self.norm1 = nn.LayerNorm(config.d_model)
         self.norm2 = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(x + self.dropout(self.self_attn(x, x)))
@@ -248,12 +246,12 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.multihead_attn = MultiheadAttention(config.d_model, config.heads)
+        self.multihead_attn = MultiheadAttention(config.d_model, config.heads, config.dropout)
         self.linear1 = nn.Linear(config.d_model, config.d_inner)
         self.linear2 = nn.Linear(config.d_inner, config.d_model)
         self.norm2 = nn.LayerNorm(config.d_model)
         self.norm3 = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x: Tensor, keys: Tensor, visible: Tensor) -> Tensor:
         x = self.norm2(x + self.dropout(self.multihead_attn(x, keys, visible)))
@@ -264,8 +262,9 @@ class DecoderLayer(nn.Module):
 class MultiheadAttention(nn.Module):
     """Queries (N, T, E) over keys (N, S, E); ``visible`` (N, 1, T, S) is true where a key may be seen."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
+        self.dropout = dropout
         self.heads = heads
         self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
@@ -280,7 +279,7 @@ class MultiheadAttention(nn.Module):
         else:
             q = functional.linear(queries, weights[:width], biases[:width])
             k, v = functional.linear(keys, weights[width:], biases[width:]).chunk(2, dim=-1)
-        dropout = DROPOUT if self.training else 0.0
+        dropout = self.dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(
             self._split(q), self._split(k), self._split(v), attn_mask=visible, dropout_p=dropout
         )
