@@ -86,7 +86,10 @@ class Typeface:
 
     def _draw(self, character: str) -> Glyph:
         image = PillowImage.new("L", (_CANVAS, _CANVAS))
-        ImageDraw.Draw(image).text((EM, 2 * EM), character, fill=255, font=self._font, anchor="ls")
+        try:
+            ImageDraw.Draw(image).text((EM, 2 * EM), character, fill=255, font=self._font, anchor="ls")
+        except OSError:  # FreeType's "raster overflow": one outline too intricate, in an otherwise sound font
+            return EMPTY
         box = image.getbbox() or (0, 0, 0, 0)
         return Glyph(
             np.asarray(image.crop(box)).copy(), box[0] - EM, box[1] - 2 * EM, self._font.getlength(character)
