@@ -61,7 +61,10 @@ def _run(words: list[str]) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((word for word in words if not word.startswith("-")), None)
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.summary, description=command.summary)
+        # Without abbreviations: a flag that comes later must not change what an older command line means.
+        subparser = subparsers.add_parser(
+            name, help=command.summary, description=command.summary, allow_abbrev=False
+        )
         if name == chosen:
             importlib.import_module(command.module).configure(subparser)
     options = parser.parse_args(words)

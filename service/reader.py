@@ -49,8 +49,9 @@ class Reader:
             )
         self._preprocess = Preprocessor(bundle)
         self._decode = Decoder(bundle.charset)
+        (self._engine,) = settings.engine_options()
         self._supervisor = Supervisor(
-            lambda: EngineProcess(bundle, settings.engine, python=settings.worker_python)
+            lambda: EngineProcess(bundle, self._engine, python=settings.worker_python)
         )
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._loaded: Loaded | None = None
@@ -67,7 +68,7 @@ class Reader:
 
     @property
     def info(self) -> ModelInfo:
-        engine = self.settings.engine
+        engine = self._engine
         return ModelInfo(
             **self._model.model_dump(),
             engine=self._loaded.release if self._loaded else engine.engine,

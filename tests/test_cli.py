@@ -106,7 +106,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     ("arguments", "complaint"),
     [
         (["--bundle", "/no/such/folder"], "/no/such/folder/manifest.json: No such file"),
-        (["--device", "gpu"], "--device gpu"),
+        (["--devices", "gpu"], "--devices gpu"),
         (["--threads", "0"], "--threads 0"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
         (["--port", "99999"], "99999"),

@@ -12,13 +12,17 @@ from service.engines.bundle import Bundle, BundleError, check_release
 
 Run = Callable[[List[np.ndarray]], List[np.ndarray]]
 
-ENGINES = ("mindspore", "lite")
+ENGINES = ("mindspore", "lite", "simulated")
 KINDS = {"stepwise": ("vision", "refine"), "fused": ("abinet",)}
 """Which graphs a worker loads: vision and refinement apart, or the whole network as one."""
 
 
 class EngineOptions(NamedTuple):
-    """How a worker runs a bundle. Ascend devices are counted from 0; `threads` is for the CPU."""
+    """How a worker runs a bundle.
+
+    Ascend devices are counted from 0; `threads` is for the CPU. A call of the simulated engine takes
+    `simulated_ms`, and `simulated_ms_per_crop` for each crop of its batch.
+    """
 
     engine: str = "mindspore"
     graph: str = "stepwise"
@@ -26,6 +30,8 @@ class EngineOptions(NamedTuple):
     device: str = "cpu"
     device_id: int = 0
     precision_mode: str = "enforce_fp32"
+    simulated_ms: float = 0.0
+    simulated_ms_per_crop: float = 0.0
 
 
 class Cost(NamedTuple):
@@ -93,6 +99,15 @@ class Engine:
             self.run(kind, tensors)
             costs.append(Cost(kind, batch, time.perf_counter() - started))
         return costs
+
+
+def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
+    """The engine that the options name. Raises BundleError (see Engine)."""
+    if options.engine == "simulated":
+        from service.engines.simulated import SimulatedEngine
+
+        return SimulatedEngine(bundle, options)
+    return Engine(bundle, options)
 
 
 def _open_runtime(options: EngineOptions) -> Runtime:

@@ -15,7 +15,7 @@ import traceback
 from typing import Any
 
 from service.engines.bundle import Bundle, BundleError
-from service.engines.engine import Engine, EngineOptions
+from service.engines.engine import Engine, EngineOptions, open_engine
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
 
@@ -46,7 +46,7 @@ class Worker:
             return {"failed": repr(error)}
 
     def _load(self, call: dict[str, Any]) -> dict[str, Any]:
-        self._engine = Engine(Bundle(call["bundle"]), EngineOptions(**call["options"]))
+        self._engine = open_engine(Bundle(call["bundle"]), EngineOptions(**call["options"]))
         return {"release": self._engine.release, "costs": self._engine.warm_up()}
 
     def _run_graph(self, call: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""What goes to the terminal: messages, and one line a request, as text or as JSON.
+
+A line says how a request went, never what was read: texts may be private.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import Any, TextIO
+
+from service.schemas import Timings
+from service.settings import Settings
+
+PROBES = ("/health/", "/v2/health/", "/metrics")
+"""Routes that are asked every few seconds: logged only where they fail."""
+
+
+def configure_logging(settings: Settings) -> None:
+    """Sends every message to stderr in the format of the settings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _JsonFormatter() if settings.log_format == "json" else logging.Formatter("abinet: %(message)s")
+    )
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+
+
+class RequestLog:
+    """Writes the lines of requests. For one thread.
+
+    It goes past `logging`, which takes three times as long: 3 us a line count at thousands a second.
+    """
+
+    def __init__(self, settings: Settings, stream: TextIO | None = None) -> None:
+        self._enabled = settings.access_log and settings.log_level in ("debug", "info")
+        self._format = _json_line if settings.log_format == "json" else _text_line
+        self._stream = stream or sys.stderr
+
+    def write(
+        self,
+        *,
+        request_id: str,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        body_bytes: int = 0,
+        crops: int = 0,
+        timings: Timings | None = None,
+        problem: str | None = None,
+    ) -> None:
+        """One answered request: `problem` is the slug of its failure, `timings` those of a single crop."""
+        if not self._enabled or (status < 400 and route.startswith(PROBES)):
+            return
+        record: dict[str, Any] = {
+            "request_id": request_id,
+            "method": method,
+            "route": route,
+            "status": status,
+            "ms": round(1e3 * seconds, 3),
+        }
+        if crops:
+            record["crops"] = crops
+        if body_bytes:
+            record["bytes"] = body_bytes
+        if problem is not None:
+            record["problem"] = problem
+        if timings is not None:
+            record["timings_ms"] = vars(timings)
+        self._stream.write(self._format(record))
+
+
+class _JsonFormatter(logging.Formatter):
+    """A message as one JSON object, with the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "time": _utc(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def _json_line(record: dict[str, Any]) -> str:
+    return json.dumps({"time": _utc(time.time()), "level": "info", **record}) + "\n"
+
+
+def _text_line(record: dict[str, Any]) -> str:
+    """`time=... request_id=... status=200 ... decode=0.3 queue=0.1`: no value has a space."""
+    fields = {**record, **record.get("timings_ms", {})}
+    fields.pop("timings_ms", None)
+    words = " ".join(f"{name}={value}" for name, value in fields.items())
+    return f"abinet: time={_utc(time.time())} {words}\n"
+
+
+def _utc(seconds: float) -> str:
+    """RFC 3339 with milliseconds."""
+    whole, fraction = divmod(seconds, 1)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int(1e3 * fraction):03d}Z"

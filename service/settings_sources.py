@@ -1,0 +1,141 @@
+"""Where the settings come from: flags, environment, one TOML file, defaults, in this order."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+
+from service.settings import Settings
+
+_SECRET = "api_keys"
+"""No flag, because every user of the machine can read a command line; never printed."""
+
+
+class Found(NamedTuple):
+    """A value as it was given, and who gave it: a flag, a variable or a file's key."""
+
+    value: Any
+    origin: str
+
+
+class Effective(NamedTuple):
+    """The settings, and the origin of each that is not a default."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """A flag for every setting. Parsed arguments hold only the flags that were given."""
+    parser.add_argument("--config", type=Path, help="TOML file with settings (default: $ABINET_CONFIG)")
+    for name, field in Settings.model_fields.items():
+        if name == _SECRET:
+            continue
+        text = (field.description or "").rstrip(".").replace("%", "%%")
+        if field.default not in (None, ()):
+            text += f" (default: {_plain(field.default)})"
+        options: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
+        if field.annotation is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif get_origin(field.annotation) is Literal:
+            options["choices"] = get_args(field.annotation)
+        else:
+            options["metavar"] = name.upper()
+        parser.add_argument(_flag(name), **options)
+
+
+def read_settings(arguments: argparse.Namespace) -> Effective:
+    """Raises ValueError, one line with the origin of what is wrong, and OSError for a file."""
+    config = arguments.config or os.environ.get("ABINET_CONFIG")
+    found = {**(_of_file(Path(config)) if config else {}), **_of_environment(), **_of_flags(vars(arguments))}
+    values = {name: value for name, (value, _) in found.items()}
+    try:
+        if found.get("api_keys_file"):
+            values[_SECRET] = [*_keys(values.get(_SECRET, [])), *_lines(values["api_keys_file"])]
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise ValueError(_first_fault(error, found)) from None
+    return Effective(settings, {name: origin for name, (_, origin) in found.items()})
+
+
+def as_toml(effective: Effective) -> str:
+    """The settings as a file that `--config` reads, each with its origin; keys stay secret."""
+    lines = []
+    for name, value in effective.settings:
+        origin = effective.origins.get(name, "default")
+        if name == _SECRET:
+            lines.append(f"# {name}: {len(value)}, not shown  # {origin}")
+        elif value is None:
+            lines.append(f"# {name} is not set")
+        else:
+            # Strings, numbers, booleans and lists of strings are written alike in JSON and TOML.
+            lines.append(f"{name} = {json.dumps(value, ensure_ascii=False, default=str)}  # {origin}")
+    return "\n".join(lines)
+
+
+def _of_flags(arguments: Mapping[str, Any]) -> dict[str, Found]:
+    return {
+        name: Found(value, _flag(name)) for name, value in arguments.items() if name in Settings.model_fields
+    }
+
+
+def _of_environment() -> dict[str, Found]:
+    prefix = Settings.model_config["env_prefix"]
+    return {
+        name: Found(value, prefix + name.upper()) for name, value in EnvSettingsSource(Settings)().items()
+    }
+
+
+def _of_file(path: Path) -> dict[str, Found]:
+    with open(path, "rb"):  # pydantic-settings passes over a file that is not there
+        pass
+    try:
+        table = TomlConfigSettingsSource(Settings, path).toml_data
+    except ValueError as error:
+        raise ValueError(f"{path}: not TOML: {error}") from error
+    for key in table:
+        if key not in Settings.model_fields:
+            like = difflib.get_close_matches(key, Settings.model_fields, 1)
+            hint = f"; did you mean {like[0]}?" if like else ""
+            raise ValueError(f"{path}: there is no setting {key}{hint}")
+    return {name: Found(value, f"{path}: {name}") for name, value in table.items()}
+
+
+def _keys(value: Any) -> list[Any]:
+    return [key.strip() for key in value.split(",")] if isinstance(value, str) else list(value)
+
+
+def _lines(path: str | Path) -> list[str]:
+    lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise ValueError(f"{path}: no API key in it")
+    return keys
+
+
+def _first_fault(error: ValidationError, found: Mapping[str, Found]) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return message
+    name = str(fault["loc"][0])
+    value, origin = found[name]
+    return f"{origin}: {message}" if name == _SECRET else f"{origin} {_plain(value)}: {message}"
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value))
+    return json.dumps(value) if isinstance(value, bool) else str(value)
