@@ -10,6 +10,7 @@ import time
 from types import FrameType
 
 import uvicorn
+import uvloop
 
 from service.app import create_app
 from service.bundled import bundled_model
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     with listening(settings) as listener:
         folder = settings.bundle or bundled_model(settings.worker_python)
         reader = Reader(Bundle(str(folder)), settings)
-        asyncio.run(_serve(reader, listener, started))
+        uvloop.run(_serve(reader, listener, started))
     return 0
 
 
