@@ -9,7 +9,10 @@ import json
 import logging
 import sys
 import time
+from functools import lru_cache
 from typing import Any, TextIO
+
+from pydantic_core import to_json
 
 from service.schemas import Timings
 from service.settings import Settings
@@ -30,7 +33,7 @@ def configure_logging(settings: Settings) -> None:
 class RequestLog:
     """Writes the lines of requests. For one thread.
 
-    It goes past `logging`, which takes three times as long: 3 us a line count at thousands a second.
+    It goes past `logging`, whose call alone takes as long as a whole line here: about 10 us.
     """
 
     def __init__(self, settings: Settings, stream: TextIO | None = None) -> None:
@@ -88,18 +91,22 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _json_line(record: dict[str, Any]) -> str:
-    return json.dumps({"time": _utc(time.time()), "level": "info", **record}) + "\n"
+    return to_json({"time": _utc(time.time()), "level": "info", **record}).decode() + "\n"
 
 
 def _text_line(record: dict[str, Any]) -> str:
     """`time=... request_id=... status=200 ... decode=0.3 queue=0.1`: no value has a space."""
-    fields = {**record, **record.get("timings_ms", {})}
-    fields.pop("timings_ms", None)
-    words = " ".join(f"{name}={value}" for name, value in fields.items())
-    return f"abinet: time={_utc(time.time())} {words}\n"
+    timings = record.pop("timings_ms", {})
+    words = [f"{name}={value}" for fields in (record, timings) for name, value in fields.items()]
+    return f"abinet: time={_utc(time.time())} {' '.join(words)}\n"
 
 
 def _utc(seconds: float) -> str:
     """RFC 3339 with milliseconds."""
-    whole, fraction = divmod(seconds, 1)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int(1e3 * fraction):03d}Z"
+    whole = int(seconds)
+    return f"{_second(whole)}.{int(1e3 * (seconds - whole)):03d}Z"
+
+
+@lru_cache(1)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
