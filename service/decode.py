@@ -9,13 +9,15 @@ import numpy as np
 NULL = 0
 """The class that stops a word."""
 
+_DIGITS = 6
+
 
 class Prediction(NamedTuple):
     """A word as one stage reads it.
 
     `characters` are the confidences of the characters of `text`, one each, in (0, 1]. `confidence` is the
     certainty of the paper's self-training: the exponentiated mean log-probability of the characters and the
-    stop.
+    stop. All are rounded to six digits.
     """
 
     text: str
@@ -27,33 +29,39 @@ class Decoder:
     """Decodes logits of one charset, whose class 0 is the null (stop) and whose others are its characters."""
 
     def __init__(self, charset: str) -> None:
-        self._charset = charset
+        self._characters = np.array(["", *charset])
 
     def __call__(self, logits: np.ndarray) -> list[Prediction]:
         """Logits (N, T, C) -> N predictions."""
+        steps = logits.shape[1]
         best = logits.argmax(axis=-1)
-        probability = _largest_probability(logits)
-        certainty = np.log(probability)
-        predictions = []
-        for classes, confidences, logs, length in zip(
-            best, probability, certainty, _lengths(best), strict=True
-        ):
-            text = "".join(self._charset[index - 1] for index in classes[:length])
-            sure = float(np.exp(logs[: length + 1].mean()))
-            predictions.append(Prediction(text, sure, confidences[:length].tolist()))
-        return predictions
+        lengths = _lengths(best)[:, None]
+        # The characters of a row lie side by side in memory: seen as one long string they are the text.
+        characters = self._characters[np.where(np.arange(steps) < lengths, best, NULL)]
+        texts = characters.view(f"<U{steps}")[:, 0].tolist()
+        # Most steps come after the stop and are never looked at.
+        read = np.arange(steps) <= lengths
+        probability = _probability(logits[read], best[read])
+        counts = read.sum(axis=-1)
+        starts = counts.cumsum() - counts
+        certainty = np.exp(np.add.reduceat(np.log(probability), starts) / counts)
+        confidences, firsts = probability.round(_DIGITS).tolist(), starts.tolist()
+        return [
+            Prediction(text, sure, confidences[first : first + len(text)])
+            for text, sure, first in zip(texts, certainty.round(_DIGITS).tolist(), firsts, strict=True)
+        ]
 
 
-def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> bool:
-    """Whether an iteration kept the text, with every character and the stop at least `threshold` sure.
+def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarray:
+    """Which crops' iteration kept the text, with every character and the stop at least `threshold` sure.
 
-    Logits (T, C) of one crop before and after the iteration.
+    Logits (N, T, C) of N crops before and after the iteration -> (N,), bool.
     """
     best = after.argmax(axis=-1)
-    length = int(_lengths(best[None])[0])
-    read = slice(0, length + 1)
-    same = np.array_equal(before.argmax(axis=-1)[read], best[read])
-    return same and bool((_largest_probability(after)[read] >= threshold).all())
+    beyond = np.arange(best.shape[1]) > _lengths(best)[:, None]
+    calm = (before.argmax(axis=-1) == best) & (_probability(after, best) >= threshold)
+    answer: np.ndarray = (calm | beyond).all(axis=-1)
+    return answer
 
 
 def _lengths(classes: np.ndarray) -> np.ndarray:
@@ -62,8 +70,7 @@ def _lengths(classes: np.ndarray) -> np.ndarray:
     return np.where(stop.any(axis=-1), stop.argmax(axis=-1), classes.shape[-1])
 
 
-def _largest_probability(logits: np.ndarray) -> np.ndarray:
-    """Softmax of each step's largest logit: (..., T, C) -> (..., T)."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    probability: np.ndarray = 1.0 / np.exp(shifted).sum(axis=-1)
-    return probability
+def _probability(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Softmax of each step's largest logit, whose class is `best`: (..., C), (...) -> (...), float64."""
+    largest = np.take_along_axis(logits, best[..., None], axis=-1)
+    return np.reciprocal(np.exp(logits - largest).sum(axis=-1), dtype=np.float64)

@@ -9,12 +9,16 @@ from http import HTTPStatus
 class Problem(Enum):
     """A kind of failure: the end of its type URI, its HTTP status, its title."""
 
-    INVALID_REQUEST = ("invalid-request", 422, "The request's options are not valid")
+    INVALID_REQUEST = ("invalid-request", 422, "The request is not valid")
+    UNAUTHORISED = ("unauthorised", 401, "The request needs a key")
+    UNSUPPORTED_BODY = ("unsupported-body", 415, "The body is of a type that this route does not take")
     NOT_AN_IMAGE = ("not-an-image", 415, "The body is not an image of a known format")
     BROKEN_IMAGE = ("broken-image", 400, "The image cannot be decoded")
     BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
+    TOO_MANY_CROPS = ("too-many-crops", 413, "The batch has too many crops")
     TOO_MANY_PIXELS = ("too-many-pixels", 413, "The image has too many pixels")
     QUEUE_FULL = ("queue-full", 429, "Too many crops are waiting")
+    CLIENT_GONE = ("client-gone", 499, "The client has hung up before it was answered")
     ENGINE_FAILED = ("engine-failed", 500, "The engine failed on this crop")
     FAULT = ("fault", 500, "The service has a fault")
     NOT_READY = ("not-ready", 503, "The service is not ready")
@@ -27,13 +31,19 @@ class Problem(Enum):
 
 
 class ServiceError(Exception):
-    """A request that cannot be answered. `detail` is for the client; `retry_after` is in whole seconds."""
+    """A crop, or `crops` of them, that cannot be read.
 
-    def __init__(self, problem: Problem, detail: str, *, retry_after: int | None = None) -> None:
+    `detail` is for the client; `retry_after` is in whole seconds.
+    """
+
+    def __init__(
+        self, problem: Problem, detail: str, *, retry_after: int | None = None, crops: int = 1
+    ) -> None:
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
         self.retry_after = retry_after
+        self.crops = crops
 
 
 def problem_details(problem: Problem, detail: str, request_id: str) -> dict[str, str | int]:

@@ -1,62 +1,68 @@
-"""The service without HTTP: image bytes in, a reading out, from an engine that it starts and stops."""
+"""The service without HTTP: image bytes in, readings out, from engines that it starts and stops."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import logging
 import os
-import time
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
-import numpy as np
-
-from service.decode import Decoder, Prediction
+from service.decode import Decoder
 from service.engines.bundle import Bundle
+from service.engines.engine import EngineOptions
 from service.engines.process import EngineProcess, Loaded
 from service.errors import Problem, ServiceError
+from service.image_header import image_size
+from service.observer import Observer
+from service.patience import ClientGoneError, DeadlineError, Patience
 from service.preprocess import Preprocessor, decode_image
-from service.scheduler import Crop, QueueFullError, Scheduler
-from service.schemas import (
-    Character,
-    ModelInfo,
-    ModelName,
-    ReadOptions,
-    ReadResult,
-    RefinementStage,
-    Timings,
-    VisionStage,
-)
-from service.schemas import Prediction as WirePrediction
+from service.scheduler import BatchFailedError, Crop, QueueFullError, Scheduler, Submission, Wish
+from service.schemas import ModelInfo, ModelName, ReadOptions
 from service.settings import Settings
-from service.supervisor import BatchFailedError, Supervisor
+from service.supervisor import Supervisor
+
+log = logging.getLogger("abinet")
 
 State = Literal["starting", "ready", "draining"]
+ImageFile = bytes | str
+"""A file's bytes, or these in base64."""
+
+_SMALL_PIXELS = 1 << 16
+"""Decoding so few takes less than a hop to a thread and back."""
 
 
 class Reader:
-    """One bundle, one engine worker, and the way of a crop through them."""
+    """One bundle, an engine worker on each device, and the way of a crop through them."""
 
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings, observer: Observer) -> None:
         """Raises BundleError where the bundle asks for what this service does not know."""
         self.settings = settings
         self.bundle = bundle
-        self._model = ModelName(name=bundle.name, version=bundle.version)
+        self.observer = observer
+        self.model = ModelName(name=bundle.name, version=bundle.version)
         self._iterations = bundle.iterations if settings.iterations is None else settings.iterations
         if self._iterations > bundle.iterations:
             raise ValueError(
                 f"{self._iterations} iterations asked, but {bundle.folder} has {bundle.iterations}"
             )
         self._preprocess = Preprocessor(bundle)
-        self._decode = Decoder(bundle.charset)
-        (self._engine,) = settings.engine_options()
-        self._supervisor = Supervisor(
-            lambda: EngineProcess(bundle, self._engine, python=settings.worker_python)
+        self._scheduler = Scheduler(
+            Decoder(bundle.charset),
+            observer,
+            max_queue=settings.max_queue,
+            settled_threshold=settings.settled_threshold,
         )
+        self._devices = [
+            (device, self._supervisor(device, options))
+            for device, options in zip(settings.devices, settings.engine_options(), strict=True)
+        ]
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._loaded: Loaded | None = None
-        self._scheduler: Scheduler | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._serving: list[asyncio.Task[None]] = []
         self._draining = False
 
     @property
@@ -64,29 +70,21 @@ class Reader:
         """Ready means that a worker is alive and has run every graph of the bundle."""
         if self._draining:
             return "draining"
-        return "ready" if self._scheduler is not None and self._supervisor.ready else "starting"
+        return "ready" if any(supervisor.ready for _, supervisor in self._devices) else "starting"
 
     @property
     def info(self) -> ModelInfo:
-        engine = self._engine
         return ModelInfo(
-            **self._model.model_dump(),
-            engine=self._loaded.release if self._loaded else engine.engine,
-            graph=engine.graph,
-            device=engine.device if engine.device == "cpu" else f"{engine.device}:{engine.device_id}",
+            **vars(self.model),
+            engine=self._loaded.release if self._loaded else self.settings.engine,
+            graph=self.settings.graph,
+            devices=list(self.settings.devices),
             manifest=self.bundle.manifest,
         )
 
     async def start(self) -> None:
-        """Starts the engine worker. Raises BundleError, EngineError."""
-        self._loaded = await self._supervisor.start()
-        self._scheduler = Scheduler(
-            self._supervisor,
-            self._loaded.costs,
-            max_queue=self.settings.max_queue,
-            settled_threshold=self.settings.settled_threshold,
-        )
-        self._running = asyncio.create_task(self._scheduler.run())
+        """Starts the engine workers. Raises BundleError or EngineError where one cannot start."""
+        await asyncio.gather(*(self._start(supervisor) for _, supervisor in self._devices))
 
     def drain(self) -> None:
         """From now on not ready, while what is in flight is finished."""
@@ -94,76 +92,146 @@ class Reader:
 
     async def stop(self) -> None:
         self.drain()
-        if self._running is not None:
-            self._running.cancel()
+        for serving in self._serving:
+            serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._running
-        await self._supervisor.close()
+                await serving
+        await asyncio.gather(*(supervisor.close() for _, supervisor in self._devices))
         self._threads.shutdown(wait=False)
 
-    async def read(self, body: bytes, options: ReadOptions, timeout_s: float | None = None) -> ReadResult:
-        """Image file bytes -> what the network reads. Raises ServiceError."""
-        started = time.perf_counter()
+    async def read(
+        self,
+        bodies: Sequence[ImageFile],
+        options: ReadOptions,
+        *,
+        detail: bool = True,
+        timeout_s: float | None = None,
+        client_gone: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[Crop]:
+        """Image files -> their crops, each with predictions or an error.
+
+        `detail` is for requests that do not say. `client_gone` returns when nobody waits any more. Raises
+        ServiceError where the crops cannot be taken, or none of them could be read in time.
+        """
+        wish = self._wish(options, detail)
+        submission = self._admit(len(bodies), wish)
+        timeout = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
+        late: ServiceError | None = None
+        try:
+            async with Patience(timeout, client_gone):
+                await self._prepare(submission, bodies)
+                await submission.done
+        except ClientGoneError as error:
+            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
+        except DeadlineError as error:
+            late = ServiceError(Problem.DEADLINE, str(error), crops=len(bodies))
+            if not any(crop.predictions for crop in submission.crops):
+                raise late from None
+        finally:
+            self._scheduler.give_up(submission)
+        for crop in submission.crops:
+            if crop.error is not None:
+                crop.error = _service_error(crop.error)
+            elif not crop.predictions:
+                crop.error = late
+        return submission.crops
+
+    async def read_one(
+        self,
+        body: bytes,
+        options: ReadOptions,
+        *,
+        timeout_s: float | None = None,
+        client_gone: Callable[[], Awaitable[None]] | None = None,
+    ) -> Crop:
+        """One image file -> its crop. Raises ServiceError."""
+        (crop,) = await self.read([body], options, timeout_s=timeout_s, client_gone=client_gone)
+        if crop.error is not None:
+            raise crop.error
+        return crop
+
+    def _wish(self, options: ReadOptions, detail: bool) -> Wish:
         iterations = self._iterations if options.iterations is None else options.iterations
         if iterations > self.bundle.iterations:
             raise ServiceError(
                 Problem.INVALID_REQUEST,
                 f"{iterations} iterations asked; this model refines {self.bundle.iterations} times at most.",
             )
-        if self._scheduler is None or self._draining:
-            raise ServiceError(Problem.NOT_READY, f"The service is {self.state}.", retry_after=1)
-        timeout = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
+        return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
+
+    def _admit(self, crops: int, wish: Wish) -> Submission:
+        if self._draining or all(supervisor.failing for _, supervisor in self._devices):
+            raise ServiceError(Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=crops)
         try:
-            crop, decode_s = await asyncio.wait_for(
-                self._run(self._scheduler, body, iterations, options.early_stop), timeout
-            )
-        except asyncio.TimeoutError:
-            raise ServiceError(Problem.DEADLINE, f"Not read within {timeout:g} s.") from None
+            return self._scheduler.admit(crops, wish)
         except QueueFullError as error:
-            raise ServiceError(Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1) from error
-        except BatchFailedError as error:
-            raise ServiceError(Problem.ENGINE_FAILED, f"{error}.") from error
-        return self._result(crop, decode_s, started)
+            raise ServiceError(
+                Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
+            ) from error
 
-    async def _run(
-        self, scheduler: Scheduler, body: bytes, iterations: int, early_stop: bool
-    ) -> tuple[Crop, float]:
-        started = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        image = await loop.run_in_executor(self._threads, self._image, body)
-        decode_s = time.perf_counter() - started
-        return await scheduler.read(image, iterations, early_stop), decode_s
-
-    def _image(self, body: bytes) -> np.ndarray:
-        return self._preprocess(decode_image(body, self.settings.max_pixels))
-
-    def _result(self, crop: Crop, decode_s: float, started: float) -> ReadResult:
-        logits = [crop.vision, *(part for refinement in crop.refinements for part in refinement)]
-        vision, *refined = map(_wire, self._decode(np.stack(logits)))
-        stages: list[VisionStage | RefinementStage] = [VisionStage(**dict(vision))]
-        for iteration, pair in enumerate(zip(refined[0::2], refined[1::2], strict=True), start=1):
-            stages.append(RefinementStage(iteration=iteration, language=pair[0], fused=pair[1]))
-        final = refined[-1] if refined else vision
-        seconds = {
-            "decode": decode_s,
-            "queue": crop.queue_s,
-            "vision": crop.vision_s,
-            "refine": crop.refine_s,
-        }
-        seconds["total"] = time.perf_counter() - started
-        return ReadResult(
-            text=final.text,
-            confidence=final.confidence,
-            iterations=stages,
-            stopped_at=len(crop.refinements),
-            timings_ms=Timings(**{name: round(1e3 * value, 3) for name, value in seconds.items()}),
-            model=self._model,
+    async def _prepare(self, submission: Submission, bodies: Sequence[ImageFile]) -> None:
+        """Bodies to network inputs, and these into the queue: large ones and many in threads."""
+        if len(bodies) == 1 and _is_small(bodies[0]):
+            self._decode(submission.crops, bodies)
+            self._scheduler.put(submission.crops)
+            return
+        share = -(-len(bodies) // (os.cpu_count() or 1))
+        starts = range(0, len(bodies), share)
+        await asyncio.gather(
+            *(
+                self._prepare_in_thread(
+                    submission.crops[start : start + share], bodies[start : start + share]
+                )
+                for start in starts
+            )
         )
 
+    async def _prepare_in_thread(self, crops: Sequence[Crop], bodies: Sequence[ImageFile]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, crops, bodies)
+        self._scheduler.put(crops)
 
-def _wire(prediction: Prediction) -> WirePrediction:
-    characters = [
-        Character(character=character, confidence=confidence)
-        for character, confidence in zip(prediction.text, prediction.characters, strict=True)
-    ]
-    return WirePrediction(text=prediction.text, confidence=prediction.confidence, characters=characters)
+    def _decode(self, crops: Sequence[Crop], bodies: Sequence[ImageFile]) -> None:
+        for crop, body in zip(crops, bodies, strict=True):
+            if crop.submission.given_up:
+                return
+            try:
+                file = body if isinstance(body, bytes) else _from_base64(body)
+                crop.image = self._preprocess(decode_image(file, self.settings.max_pixels))
+            except ServiceError as error:
+                crop.error = error
+
+    def _supervisor(self, device: str, options: EngineOptions) -> Supervisor:
+        return Supervisor(
+            lambda: EngineProcess(self.bundle, options, python=self.settings.worker_python),
+            lambda: self.observer.worker_restarted(device),
+        )
+
+    async def _start(self, supervisor: Supervisor) -> None:
+        self._loaded = await supervisor.start()
+        self._serving.append(asyncio.create_task(self._scheduler.serve(supervisor, self._loaded.costs)))
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ServiceError(Problem.NOT_AN_IMAGE, "The image is not base64.") from None
+
+
+def _is_small(body: ImageFile) -> bool:
+    if isinstance(body, str):
+        return False
+    try:
+        width, height = image_size(body)
+    except ServiceError:
+        return True
+    return width * height <= _SMALL_PIXELS
+
+
+def _service_error(error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, BatchFailedError):
+        return ServiceError(Problem.ENGINE_FAILED, f"{error}.")
+    log.error("a batch failed", exc_info=error)
+    return ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")

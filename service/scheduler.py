@@ -1,178 +1,309 @@
-"""Continuous batching: crops of many callers share the engine's batches, stage by stage."""
+"""Continuous batching: crops of many requests share the engines' batches, stage by stage."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from service.batching import BatchSizes
-from service.decode import settled
+from service.decode import Decoder, Prediction, settled
 from service.engines.engine import Cost
-from service.engines.process import Answer
+from service.engines.process import Answer, WorkerDiedError
+from service.observer import Observer
 
 
 class QueueFullError(Exception):
-    """More crops are waiting than the scheduler may hold."""
+    """The crops of a request do not fit into the queue's room."""
+
+
+class BatchFailedError(Exception):
+    """A batch that the engine could not run, also not when it was tried a second time."""
 
 
 class Engine(Protocol):
-    """What runs a graph of fixed batch size (see service.engines.engine.Engine.run)."""
+    """One device: what runs a graph of fixed batch size (see service.engines.engine.Engine.run)."""
 
-    async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer: ...
+    async def wait_until_ready(self) -> None: ...
+
+    async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
+        """Raises WorkerDiedError where the call may be tried again, BatchFailedError where not."""
 
 
-class Refinement(NamedTuple):
-    """Logits (T, C) of one iteration."""
+class Wish(NamedTuple):
+    """What a request wants to know of its crops: `detail` means every stage and not only the last."""
 
-    language: np.ndarray
-    fused: np.ndarray
+    iterations: int
+    early_stop: bool = False
+    detail: bool = True
+
+
+class Submission:
+    """The crops of one request, and the promise that each will be read or fail."""
+
+    def __init__(self, count: int, wish: Wish) -> None:
+        self.wish = wish
+        self.started = time.perf_counter()
+        self.given_up = False
+        """Nobody waits any more: what is left of the work is dropped."""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.crops = [Crop(self) for _ in range(count)]
+        self.unfinished = count
+
+    def finish_one(self) -> None:
+        self.unfinished -= 1
+        if not self.unfinished and not self.done.done():
+            self.done.set_result(None)
 
 
 class Crop:
-    """One crop on its way through the engine, and in the end what the network said about it."""
+    """One crop on its way through the engines, and in the end what the network said about it.
 
-    def __init__(self, image: np.ndarray, iterations: int, early_stop: bool) -> None:
-        self.image = image
-        self.iterations = iterations
-        self.early_stop = early_stop
-        self.vision: np.ndarray = np.empty(0)
-        self.features: np.ndarray = np.empty(0)
-        self.refinements: list[Refinement] = []
-        self.queued_at = time.perf_counter()
-        self.queue_s = 0.0
-        self.vision_s = 0.0
-        self.refine_s = 0.0
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
+    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done.
+    """
+
+    __slots__ = (
+        "batch_s",
+        "decode_s",
+        "error",
+        "features",
+        "image",
+        "is_waiting",
+        "logits",
+        "predictions",
+        "queue_s",
+        "refine_s",
+        "retried",
+        "since",
+        "submission",
+        "vision_s",
+    )
+
+    def __init__(self, submission: Submission) -> None:
+        self.submission = submission
+        self.image: np.ndarray | None = None
+        self.features: np.ndarray | None = None
+        self.logits: list[np.ndarray] = []
+        self.predictions: list[Prediction] = []
+        self.error: Exception | None = None
+        self.is_waiting = True
+        self.retried = False
+        self.since = submission.started
+        self.decode_s = self.queue_s = self.batch_s = self.vision_s = self.refine_s = 0.0
 
     @property
-    def logits(self) -> np.ndarray:
-        """The latest logits (T, C): of vision, or of the last iteration's fusion."""
-        return self.refinements[-1].fused if self.refinements else self.vision
+    def refinements(self) -> int:
+        """How many have run."""
+        return len(self.logits) // 2
 
 
 class Scheduler:
-    """Runs crops through one engine, which it never lets wait while there are crops.
+    """Runs crops through engines, none of which waits while there are crops.
 
     Work that has begun goes first: a refinement costs a tenth of the vision model. An idle engine takes what
-    is there at once; while it is busy, crops gather for its next batch. A crop whose caller has given up is
-    dropped.
+    is there at once; while all are busy, crops gather for the next batch. A crop that nobody waits for is
+    dropped wherever it is.
     """
 
     def __init__(
-        self, engine: Engine, costs: Sequence[Cost], *, max_queue: int = 256, settled_threshold: float = 0.9
+        self, decode: Decoder, observer: Observer, *, max_queue: int = 256, settled_threshold: float = 0.9
     ) -> None:
-        kinds = {cost.kind for cost in costs}
-        self._sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
-        self._engine = engine
+        self._decode = decode
+        self._observer = observer
         self._max_queue = max_queue
         self._threshold = settled_threshold
         self._waiting: deque[Crop] = deque()
         self._refining: deque[Crop] = deque()
+        self._depth = 0
         self._arrived = asyncio.Event()
 
-    async def read(self, image: np.ndarray, iterations: int, early_stop: bool = False) -> Crop:
-        """Image (3, 32, 128), normalised -> the crop with the logits of vision and `iterations` refinements.
+    def admit(self, count: int, wish: Wish) -> Submission:
+        """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError."""
+        if self._depth + count > self._max_queue:
+            raise QueueFullError(f"{self._depth} crops are waiting, {self._max_queue} may")
+        self._set_depth(self._depth + count)
+        return Submission(count, wish)
 
-        With `early_stop`, fewer where a refinement settles the text. Raises QueueFullError and
-        what the engine raises. Cancelling the call takes the crop out of the queue.
-        """
-        if len(self._waiting) >= self._max_queue:
-            self._waiting = _wanted(self._waiting)
-            if len(self._waiting) >= self._max_queue:
-                raise QueueFullError(f"{self._max_queue} crops are waiting")
-        crop = Crop(image, iterations, early_stop)
-        self._waiting.append(crop)
+    def put(self, crops: Iterable[Crop]) -> None:
+        """Crops that have their image, or an error in its place."""
+        now = time.perf_counter()
+        for crop in crops:
+            if crop.submission.given_up:
+                continue
+            crop.decode_s = now - crop.since
+            crop.since = now
+            if crop.error is None:
+                self._waiting.append(crop)
+            else:
+                self._leave_queue(crop)
+                crop.submission.finish_one()
+        self._set_depth(self._depth)
         self._arrived.set()
-        await crop.done
-        return crop
 
-    async def run(self) -> None:
-        """Serves crops until it is cancelled."""
+    def give_up(self, submission: Submission) -> None:
+        """Drops what is left of a request; nothing is left of one that is done."""
+        if not submission.unfinished:
+            return
+        submission.given_up = True
+        for crop in submission.crops:
+            self._leave_queue(crop)
+        self._set_depth(self._depth)
+        for queue in (self._waiting, self._refining):
+            wanted = [crop for crop in queue if crop.submission is not submission]
+            queue.clear()
+            queue.extend(wanted)
+
+    async def serve(self, engine: Engine, costs: Sequence[Cost]) -> None:
+        """Serves crops on one engine, whose graphs cost this, until it is cancelled."""
+        kinds = {cost.kind for cost in costs}
+        sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
+        first = "abinet" if "abinet" in sizes else "vision"
         while True:
-            self._waiting, self._refining = _wanted(self._waiting), _wanted(self._refining)
+            await engine.wait_until_ready()
             if self._refining:
-                await self._step("refine", self._refining)
+                kind, queue = "refine", self._refining
             elif self._waiting:
-                await self._step("abinet" if "abinet" in self._sizes else "vision", self._waiting)
+                kind, queue = first, self._waiting
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
+                continue
+            size = sizes[kind].next(len(queue))
+            crops = [queue.popleft() for _ in range(min(size, len(queue)))]
+            await self._step(engine, kind, crops, size)
 
-    async def _step(self, kind: str, queue: deque[Crop]) -> None:
-        size = self._sizes[kind].next(len(queue))
-        crops = [queue.popleft() for _ in range(min(size, len(queue)))]
-        run = {"vision": self._see, "refine": self._refine, "abinet": self._see_and_refine}[kind]
-        try:
-            await run(crops, size)
-        except Exception as error:
-            for crop in crops:
-                if not crop.done.done():
-                    crop.done.set_exception(error)
-
-    async def _see(self, crops: list[Crop], size: int) -> None:
-        answer = await self._first_call("vision", crops, size)
-        for crop, logits, features in zip(crops, *answer.tensors, strict=False):
-            crop.vision, crop.features = logits, features
-            self._pass_on(crop, is_settled=False)
-
-    async def _refine(self, crops: list[Crop], size: int) -> None:
-        tensors = [
-            _batch([crop.logits for crop in crops], size),
-            _batch([crop.features for crop in crops], size),
-        ]
-        answer = await self._engine.run("refine", tensors)
-        for crop, language, fused in zip(crops, *answer.tensors, strict=False):
-            is_settled = crop.early_stop and settled(crop.logits, fused, self._threshold)
-            crop.refinements.append(Refinement(language, fused))
-            crop.refine_s += answer.seconds
-            self._pass_on(crop, is_settled)
-
-    async def _see_and_refine(self, crops: list[Crop], size: int) -> None:
-        answer = await self._first_call("abinet", crops, size)
-        for crop, vision, *rest in zip(crops, *answer.tensors, strict=False):
-            crop.vision = vision
-            for language, fused in zip(rest[0::2], rest[1::2], strict=True):
-                if len(crop.refinements) == crop.iterations:
-                    break
-                is_settled = crop.early_stop and settled(crop.logits, fused, self._threshold)
-                crop.refinements.append(Refinement(language, fused))
-                if is_settled:
-                    break
-            _finish(crop)
-
-    async def _first_call(self, kind: str, crops: list[Crop], size: int) -> Answer:
+    async def _step(self, engine: Engine, kind: str, crops: list[Crop], size: int) -> None:
         started = time.perf_counter()
         for crop in crops:
-            crop.queue_s = started - crop.queued_at
-        answer = await self._engine.run(kind, [_batch([crop.image for crop in crops], size)])
-        for crop in crops:
-            crop.vision_s = answer.seconds
-        return answer
+            self._leave_queue(crop)
+            crop.queue_s += started - crop.since
+        self._set_depth(self._depth)
+        try:
+            answer = await engine.run(kind, _tensors(kind, crops, size))
+            self._observer.batch(kind, len(crops), size, answer.seconds)
+            _note_times(kind, crops, answer.seconds, started)
+            self._take(kind, crops, answer.tensors)
+        except WorkerDiedError as error:
+            self._try_again(kind, crops, error)
+        except Exception as error:
+            _fail(crops, error)
 
-    def _pass_on(self, crop: Crop, is_settled: bool) -> None:
-        if is_settled or len(crop.refinements) >= crop.iterations:
-            _finish(crop)
+    def _try_again(self, kind: str, crops: list[Crop], error: WorkerDiedError) -> None:
+        """The batch goes back to where it came from, for any engine; a crop that was there twice fails."""
+        now = time.perf_counter()
+        queue = self._refining if kind == "refine" else self._waiting
+        for crop in reversed(crops):
+            if crop.retried:
+                _fail([crop], BatchFailedError(f"{error}, twice on the same crop"))
+            elif not crop.submission.given_up:
+                crop.retried = True
+                crop.since = now
+                queue.appendleft(crop)
+        self._arrived.set()
+
+    def _take(self, kind: str, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        """What an engine said about these crops: which of them are done, and which go on."""
+        if kind == "refine":
+            before = np.stack([crop.logits[-1] for crop in crops])
+            self._add_refinement(crops, before, *tensors)
+        elif kind == "vision":
+            for crop, logits, features in zip(crops, *tensors, strict=False):
+                crop.logits.append(logits)
+                crop.features = features
+            done = [crop for crop in crops if not crop.submission.wish.iterations]
+            self._pass_on(crops, done)
         else:
-            self._refining.append(crop)
+            self._take_all(crops, tensors)
+
+    def _add_refinement(
+        self, crops: list[Crop], before: np.ndarray, language: np.ndarray, fused: np.ndarray
+    ) -> None:
+        is_settled = self._settled(crops, before, fused[: len(crops)])
+        done = []
+        for crop, *logits, stops in zip(crops, language, fused, is_settled, strict=False):
+            crop.logits.extend(logits)
+            if stops or crop.refinements >= crop.submission.wish.iterations:
+                done.append(crop)
+        self._pass_on(crops, done)
+
+    def _take_all(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        before, *rest = (tensor[: len(crops)] for tensor in tensors)
+        going_on = np.array([crop.submission.wish.iterations for crop in crops])
+        for crop, logits in zip(crops, before, strict=True):
+            crop.logits.append(logits)
+        for language, fused in zip(rest[0::2], rest[1::2], strict=True):
+            is_settled = self._settled(crops, before, fused)
+            for index in np.flatnonzero(going_on > 0):
+                crops[index].logits += (language[index], fused[index])
+            going_on = np.where(is_settled, 0, going_on - 1)
+            before = fused
+        self._pass_on(crops, crops)
+
+    def _settled(self, crops: list[Crop], before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Which crops may stop early and have reason to."""
+        may_stop = np.array([crop.submission.wish.early_stop for crop in crops])
+        return may_stop & settled(before, after, self._threshold) if may_stop.any() else may_stop
+
+    def _pass_on(self, crops: list[Crop], done: list[Crop]) -> None:
+        wanted = [crop for crop in done if not crop.submission.given_up]
+        if wanted:
+            stages = [crop.logits if crop.submission.wish.detail else crop.logits[-1:] for crop in wanted]
+            predictions = self._decode(np.stack([logits for stage in stages for logits in stage]))
+            end = 0
+            for crop, stage in zip(wanted, stages, strict=True):
+                end += len(stage)
+                crop.predictions = predictions[end - len(stage) : end]
+                crop.submission.finish_one()
+        if len(done) < len(crops):
+            finished = set(done)
+            self._refining.extend(
+                crop for crop in crops if crop not in finished and not crop.submission.given_up
+            )
+            self._arrived.set()
+
+    def _leave_queue(self, crop: Crop) -> None:
+        if crop.is_waiting:
+            crop.is_waiting = False
+            self._depth -= 1
+
+    def _set_depth(self, crops: int) -> None:
+        self._depth = crops
+        self._observer.depth(crops)
 
 
-def _finish(crop: Crop) -> None:
-    if not crop.done.done():
-        crop.done.set_result(None)
+def _fail(crops: list[Crop], error: Exception) -> None:
+    for crop in crops:
+        crop.error = error
+        if not crop.submission.given_up:
+            crop.submission.finish_one()
 
 
-def _wanted(crops: deque[Crop]) -> deque[Crop]:
-    """The crops that somebody still waits for."""
-    return deque(crop for crop in crops if not crop.done.done())
+def _note_times(kind: str, crops: list[Crop], seconds: float, started: float) -> None:
+    now = time.perf_counter()
+    for crop in crops:
+        crop.batch_s += now - started - seconds
+        if kind == "refine":
+            crop.refine_s += seconds
+        else:
+            crop.vision_s += seconds
+        crop.since = now
+
+
+def _tensors(kind: str, crops: list[Crop], size: int) -> list[np.ndarray]:
+    if kind != "refine":
+        return [_batch([crop.image for crop in crops if crop.image is not None], size)]
+    features = [crop.features for crop in crops if crop.features is not None]
+    return [_batch([crop.logits[-1] for crop in crops], size), _batch(features, size)]
 
 
 def _batch(rows: list[np.ndarray], size: int) -> np.ndarray:
     """Rows stacked and padded with zeros to a batch of `size`."""
-    batch = np.zeros((size, *rows[0].shape), np.float32)
+    batch = np.empty((size, *rows[0].shape), np.float32)
     np.stack(rows, out=batch[: len(rows)])
+    batch[len(rows) :] = 0
     return batch

@@ -11,7 +11,9 @@ Milliseconds = Annotated[float, Field(ge=0)]
 
 
 class ReadOptions(BaseModel):
-    """Options of one request, as query parameters."""
+    """Options of one request, for all its crops."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     iterations: Annotated[
         int | None,
@@ -21,6 +23,13 @@ class ReadOptions(BaseModel):
         bool,
         Field(description="Stop when an iteration has not changed the text and every character is sure."),
     ] = False
+    detail: Annotated[
+        bool | None,
+        Field(
+            description="Answer with `iterations`: what was believed after every stage. "
+            "The default is true for one crop and false for a batch."
+        ),
+    ] = None
 
 
 class Character(BaseModel):
@@ -56,21 +65,25 @@ class RefinementStage(BaseModel):
 
 
 class Timings(BaseModel):
-    """Where the time of a request went, in milliseconds.
+    """Where the time of a crop went, in milliseconds.
 
-    `vision` and `refine` are the engine's own time for the batches that the crop was in; `queue` is the wait
-    for the first of them. With the fused graph `vision` holds the refinements too.
+    `decode` is from its arrival to the network's input; `queue` all the waiting for an engine; `vision` and
+    `refine` the engine's own time for the batches that the crop was in (with the fused graph `vision` holds
+    the refinements too), `batch` what making these batches and carrying them to the engine and back took;
+    `encode` from logits to this answer. `total` is the sum of them, but for rounding.
     """
 
     decode: Milliseconds
     queue: Milliseconds
+    batch: Milliseconds
     vision: Milliseconds
     refine: Milliseconds
+    encode: Milliseconds
     total: Milliseconds
 
     def server_timing(self) -> str:
         """The value of the Server-Timing header."""
-        return ", ".join(f"{name};dur={value:.3f}" for name, value in self.model_dump().items())
+        return ", ".join(f"{name};dur={value:.3f}" for name, value in vars(self).items())
 
 
 class ModelName(BaseModel):
@@ -89,9 +102,7 @@ def _word(text: str, confidence: float, *characters: float) -> dict[str, Any]:
     }
 
 
-_EXAMPLE: dict[str, Any] = {
-    "text": "ab",
-    "confidence": 0.98,
+_DETAIL: dict[str, Any] = {
     "iterations": [
         {"stage": "vision", **_word("ah", 0.71, 0.97, 0.42)},
         {
@@ -100,39 +111,54 @@ _EXAMPLE: dict[str, Any] = {
             "language": _word("ab", 0.93, 0.95, 0.91),
             "fused": _word("ab", 0.98, 0.99, 0.96),
         },
-    ],
+    ]
+}
+_READING: dict[str, Any] = {
+    "text": "ab",
+    "confidence": 0.98,
     "stopped_at": 1,
-    "timings_ms": {"decode": 0.3, "queue": 0.1, "vision": 45.2, "refine": 4.1, "total": 50.4},
-    "model": {"name": "abinet_tiny_en", "version": "1.0.0"},
+    "timings_ms": {
+        "decode": 0.3,
+        "queue": 0.1,
+        "batch": 0.4,
+        "vision": 45.2,
+        "refine": 4.1,
+        "encode": 0.2,
+        "total": 50.3,
+    },
+}
+_MODEL: dict[str, Any] = {"name": "abinet_tiny_en", "version": "1.0.0"}
+_BROKEN: dict[str, Any] = {
+    "type": "urn:abinet:problem:broken-image",
+    "title": "The image cannot be decoded",
+    "status": 400,
+    "detail": "The image is cut off or broken.",
+    "request_id": "5f0c",
 }
 
 
-class ReadResult(BaseModel):
-    """One crop, read: the final text, and what was believed after every stage."""
+_BATCH: dict[str, Any] = {
+    "items": [{"id": "a.png", "result": _READING}, {"id": "b.png", "error": _BROKEN}],
+    "model": _MODEL,
+}
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+class Reading(BaseModel):
+    """One crop, read: the final text, and with `detail` what was believed after every stage."""
 
     text: str
     confidence: Confidence
-    iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]]
+    iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]] | None = None
     stopped_at: int = Field(ge=0, description="Refinements that ran.")
     timings_ms: Timings
+
+
+class ReadResult(Reading):
+    """The answer to one crop."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**_READING, **_DETAIL, "model": _MODEL}]})
+
     model: ModelName
-
-
-class ModelInfo(ModelName):
-    """The bundle being served and what runs it."""
-
-    engine: str = Field(examples=["MindSpore 2.8.0"])
-    graph: str = Field(examples=["stepwise"])
-    device: str = Field(examples=["cpu"])
-    manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
-
-
-class Health(BaseModel):
-    """Whether the service lives, and whether it takes requests."""
-
-    status: Literal["live", "starting", "ready", "draining"]
 
 
 class ProblemDetails(BaseModel):
@@ -143,3 +169,48 @@ class ProblemDetails(BaseModel):
     status: int
     detail: str
     request_id: str
+
+
+class BatchImage(BaseModel):
+    """One crop of a JSON batch."""
+
+    id: str | None = Field(default=None, description="Anything; the crop's answer repeats it.", examples=["a.png"])
+    image: str = Field(description="An image file, base64.", examples=["iVBORw0KGgo="])
+
+
+class BatchRequest(ReadOptions):
+    """A batch as JSON. Options that it names go before those of the query."""
+
+    images: Annotated[list[str | BatchImage], Field(min_length=1, examples=[["iVBORw0KGgo=", "R0lGODlh"]])]
+
+
+class BatchItem(BaseModel):
+    """What became of one crop of a batch: a result or an error."""
+
+    id: str | None = Field(default=None, description="The client's own, or the name of the file that it sent.")
+    result: Reading | None = None
+    error: ProblemDetails | None = None
+
+
+class BatchResult(BaseModel):
+    """The crops of a batch, in the order in which they came."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_BATCH]})
+
+    items: list[BatchItem]
+    model: ModelName
+
+
+class ModelInfo(ModelName):
+    """The bundle being served and what runs it."""
+
+    engine: str = Field(examples=["MindSpore 2.8.0"])
+    graph: str = Field(examples=["stepwise"])
+    devices: list[str] = Field(examples=[["cpu"]], description="Each has an engine worker of its own.")
+    manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
+
+
+class Health(BaseModel):
+    """Whether the service lives, and whether it takes requests."""
+
+    status: Literal["live", "starting", "ready", "draining"]

@@ -17,6 +17,7 @@ from service.bundled import bundled_model
 from service.engines.bundle import Bundle
 from service.engines.process import EngineError
 from service.listener import address_of, listening
+from service.observer import Observer
 from service.reader import Reader
 from service.request_log import configure_logging
 from service.settings_sources import add_flags, as_toml, read_settings
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     # The address first: a mistake there must not wait for the model.
     with listening(settings) as listener:
         folder = settings.bundle or bundled_model(settings.worker_python)
-        reader = Reader(Bundle(str(folder)), settings)
+        reader = Reader(Bundle(str(folder)), settings, Observer())
         uvloop.run(_serve(reader, listener, started))
     return 0
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,6 +13,7 @@ import numpy as np
 
 from service.engines.bundle import BundleError
 from service.engines.process import Answer, CallError, EngineError, EngineProcess, Loaded, WorkerDiedError
+from service.scheduler import BatchFailedError
 
 log = logging.getLogger("abinet")
 
@@ -24,114 +24,121 @@ _LONGEST_PAUSE_S = 30.0
 _CLOSE_S = 10.0
 
 
-class BatchFailedError(Exception):
-    """A batch that the engine could not run, also not when it was tried a second time."""
-
-
 class Supervisor:
     """One engine worker, restarted whenever it dies.
 
     `spawn` starts a worker process. A worker that dies is replaced at once; one that keeps dying without
-    having answered, after pauses that double up to half a minute. The call in flight is tried once more.
+    having answered, after pauses that double up to half a minute. `restarted` is called for each new worker
+    but the first.
     """
 
-    def __init__(self, spawn: Callable[[], EngineProcess]) -> None:
+    def __init__(self, spawn: Callable[[], EngineProcess], restarted: Callable[[], None]) -> None:
         self._spawn = spawn
+        self._restarted = restarted
         self._process: EngineProcess | None = None
-        self._ready = False
+        self._ready = asyncio.Event()
         self._deaths = 0
-        self._not_before = 0.0
-        self._closing = threading.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._closing = False
+        self._keeping: asyncio.Task[None] | None = None
+        self._calls = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._watch = ThreadPoolExecutor(1, thread_name_prefix="engine-watch")
 
     @property
     def ready(self) -> bool:
         """Whether a worker is loaded and alive."""
-        return self._ready and self._process is not None and self._process.is_alive()
+        return self._ready.is_set() and self._process is not None and self._process.is_alive()
+
+    @property
+    def failing(self) -> bool:
+        """Whether no worker is there and none is about to be: not started yet, or dying again and again."""
+        return not self.ready and (self._keeping is None or self._deaths > 1)
 
     async def start(self) -> Loaded:
         """Starts the first worker. Raises BundleError or EngineError: a first start is not tried again."""
-        return await self._in_thread(self._launch)
+        loaded = await self._launch()
+        self._keeping = asyncio.create_task(self._keep())
+        return loaded
+
+    async def wait_until_ready(self) -> None:
+        """Returns once a worker is there: at once, but for the seconds after one has died."""
+        if not self.ready:
+            self._ready.clear()
+            await self._ready.wait()
 
     async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
-        """Runs one graph (see Engine.run). Raises BatchFailedError."""
-        return await self._in_thread(lambda: self._run(kind, tensors))
+        """Runs one graph (see Engine.run).
+
+        Raises WorkerDiedError where the worker died of it or while it ran: another call may succeed. Raises
+        BatchFailedError where the engine raised an error.
+        """
+        process = self._process
+        if process is None:
+            raise WorkerDiedError("the engine worker is being restarted")
+        try:
+            answer = await self._in_thread(self._calls, lambda: process.run(kind, tensors))
+        except WorkerDiedError:
+            if self._process is process:
+                self._ready.clear()
+            raise
+        except CallError as error:
+            raise BatchFailedError(f"the engine raised {error}") from error
+        self._deaths = 0
+        return answer
 
     async def close(self) -> None:
         """Ends the worker after its call, or by force where it still loads or its call takes too long."""
-        self._closing.set()
+        self._closing = True
+        if self._keeping is not None:
+            self._keeping.cancel()
         process = self._process
         if process is not None:
+            closing = self._in_thread(self._calls, process.close)
             try:
-                await asyncio.wait_for(self._in_thread(process.close), _CLOSE_S if self._ready else 0)
+                await asyncio.wait_for(closing, _CLOSE_S if self._ready.is_set() else 0)
             except asyncio.TimeoutError:
                 process.kill()
-        self._thread.shutdown(wait=False)
+        if self._keeping is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping
+        self._calls.shutdown(wait=False)
+        self._watch.shutdown(wait=False)
 
-    async def _in_thread(self, function: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    # All below runs in the engine's thread, but for _watch.
-
-    def _run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
-        for attempt in ("first", "second"):
+    async def _keep(self) -> None:
+        """Replaces the worker whenever it dies, busy or idle."""
+        while True:
+            if self._process is not None:
+                code = await self._in_thread(self._watch, self._process.wait)
+                log.warning("engine worker %d has died (%d), another is started", self._process.pid, code)
+                self._forget()
+            self._deaths += 1
+            pause = min(_FIRST_PAUSE_S * 2 ** (self._deaths - 2), _LONGEST_PAUSE_S) if self._deaths > 1 else 0
+            await asyncio.sleep(pause)
             try:
-                answer = self._living().run(kind, tensors)
-            except WorkerDiedError as error:
-                log.warning("%s at a batch's %s attempt", error, attempt)
-                self._bury()
-                death = error
-            except CallError as error:
-                raise BatchFailedError(f"the engine raised {error}") from error
+                await self._launch()
+            except (BundleError, EngineError, OSError) as error:
+                log.error("the engine worker cannot be restarted: %s", error)
             else:
-                self._deaths = 0
-                return answer
-        raise BatchFailedError(f"{death}, twice on the same batch") from death
+                self._restarted()
 
-    def _living(self) -> EngineProcess:
-        """The worker, or a new one in its place. Raises BatchFailedError where none can be had now."""
-        if self._process is not None and not self._process.is_alive():
-            self._bury()
-        if self._process is None:
-            if time.monotonic() < self._not_before:
-                raise BatchFailedError("the engine worker is down and about to be restarted")
-            try:
-                self._launch()
-            except (BundleError, EngineError) as error:
-                raise BatchFailedError(f"the engine worker cannot be restarted: {error}") from error
-        assert self._process is not None
-        return self._process
-
-    def _launch(self) -> Loaded:
-        if self._closing.is_set():
-            raise EngineError("the service is stopping")
-        self._process = self._spawn()
+    async def _launch(self) -> Loaded:
+        """Raises BundleError or EngineError, and then no worker is left."""
+        process = await self._in_thread(self._calls, self._spawn)
         try:
-            loaded = self._process.load()
+            if self._closing:
+                raise EngineError("the service is stopping")
+            self._process = process
+            loaded = await self._in_thread(self._calls, process.load)
         except (BundleError, EngineError):
-            self._process.kill()
-            self._bury()
+            process.kill()
+            self._forget()
             raise
-        self._ready = True
-        log.info("engine worker %d runs %s", self._process.pid, loaded.release)
-        threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+        self._ready.set()
+        log.info("engine worker %d runs %s", process.pid, loaded.release)
         return loaded
 
-    def _bury(self) -> None:
+    def _forget(self) -> None:
         self._process = None
-        self._ready = False
-        self._deaths += 1
-        pause = 0.0 if self._deaths == 1 else min(_FIRST_PAUSE_S * 2 ** (self._deaths - 2), _LONGEST_PAUSE_S)
-        self._not_before = time.monotonic() + pause
+        self._ready.clear()
 
-    def _watch(self, process: EngineProcess) -> None:
-        """Replaces a worker that dies while nobody calls it."""
-        process.wait()
-        while not self._closing.wait(max(0.0, self._not_before - time.monotonic())):
-            try:
-                self._thread.submit(self._living).result()
-                return
-            except BatchFailedError as error:
-                log.error("%s", error)
-            except RuntimeError:  # the thread has been shut down
-                return
+    async def _in_thread(self, thread: ThreadPoolExecutor, function: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(thread, function)

@@ -64,29 +64,44 @@ def test_many_words_decode_as_each_alone() -> None:
     assert decode(batch) == [decode(one[None])[0] for one in batch]
 
 
+def is_settled(before: np.ndarray, after: np.ndarray, threshold: float) -> bool:
+    (answer,) = settled(before[None], after[None], threshold)
+    return bool(answer)
+
+
 def test_the_same_sure_word_is_settled() -> None:
-    assert settled(logits(3, 1, probability=0.5), logits(3, 1), threshold=0.85)
+    assert is_settled(logits(3, 1, probability=0.5), logits(3, 1), threshold=0.85)
 
 
 def test_another_word_is_not_settled() -> None:
-    assert not settled(logits(3, 2), logits(3, 1), threshold=0.85)
+    assert not is_settled(logits(3, 2), logits(3, 1), threshold=0.85)
 
 
 def test_a_longer_word_is_not_settled() -> None:
-    assert not settled(logits(3), logits(3, 1), threshold=0.85)
+    assert not is_settled(logits(3), logits(3, 1), threshold=0.85)
 
 
 def test_a_word_with_an_unsure_character_is_not_settled() -> None:
     after = logits(3, 1)
     after[1] = logits(3, 1, probability=0.6)[1]
-    assert not settled(logits(3, 1), after, threshold=0.85)
+    assert not is_settled(logits(3, 1), after, threshold=0.85)
 
 
 def test_an_unsure_stop_is_not_settled() -> None:
     after = logits(3, 1)
     after[2] = logits(3, 1, probability=0.6)[2]
-    assert not settled(logits(3, 1), after, threshold=0.85)
+    assert not is_settled(logits(3, 1), after, threshold=0.85)
 
 
 def test_what_comes_after_the_stop_does_not_matter() -> None:
-    assert settled(logits(3, 0, 7, probability=0.9), logits(3, 0, 8), threshold=0.85)
+    assert is_settled(logits(3, 0, 7, probability=0.9), logits(3, 0, 8), threshold=0.85)
+
+
+def test_crops_settle_each_for_itself() -> None:
+    before, after = np.stack([logits(3), logits(3)]), np.stack([logits(3), logits(4)])
+    assert settled(before, after, threshold=0.85).tolist() == [True, False]
+
+
+def test_a_charset_may_have_any_characters() -> None:
+    (word,) = Decoder("é字 ")(logits(2, 3, 1)[None, :, :4])
+    assert word.text == "字 é"

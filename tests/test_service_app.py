@@ -10,8 +10,10 @@ import pytest
 
 from service.app import create_app
 from service.errors import Problem, ServiceError
+from service.observer import Observer
 from service.reader import Reader
-from service.schemas import ReadOptions, ReadResult
+from service.scheduler import Crop
+from service.schemas import ModelName, ReadOptions
 from service.settings import Settings
 
 
@@ -20,9 +22,11 @@ class FailingReader:
 
     def __init__(self, error: Exception) -> None:
         self.settings = Settings()
+        self.observer = Observer()
+        self.model = ModelName(name="tiny", version="1")
         self._error = error
 
-    async def read(self, body: bytes, options: ReadOptions, timeout_s: float | None) -> ReadResult:
+    async def read_one(self, body: bytes, options: ReadOptions, **_: object) -> Crop:
         raise self._error
 
 
@@ -58,4 +62,5 @@ def test_a_full_queue_says_when_to_come_again() -> None:
 def test_a_fault_of_ours_tells_the_client_nothing_of_its_inside() -> None:
     response = response_to(ZeroDivisionError("secret"))
     assert (response.status_code, response.json()["type"]) == (500, "urn:abinet:problem:fault")
+    assert response.json()["request_id"] == response.headers["x-request-id"]
     assert "secret" not in response.text

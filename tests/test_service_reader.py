@@ -1,8 +1,9 @@
-"""What the reader makes of the failures below it, without a worker."""
+"""What the reader makes of the failures below it, with an engine that the test plays."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -10,51 +11,176 @@ import pytest
 from tiny_service import crop, encoded, tiny_bundle
 
 from service.engines.bundle import Bundle
+from service.engines.engine import Cost
+from service.engines.process import Answer, Loaded
 from service.errors import Problem, ServiceError
+from service.observer import Observer
 from service.reader import Reader
-from service.scheduler import Crop, QueueFullError, Scheduler
+from service.scheduler import BatchFailedError, Crop
 from service.schemas import ReadOptions
 from service.settings import Settings
-from service.supervisor import BatchFailedError
+from service.supervisor import Supervisor
+
+VISION_ALONE = ReadOptions(iterations=0)
+IMAGE = encoded(crop())
 
 
-class FailingScheduler:
-    """Raises an error for every crop, or never answers."""
+class PlayedEngine:
+    """In a supervisor's place: answers every vision call, or never, or with an error."""
 
-    def __init__(self, error: Exception | None) -> None:
+    failing = False
+    ready = True
+
+    def __init__(self, *, error: Exception | None = None, answers: bool = True) -> None:
+        self.crops_seen = 0
         self._error = error
+        self._answers = answers
 
-    async def read(self, image: np.ndarray, iterations: int, early_stop: bool) -> Crop:
+    async def start(self) -> Loaded:
+        return Loaded("played", [Cost("vision", 1, 1.0)])
+
+    async def wait_until_ready(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
+        self.crops_seen += len(tensors[0])
         if self._error is not None:
             raise self._error
-        raise await asyncio.get_running_loop().create_future()
+        if not self._answers:
+            await asyncio.get_running_loop().create_future()
+        return Answer([np.zeros((1, 26, 37), np.float32), np.zeros((1, 26, 16), np.float32)], 0.001)
 
 
-def problem_of(error: Exception | None, timeout_s: float = 60) -> ServiceError:
-    async def read() -> None:
-        reader = Reader(Bundle(str(tiny_bundle())), Settings())
-        reader._scheduler = cast(Scheduler, FailingScheduler(error))
-        await reader.read(encoded(crop()), ReadOptions(), timeout_s)
+def with_reader(
+    test: Callable[[Reader], Awaitable[None]], engine: PlayedEngine, settings: Settings | None = None
+) -> None:
+    async def main() -> None:
+        reader = Reader(Bundle(str(tiny_bundle())), settings or Settings(), Observer())
+        reader._devices = [("played", cast(Supervisor, engine))]
+        await reader.start()
+        await asyncio.wait_for(test(reader), 10)
+        await reader.stop()
 
+    asyncio.run(main())
+
+
+async def problem_of(reading: Awaitable[object]) -> ServiceError:
     with pytest.raises(ServiceError) as failure:
-        asyncio.run(read())
+        await reading
     return failure.value
 
 
-def test_a_full_queue_asks_to_come_again() -> None:
-    error = problem_of(QueueFullError("256 crops are waiting"))
-    assert (error.problem, error.retry_after) == (Problem.QUEUE_FULL, 1)
-
-
 def test_a_batch_that_failed_says_how() -> None:
-    error = problem_of(BatchFailedError("the engine raised no memory"))
-    assert (error.problem, error.detail) == (Problem.ENGINE_FAILED, "the engine raised no memory.")
+    async def test(reader: Reader) -> None:
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE))
+        assert (error.problem, error.detail) == (Problem.ENGINE_FAILED, "the engine raised no memory.")
+
+    with_reader(test, PlayedEngine(error=BatchFailedError("the engine raised no memory")))
 
 
-def test_the_deadline_includes_the_queue() -> None:
-    assert problem_of(None, timeout_s=0.01).problem is Problem.DEADLINE
+def test_the_deadline_includes_the_engine() -> None:
+    async def test(reader: Reader) -> None:
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
+        assert error.problem is Problem.DEADLINE
+
+    with_reader(test, PlayedEngine(answers=False))
+
+
+def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> None:
+    engine = PlayedEngine(answers=False)
+
+    async def test(reader: Reader) -> None:
+        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
+        assert error.problem is Problem.DEADLINE
+        assert engine.crops_seen == 1
+        busy.cancel()
+
+    with_reader(test, engine)
+
+
+def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
+    engine = PlayedEngine(answers=False)
+
+    async def test(reader: Reader) -> None:
+        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        hang_up = asyncio.Event()
+
+        async def client_gone() -> None:
+            await hang_up.wait()
+
+        leaving = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE, client_gone=client_gone))
+        await asyncio.sleep(0.01)
+        hang_up.set()
+        assert (await problem_of(leaving)).problem is Problem.CLIENT_GONE
+        assert engine.crops_seen == 1
+        busy.cancel()
+
+    with_reader(test, engine)
+
+
+def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
+    async def test(reader: Reader) -> None:
+        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        await asyncio.sleep(0.01)
+        waiting = asyncio.create_task(reader.read([IMAGE] * 2, VISION_ALONE))
+        await asyncio.sleep(0.01)
+        for refused in (reader.read_one(IMAGE, VISION_ALONE), reader.read([IMAGE] * 2, VISION_ALONE)):
+            error = await problem_of(refused)
+            assert (error.problem, error.retry_after) == (Problem.QUEUE_FULL, 1)
+        busy.cancel()
+        waiting.cancel()
+
+    with_reader(test, PlayedEngine(answers=False), Settings(max_queue=2, max_batch_items=2))
+
+
+def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
+    class Slowing(PlayedEngine):
+        async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
+            self._answers = self.crops_seen == 0
+            return await super().run(kind, tensors)
+
+    async def test(reader: Reader) -> None:
+        first, second = await reader.read([IMAGE] * 2, VISION_ALONE, timeout_s=0.2)
+        assert first.predictions
+        assert cast(ServiceError, second.error).problem is Problem.DEADLINE
+
+    with_reader(test, Slowing())
+
+
+def test_a_batch_of_which_nothing_was_read_in_time_fails_as_a_whole() -> None:
+    async def test(reader: Reader) -> None:
+        error = await problem_of(reader.read([IMAGE] * 2, VISION_ALONE, timeout_s=0.01))
+        assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
+
+    with_reader(test, PlayedEngine(answers=False))
+
+
+def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
+    def outcome(crop: Crop) -> object:
+        return crop.error.problem if isinstance(crop.error, ServiceError) else len(crop.predictions)
+
+    async def test(reader: Reader) -> None:
+        crops = await reader.read([IMAGE, b"hello", IMAGE, "?"], VISION_ALONE)
+        assert [*map(outcome, crops)] == [1, Problem.NOT_AN_IMAGE, 1, Problem.NOT_AN_IMAGE]
+
+    with_reader(test, PlayedEngine())
+
+
+def test_a_service_whose_workers_keep_dying_is_not_ready() -> None:
+    engine = PlayedEngine()
+
+    async def test(reader: Reader) -> None:
+        engine.failing = True
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE))
+        assert (error.problem, error.retry_after) == (Problem.NOT_READY, 1)
+
+    with_reader(test, engine)
 
 
 def test_more_iterations_than_the_bundle_has_are_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="4 iterations"):
-        Reader(Bundle(str(tiny_bundle())), Settings(iterations=4))
+        Reader(Bundle(str(tiny_bundle())), Settings(iterations=4), Observer())

@@ -1,4 +1,4 @@
-"""The scheduler with an engine that answers only when the test lets it."""
+"""The scheduler with engines that answer only when the test lets them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 import pytest
 
+from service.decode import Decoder
 from service.engines.engine import Cost
-from service.engines.process import Answer
-from service.scheduler import Crop, QueueFullError, Scheduler
+from service.engines.process import Answer, WorkerDiedError
+from service.observer import Observer
+from service.scheduler import BatchFailedError, Crop, QueueFullError, Scheduler, Submission, Wish
 
 SHAPE, STEPS, CLASSES = (3, 32, 128), 26, 37
 CHEAP_BATCHES = [Cost(kind, batch, 1.0) for kind in ("vision", "refine") for batch in (1, 4)]
+FUSED = [Cost("abinet", batch, 1.0) for batch in (1, 4)]
 
 
 class GatedEngine:
@@ -22,11 +25,16 @@ class GatedEngine:
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
         self.error: Exception | None = None
+        self.ready = asyncio.Event()
+        self.ready.set()
         self._gate = asyncio.Semaphore(0)
 
     def let_go(self, calls: int) -> None:
         for _ in range(calls):
             self._gate.release()
+
+    async def wait_until_ready(self) -> None:
+        await self.ready.wait()
 
     async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
         rows = int((tensors[0].reshape(len(tensors[0]), -1) != 0).any(axis=1).sum())
@@ -34,10 +42,13 @@ class GatedEngine:
         await self._gate.acquire()
         if self.error is not None:
             raise self.error
+        if kind == "refine":
+            return Answer([tensors[0] + 0.5, tensors[0] + 1], 0.125)
+        logits = np.zeros((len(tensors[0]), STEPS, CLASSES), np.float32) + tensors[0][:, :1, 0, :1]
         if kind == "vision":
-            logits = np.zeros((len(tensors[0]), STEPS, CLASSES), np.float32) + tensors[0][:, :1, 0, :1]
             return Answer([logits, np.ones((len(logits), STEPS, 8), np.float32)], 0.25)
-        return Answer([tensors[0] + 0.5, tensors[0] + 1], 0.125)
+        refined = [logits + step / 2 for step in range(1, 7)]
+        return Answer([logits, *refined], 0.5)
 
 
 def image(value: float = 1) -> np.ndarray:
@@ -49,35 +60,56 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+Test = Callable[[GatedEngine, Scheduler], Awaitable[None]]
+
+
 def scheduled(
-    test: Callable[[GatedEngine, Scheduler], Awaitable[None]],
-    costs: Sequence[Cost] = CHEAP_BATCHES,
-    max_queue: int = 8,
+    test: Test, costs: Sequence[Cost] = CHEAP_BATCHES, max_queue: int = 8, threshold: float = 0.9
 ) -> None:
-    """Runs a test beside a scheduler that serves."""
+    """Runs a test beside a scheduler that serves one engine."""
 
     async def main() -> None:
         engine = GatedEngine()
-        scheduler = Scheduler(engine, costs, max_queue=max_queue)
-        serving = asyncio.create_task(scheduler.run())
+        scheduler = new_scheduler(max_queue, threshold)
+        serving = asyncio.create_task(scheduler.serve(engine, costs))
         await asyncio.wait_for(test(engine, scheduler), 10)
         serving.cancel()
 
     asyncio.run(main())
 
 
-def reads(scheduler: Scheduler, *iterations: int, early_stop: bool = False) -> list[asyncio.Task[Crop]]:
+def new_scheduler(max_queue: int = 8, threshold: float = 0.9) -> Scheduler:
+    charset = "abcdefghijklmnopqrstuvwxyz1234567890"
+    return Scheduler(Decoder(charset), Observer(), max_queue=max_queue, settled_threshold=threshold)
+
+
+def submit(scheduler: Scheduler, *values: float, iterations: int = 0, early_stop: bool = False) -> Submission:
+    """One request's crops, whose images have these values."""
+    submission = scheduler.admit(len(values), Wish(iterations, early_stop))
+    for crop, value in zip(submission.crops, values, strict=True):
+        crop.image = image(value)
+    scheduler.put(submission.crops)
+    return submission
+
+
+def reads(scheduler: Scheduler, *iterations: int, early_stop: bool = False) -> list[Submission]:
+    """Requests of one crop each, with images of 1, 2, 3..."""
     return [
-        asyncio.create_task(scheduler.read(image(1 + index), count, early_stop))
+        submit(scheduler, 1 + index, iterations=count, early_stop=early_stop)
         for index, count in enumerate(iterations)
     ]
 
 
+async def crops_of(submissions: Sequence[Submission]) -> list[Crop]:
+    await asyncio.gather(*(submission.done for submission in submissions))
+    return [crop for submission in submissions for crop in submission.crops]
+
+
 def test_a_lone_crop_waits_for_nobody() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
-        (reading,) = reads(scheduler, 1)
+        reading = reads(scheduler, 1)
         engine.let_go(2)
-        crop = await reading
+        (crop,) = await crops_of(reading)
         assert engine.calls == [("vision", 1), ("refine", 1)]
         assert (crop.vision_s, crop.refine_s) == (0.25, 0.125)
 
@@ -89,31 +121,42 @@ def test_crops_that_arrive_while_the_engine_is_busy_share_the_next_batch() -> No
         first = reads(scheduler, 0)
         await settle()
         others = reads(scheduler, 0, 0, 0)
-        await settle()
         engine.let_go(2)
-        await asyncio.gather(*first, *others)
+        await crops_of([*first, *others])
         assert engine.calls == [("vision", 1), ("vision", 3)]
 
     scheduled(test)
 
 
-def test_every_crop_of_a_batch_gets_its_own_logits() -> None:
+def test_crops_of_one_request_and_of_many_share_a_batch() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        submissions = [submit(scheduler, 1, 2), submit(scheduler, 3), submit(scheduler, 4)]
+        engine.let_go(1)
+        await crops_of(submissions)
+        assert engine.calls == [("vision", 4)]
+
+    scheduled(test)
+
+
+@pytest.mark.parametrize("costs", [CHEAP_BATCHES, FUSED], ids=["stepwise", "fused"])
+def test_every_crop_of_a_batch_gets_its_own_logits(costs: list[Cost]) -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         readings = reads(scheduler, 2, 0, 1, 2)
         engine.let_go(3)
-        crops = await asyncio.gather(*readings)
-        assert [float(crop.vision[0, 0]) for crop in crops] == [1, 2, 3, 4]
-        assert [float(crop.logits[0, 0]) for crop in crops] == [3, 2, 4, 6]
-        assert [len(crop.refinements) for crop in crops] == [2, 0, 1, 2]
+        crops = await crops_of(readings)
+        assert [float(crop.logits[0][0, 0]) for crop in crops] == [1, 2, 3, 4]
+        assert [float(crop.logits[-1][0, 0]) for crop in crops] == [3, 2, 4, 6]
+        assert [crop.refinements for crop in crops] == [2, 0, 1, 2]
+        assert [len(crop.predictions) for crop in crops] == [5, 1, 3, 5]
 
-    scheduled(test)
+    scheduled(test, costs)
 
 
 def test_a_crop_that_is_done_leaves_the_batch() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         readings = reads(scheduler, 0, 1, 3)
         engine.let_go(4)
-        await asyncio.gather(*readings)
+        await crops_of(readings)
         assert engine.calls == [("vision", 3), ("refine", 2), ("refine", 1), ("refine", 1)]
 
     scheduled(test)
@@ -121,15 +164,24 @@ def test_a_crop_that_is_done_leaves_the_batch() -> None:
 
 def test_with_early_stop_a_settled_crop_leaves_the_batch() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
-        # The gated engine's words never change, and a threshold this low calls them sure.
-        scheduler._threshold = 0.01
-        (stopping,), (going_on,) = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
+        stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
         engine.let_go(4)
-        assert len((await stopping).refinements) == 1
-        assert len((await going_on).refinements) == 3
+        crops = await crops_of([*stopping, *going_on])
+        assert [crop.refinements for crop in crops] == [1, 3]
         assert engine.calls[1:] == [("refine", 2), ("refine", 1), ("refine", 1)]
 
-    scheduled(test)
+    # The gated engine's words never change, and a threshold this low calls them sure.
+    scheduled(test, threshold=0.01)
+
+
+def test_early_stop_leaves_out_what_the_fused_graph_computed_too_much() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
+        engine.let_go(1)
+        crops = await crops_of([*stopping, *going_on])
+        assert [crop.refinements for crop in crops] == [1, 3]
+
+    scheduled(test, FUSED, threshold=0.01)
 
 
 def test_the_queue_is_bounded_in_crops() -> None:
@@ -137,25 +189,83 @@ def test_the_queue_is_bounded_in_crops() -> None:
         busy = reads(scheduler, 0)
         await settle()
         waiting = reads(scheduler, 0, 0)
-        await settle()
         with pytest.raises(QueueFullError):
-            await scheduler.read(image(), 0)
+            scheduler.admit(1, Wish(0))
         engine.let_go(2)
-        await asyncio.gather(*busy, *waiting)
+        await crops_of([*busy, *waiting])
 
     scheduled(test, max_queue=2)
 
 
-def test_a_caller_that_gives_up_takes_its_crop_out_of_the_queue() -> None:
+def test_a_request_that_does_not_fit_as_a_whole_takes_no_room() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        scheduler.admit(2, Wish(0))
+        with pytest.raises(QueueFullError, match="2 crops are waiting, 3 may"):
+            scheduler.admit(2, Wish(0))
+        scheduler.admit(1, Wish(0))
+
+    scheduled(test, max_queue=3)
+
+
+def test_what_is_still_being_decoded_takes_room_until_it_is_given_up() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        decoding = scheduler.admit(2, Wish(0))
+        scheduler.give_up(decoding)
+        scheduler.admit(2, Wish(0))
+
+    scheduled(test, max_queue=2)
+
+
+def test_a_crop_that_could_not_be_decoded_fails_alone() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        submission = scheduler.admit(2, Wish(0))
+        broken, sound = submission.crops
+        broken.error, sound.image = ValueError("broken"), image()
+        scheduler.put(submission.crops)
+        engine.let_go(1)
+        await submission.done
+        assert engine.calls == [("vision", 1)]
+        assert (broken.predictions, len(sound.predictions)) == ([], 1)
+
+    scheduled(test)
+
+
+def test_the_engine_never_sees_what_was_given_up_in_the_queue() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         busy = reads(scheduler, 0)
         await settle()
         leaving, staying = reads(scheduler, 0, 0)
-        await settle()
-        leaving.cancel()
+        scheduler.give_up(leaving)
         engine.let_go(2)
-        await asyncio.gather(*busy, staying)
+        await crops_of([*busy, staying])
         assert engine.calls == [("vision", 1), ("vision", 1)]
+
+    scheduled(test)
+
+
+def test_a_crop_given_up_while_the_engine_runs_it_is_not_refined() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        leaving, staying = reads(scheduler, 3, 1)
+        await settle()
+        scheduler.give_up(leaving)
+        engine.let_go(2)
+        await staying.done
+        await settle()
+        assert engine.calls == [("vision", 2), ("refine", 1)]
+
+    scheduled(test)
+
+
+def test_a_crop_given_up_between_refinements_is_not_refined_further() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        (leaving,) = reads(scheduler, 3)
+        engine.let_go(1)
+        await settle()
+        blocking = reads(scheduler, 0)
+        scheduler.give_up(leaving)
+        engine.let_go(2)
+        await crops_of(blocking)
+        assert engine.calls == [("vision", 1), ("refine", 1), ("vision", 1)]
 
     scheduled(test)
 
@@ -165,12 +275,10 @@ def test_crops_that_nobody_waits_for_leave_room_in_a_full_queue() -> None:
         busy = reads(scheduler, 0)
         await settle()
         (leaving,) = reads(scheduler, 0)
-        await settle()
-        leaving.cancel()
-        await settle()
+        scheduler.give_up(leaving)
         staying = reads(scheduler, 0)
         engine.let_go(2)
-        await asyncio.gather(*busy, *staying)
+        await crops_of([*busy, *staying])
 
     scheduled(test, max_queue=1)
 
@@ -180,11 +288,93 @@ def test_an_error_of_the_engine_reaches_its_batch_and_no_other() -> None:
         engine.error = RuntimeError("no memory")
         failing = reads(scheduler, 1, 1)
         engine.let_go(1)
-        results = await asyncio.gather(*failing, return_exceptions=True)
-        assert [str(result) for result in results] == ["no memory", "no memory"]
+        assert [str(crop.error) for crop in await crops_of(failing)] == ["no memory", "no memory"]
         engine.error = None
-        (reading,) = reads(scheduler, 0)
+        reading = reads(scheduler, 0)
         engine.let_go(1)
-        assert (await reading).vision.shape == (STEPS, CLASSES)
+        (crop,) = await crops_of(reading)
+        assert crop.predictions
 
     scheduled(test)
+
+
+def test_a_batch_whose_worker_dies_twice_fails_with_the_reason() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        engine.error = WorkerDiedError("signal 9")
+        failing = reads(scheduler, 1)
+        engine.let_go(2)
+        (crop,) = await crops_of(failing)
+        assert isinstance(crop.error, BatchFailedError)
+        assert "signal 9" in str(crop.error)
+        assert engine.calls == [("vision", 1)] * 2
+
+    scheduled(test)
+
+
+def test_a_batch_whose_worker_dies_while_refining_is_refined_again() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        reading = reads(scheduler, 1)
+        engine.let_go(1)
+        await settle()
+        engine.error = WorkerDiedError("signal 9")
+        engine.let_go(1)
+        await settle()
+        engine.error = None
+        engine.let_go(1)
+        (crop,) = await crops_of(reading)
+        assert engine.calls == [("vision", 1), ("refine", 1), ("refine", 1)]
+        assert crop.refinements == 1
+
+    scheduled(test)
+
+
+def on_two_engines(test: Callable[[GatedEngine, GatedEngine, Scheduler], Awaitable[None]]) -> None:
+    async def main() -> None:
+        engines, scheduler = (GatedEngine(), GatedEngine()), new_scheduler()
+        serving = [asyncio.create_task(scheduler.serve(engine, CHEAP_BATCHES)) for engine in engines]
+        await settle()
+        await asyncio.wait_for(test(*engines, scheduler), 10)
+        for task in serving:
+            task.cancel()
+
+    asyncio.run(main())
+
+
+def test_an_idle_engine_takes_what_arrives_while_the_other_is_busy() -> None:
+    async def test(one: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+        first = reads(scheduler, 0)
+        await settle()
+        second = reads(scheduler, 0)
+        await settle()
+        assert one.calls == other.calls == [("vision", 1)]
+        one.let_go(1)
+        other.let_go(1)
+        await crops_of([*first, *second])
+
+    on_two_engines(test)
+
+
+def test_a_batch_whose_worker_dies_is_run_by_another_engine() -> None:
+    async def test(dying: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+        reading = reads(scheduler, 0)
+        await settle()
+        dying.error = WorkerDiedError("signal 9")
+        dying.ready.clear()
+        dying.let_go(1)
+        other.let_go(1)
+        (crop,) = await crops_of(reading)
+        assert dying.calls == other.calls == [("vision", 1)]
+        assert crop.predictions
+
+    on_two_engines(test)
+
+
+def test_an_engine_that_is_down_takes_no_crops() -> None:
+    async def test(down: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+        down.ready.clear()
+        other.let_go(2)
+        for _ in range(2):
+            await crops_of(reads(scheduler, 0))
+        assert (down.calls, other.calls) == ([], [("vision", 1)] * 2)
+
+    on_two_engines(test)

@@ -12,7 +12,8 @@ import pytest
 
 from service.engines.bundle import BundleError
 from service.engines.process import Answer, CallError, EngineProcess, Loaded, WorkerDiedError
-from service.supervisor import BatchFailedError, Supervisor
+from service.scheduler import BatchFailedError
+from service.supervisor import Supervisor
 
 
 class FakeWorker:
@@ -53,43 +54,56 @@ class FakeWorker:
     kill = close
 
 
-def supervised(test: Callable[[Supervisor], Awaitable[None]], *workers: FakeWorker) -> None:
-    """Runs a test on a supervisor that starts these workers, one after the other."""
+Test = Callable[[Supervisor, list[str]], Awaitable[None]]
+
+
+def supervised(test: Test, *workers: FakeWorker) -> None:
+    """Runs a test on a supervisor that starts these workers, one after the other, and notes each restart."""
     supply = iter(workers)
 
     def spawn() -> EngineProcess:
         return cast(EngineProcess, next(supply))
 
     async def main() -> None:
-        supervisor = Supervisor(spawn)
+        restarts: list[str] = []
+        supervisor = Supervisor(spawn, lambda: restarts.append("restarted"))
         await supervisor.start()
-        await asyncio.wait_for(test(supervisor), 10)
+        await asyncio.wait_for(test(supervisor, restarts), 10)
         await supervisor.close()
 
     asyncio.run(main())
 
 
-def test_a_batch_whose_worker_dies_is_run_by_the_next_one() -> None:
+def test_a_call_whose_worker_dies_may_be_tried_again_on_the_next_one() -> None:
     first, second = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
 
-    async def test(supervisor: Supervisor) -> None:
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        with pytest.raises(WorkerDiedError, match="signal 9"):
+            await supervisor.run("vision", [])
+        assert not supervisor.ready
+        await supervisor.wait_until_ready()
         await supervisor.run("vision", [])
         assert (first.calls, second.calls) == (1, 1)
+        assert restarts == ["restarted"]
 
     supervised(test, first, second)
 
 
-def test_a_batch_that_kills_two_workers_fails_and_the_third_serves_on() -> None:
+def test_a_worker_that_dies_again_is_replaced_after_a_pause_and_serves_on() -> None:
     deadly = [FakeWorker(WorkerDiedError("signal 11")) for _ in range(2)]
     third = FakeWorker()
 
-    async def test(supervisor: Supervisor) -> None:
-        with pytest.raises(BatchFailedError, match="signal 11"):
-            await supervisor.run("vision", [])
-        while not supervisor.ready:
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        for _ in deadly:
+            await supervisor.wait_until_ready()
+            with pytest.raises(WorkerDiedError):
+                await supervisor.run("vision", [])
+        while not supervisor.failing:
             await asyncio.sleep(0.01)
+        await supervisor.wait_until_ready()
         await supervisor.run("vision", [])
         assert third.calls == 1
+        assert not supervisor.failing
 
     supervised(test, *deadly, third)
 
@@ -97,7 +111,7 @@ def test_a_batch_that_kills_two_workers_fails_and_the_third_serves_on() -> None:
 def test_an_error_of_the_engine_is_not_tried_again() -> None:
     worker = FakeWorker(CallError("no memory"))
 
-    async def test(supervisor: Supervisor) -> None:
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
         with pytest.raises(BatchFailedError, match="no memory"):
             await supervisor.run("vision", [])
         assert worker.calls == 1
@@ -109,25 +123,27 @@ def test_an_error_of_the_engine_is_not_tried_again() -> None:
 def test_a_worker_that_dies_idle_is_replaced() -> None:
     first, second = FakeWorker(), FakeWorker()
 
-    async def test(supervisor: Supervisor) -> None:
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
         first.ended.set()
-        while not supervisor.ready:
+        while not restarts:
             await asyncio.sleep(0.01)
+        await supervisor.wait_until_ready()
         await supervisor.run("vision", [])
         assert (first.calls, second.calls) == (0, 1)
 
     supervised(test, first, second)
 
 
-def test_a_worker_that_cannot_be_restarted_fails_the_batch_and_is_tried_again() -> None:
+def test_a_worker_that_cannot_be_restarted_is_tried_again() -> None:
     first, third = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
     second = FakeWorker(refuses=BundleError("vision.mindir: gone"))
 
-    async def test(supervisor: Supervisor) -> None:
-        with pytest.raises(BatchFailedError, match="gone"):
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        with pytest.raises(WorkerDiedError):
             await supervisor.run("vision", [])
-        while not supervisor.ready:
-            await asyncio.sleep(0.01)
+        await supervisor.wait_until_ready()
+        await supervisor.run("vision", [])
+        assert third.calls == 1
 
     supervised(test, first, second, third)
 
@@ -135,7 +151,8 @@ def test_a_worker_that_cannot_be_restarted_fails_the_batch_and_is_tried_again() 
 def test_a_first_start_that_is_refused_says_why() -> None:
     async def main() -> None:
         worker = FakeWorker(refuses=BundleError("vision.mindir: of another release"))
-        supervisor = Supervisor(lambda: cast(EngineProcess, worker))
+        supervisor = Supervisor(lambda: cast(EngineProcess, worker), lambda: None)
+        assert supervisor.failing
         with pytest.raises(BundleError, match="another release"):
             await supervisor.start()
         assert not supervisor.ready

@@ -1,0 +1,135 @@
+"""Around every request: its identifier, its line in the log, its place in the metrics, its key."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import Problem, ServiceError
+from service.observer import Observer
+from service.request_log import RequestLog
+from service.routes.problems import problem_response
+
+log = logging.getLogger("abinet")
+
+_SANE_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
+_NO_ROUTE = "none"
+
+OPEN_PATHS = frozenset(
+    {
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/v1/latency",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/docs",
+        "/openapi.json",
+    }
+)
+"""What needs no key: what watches the service, and its description."""
+
+
+class RequestMiddleware:
+    """Gives every request an identifier, the client's own where it sent a sane one, and answers with it.
+
+    Counts and logs every answer, and answers where a fault of the service left none. Routes leave what they
+    know in the request's state: `problem`, a ServiceError; `timings` and `crops`.
+    """
+
+    def __init__(self, app: ASGIApp, observer: Observer, request_log: RequestLog) -> None:
+        self._app = app
+        self._observer = observer
+        self._log = request_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request %s failed", state["request_id"])
+            if not status:
+                error = ServiceError(
+                    Problem.FAULT, "The request was not at fault; the log of the service says more."
+                )
+                await problem_response(Request(scope), error)(scope, receive, send_with_id)
+        finally:
+            self._note(scope, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        state = scope["state"]
+        route = getattr(scope.get("route"), "path", _NO_ROUTE)
+        error: ServiceError | None = state.get("problem")
+        self._observer.request(route, status, seconds)
+        if error is not None:
+            for _ in range(error.crops):
+                self._observer.rejected(error.problem.slug)
+        self._log.write(
+            request_id=state["request_id"],
+            method=scope["method"],
+            route=route,
+            status=status,
+            seconds=seconds,
+            crops=state.get("crops", 0),
+            timings=state.get("timings"),
+            problem=error.problem.slug if error is not None else None,
+        )
+
+
+class ApiKeyMiddleware:
+    """Lets through only requests with one of the keys, but for `OPEN_PATHS`."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._keys = [key.encode() for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._is_known(_key(scope)):
+            await self._app(scope, receive, send)
+            return
+        error = ServiceError(
+            Problem.UNAUTHORISED, "Send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+        )
+        await problem_response(Request(scope), error)(scope, receive, send)
+
+    def _is_known(self, key: bytes) -> bool:
+        """In a time that does not tell how much of a key was right, or which."""
+        return any([hmac.compare_digest(key, known) for known in self._keys])
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+            found: bytes = value
+            return found
+    return uuid.uuid4().hex.encode()
+
+
+def _key(scope: Scope) -> bytes:
+    headers = Headers(scope=scope)
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+    return key.encode("latin-1")

@@ -1,0 +1,73 @@
+"""Failures as HTTP answers: problem details, but under /v2 as the Open Inference Protocol has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import Problem, ServiceError, http_problem_details, problem_details
+from service.schemas import ProblemDetails
+
+MEDIA_TYPE = "application/problem+json"
+_FAULTS_SHOWN = 3
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Whatever a route raises on purpose becomes an answer."""
+
+    @app.exception_handler(ServiceError)
+    async def service_error(request: Request, error: ServiceError) -> Response:
+        return problem_response(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid_request(request: Request, error: RequestValidationError) -> Response:
+        return problem_response(request, invalid(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        document = http_problem_details(error.status_code, error.detail, request.state.request_id)
+        return _response(request, document, dict(error.headers or {}))
+
+
+def problem_response(request: Request, error: ServiceError) -> Response:
+    """The answer to a request that failed as a whole. The request's state remembers why, for the log."""
+    request.state.problem = error
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.problem is Problem.UNAUTHORISED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _response(request, problem_details(error.problem, error.detail, request.state.request_id), headers)
+
+
+def invalid(error: RequestValidationError | ValidationError, where: str = "") -> ServiceError:
+    """What pydantic found, as a problem; `where` says in which part of the request."""
+    faults = [
+        f"{'.'.join([*filter(None, [where]), *map(str, fault['loc'])])}: {fault['msg']}"
+        for fault in error.errors()
+    ]
+    more = f"; and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
+    return ServiceError(Problem.INVALID_REQUEST, "; ".join(faults[:_FAULTS_SHOWN]) + more)
+
+
+def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: the failures of a route."""
+    return {
+        status: {
+            "description": " / ".join(problem.title for problem in problems if problem.status == status),
+            "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
+        }
+        for status in sorted({problem.status for problem in problems})
+    }
+
+
+def _response(request: Request, document: dict[str, Any], headers: dict[str, str]) -> Response:
+    if request.url.path.startswith("/v2"):
+        body = {"error": document["detail"]}
+        return Response(orjson.dumps(body), document["status"], headers, "application/json")
+    return Response(orjson.dumps(document), document["status"], headers, MEDIA_TYPE)

@@ -1,0 +1,170 @@
+"""`POST /v1/read` and `POST /v1/read/batch`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.answers import answer
+from service.errors import Problem, ServiceError, problem_details
+from service.reader import Reader
+from service.request_body import is_form, read_body, read_files
+from service.routes.lean import (
+    LeanRoute,
+    client_gone,
+    documented_options,
+    json_response,
+    read_options,
+    timeout_s,
+)
+from service.routes.problems import documented, invalid
+from service.scheduler import Crop
+from service.schemas import BatchImage, BatchRequest, BatchResult, ReadOptions, ReadResult, Timings
+from service.settings import Settings
+
+_BINARY = {"type": "string", "format": "binary"}
+_ONE = {
+    "parameters": documented_options(ReadOptions),
+    "requestBody": {
+        "required": True,
+        "description": "One crop: a PNG, JPEG, BMP, WebP or TIFF file, bare or in a form.",
+        "content": {
+            "application/octet-stream": {"schema": _BINARY},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}
+            },
+        },
+    },
+}
+_MANY = {
+    "parameters": documented_options(ReadOptions),
+    "requestBody": {
+        "required": True,
+        "description": "Crops: the files of a form, or JSON with base64.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "items": _BINARY}},
+                }
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
+        },
+    },
+}
+_WHOLE = tuple(problem for problem in Problem if problem not in (Problem.CLIENT_GONE, Problem.UNAUTHORISED))
+_OF_THE_BATCH = (
+    Problem.INVALID_REQUEST,
+    Problem.UNSUPPORTED_BODY,
+    Problem.BODY_TOO_LARGE,
+    Problem.TOO_MANY_CROPS,
+    Problem.QUEUE_FULL,
+    Problem.FAULT,
+    Problem.NOT_READY,
+    Problem.DEADLINE,
+)
+
+
+def read_router(reader: Reader) -> APIRouter:
+    router = APIRouter(route_class=LeanRoute, tags=["read"])
+    settings = reader.settings
+    model = vars(reader.model)
+
+    @router.post("/v1/read", response_model=ReadResult, responses=documented(*_WHOLE), openapi_extra=_ONE)
+    async def read(request: Request) -> Response:
+        """Reads one crop."""
+        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
+        if is_form(request):
+            ((_, body),) = await read_files(request, settings.max_body_bytes, most=1)
+        else:
+            body = await read_body(request, settings.max_body_bytes)
+        crop = await reader.read_one(
+            body, options, timeout_s=timeout, client_gone=partial(client_gone, request)
+        )
+        reading, timings = answer(crop)
+        reader.observer.crop(timings)
+        request.state.crops, request.state.timings = 1, timings
+        reading["model"] = model
+        return json_response(reading, {"Server-Timing": timings.server_timing()})
+
+    @router.post(
+        "/v1/read/batch",
+        response_model=BatchResult,
+        responses=documented(*_OF_THE_BATCH),
+        openapi_extra=_MANY,
+    )
+    async def read_batch(request: Request) -> Response:
+        """Reads many crops; each has its own result or its own error, in the order in which they came.
+
+        A batch that does not fit into the queue's room is refused as a whole.
+        """
+        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
+        sent: Sequence[tuple[str | None, bytes | str]]
+        if is_form(request):
+            sent = await read_files(request, settings.max_body_bytes, settings.max_batch_items)
+        else:
+            batch = await _json_batch(request, settings)
+            images = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
+            sent = [(one.id, one.image) for one in images]
+            options = options.model_copy(update=batch.model_dump(exclude={"images"}, exclude_unset=True))
+        request.state.crops = len(sent)
+        crops = await reader.read(
+            [body for _, body in sent],
+            options,
+            detail=False,
+            timeout_s=timeout,
+            client_gone=partial(client_gone, request),
+        )
+        return _batch_response(request, [name for name, _ in sent], crops, reader)
+
+    return router
+
+
+async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        raise ServiceError(
+            Problem.UNSUPPORTED_BODY,
+            "A batch is a form with files (multipart/form-data) or application/json.",
+        )
+    body = await read_body(request, settings.max_body_bytes)
+    try:
+        batch = BatchRequest.model_validate(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise ServiceError(Problem.INVALID_REQUEST, f"The body is not JSON: {error}.") from None
+    except ValidationError as error:
+        raise invalid(error, "body") from None
+    if len(batch.images) > settings.max_batch_items:
+        raise ServiceError(
+            Problem.TOO_MANY_CROPS,
+            f"{len(batch.images)} crops; a batch has {settings.max_batch_items} at most.",
+        )
+    return batch
+
+
+def _batch_response(
+    request: Request, names: Sequence[str | None], crops: Sequence[Crop], reader: Reader
+) -> Response:
+    items: list[dict[str, Any]] = []
+    slowest: Timings | None = None
+    for name, crop in zip(names, crops, strict=True):
+        if isinstance(crop.error, ServiceError):
+            reader.observer.rejected(crop.error.problem.slug)
+            details = problem_details(crop.error.problem, crop.error.detail, request.state.request_id)
+            items.append({"id": name, "error": details})
+            continue
+        reading, timings = answer(crop, since=time.perf_counter())
+        reader.observer.crop(timings)
+        items.append({"id": name, "result": reading})
+        if slowest is None or timings.total > slowest.total:
+            slowest = timings
+    headers = {"Server-Timing": slowest.server_timing()} if slowest else None
+    return json_response({"items": items, "model": vars(reader.model)}, headers)
