@@ -20,12 +20,13 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("service.serve_command", "read crops over HTTP"),
+    "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
     "verify": Command("export.verify_command", "check a bundle's hashes and numbers"),
     "import": Command("models.import_command", "convert a MindOCR or official checkpoint"),
     "train": Command("models.training.command", "train a network"),
-    "eval": Command("models.training.eval_command", "measure word accuracy on labelled crops"),
+    "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
     "data": Command("models.data.command", "render training words"),
 }
 

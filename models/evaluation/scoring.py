@@ -1,8 +1,47 @@
-"""What counts as right."""
+"""What counts as right, and how much of a set a reader gets right."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import tee
+from pathlib import Path
+
 import numpy as np
+
+from models.data.samples import UnusableSample, decode_crop
+from models.data.sets import LabelledSet, open_set
+from models.data.words import label_of
+from models.evaluation.reading import Crop, Reader, Reading, Refusal
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A crop whose final reading is wrong; ``number`` counts the set at ``path`` from 0 on."""
+
+    path: Path
+    number: int
+    label: str
+    reading: Reading
+
+
+@dataclass
+class SetScore:
+    """How a set was read. ``right`` counts the crops read without a mistake by each of `Reading.stages`;
+    ``skipped`` counts the samples that were not read, by reason."""
+
+    name: str
+    path: Path
+    right: np.ndarray
+    crops: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Shares of the crops, a stage each; not a number where no crop was read."""
+        return self.right / self.crops if self.crops else np.full(len(self.right), np.nan)
 
 
 def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -11,3 +50,50 @@ def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ended = np.cumsum(classes == 0, axis=1) > 0
     right: np.ndarray = (np.where(ended, 0, classes) == labels).all(axis=1)
     return right
+
+
+def reads(text: str, label: str) -> bool:
+    """The same of a text and a label of [0-9a-z]: case and all other characters do not count."""
+    return label_of(text) == label
+
+
+def score_set(
+    reader: Reader, path: Path, limit: int | None = None, advance: Callable[[], object] = lambda: None
+) -> SetScore:
+    """Reads the first ``limit`` samples of a set; calls ``advance`` after each.
+
+    Raises:
+        ValueError, OSError: no such set, or the engine cannot go on.
+    """
+    labelled = open_set(path)
+    score = SetScore(labelled.name, path, np.zeros(1 + 2 * reader.iterations, int))
+    ours, theirs = tee(_usable(labelled, len(labelled) if limit is None else limit, score.skipped, advance))
+    for crop, result in zip(ours, reader.read(theirs), strict=True):
+        if isinstance(result, Refusal):
+            score.skipped[f"refused by the service: {result.reason}"] += 1
+        else:
+            _count(score, crop, result)
+        advance()
+    return score
+
+
+def _usable(
+    labelled: LabelledSet, limit: int, skipped: Counter[str], advance: Callable[[], object]
+) -> Iterator[Crop]:
+    for number in range(min(limit, len(labelled))):
+        try:
+            encoded, label = labelled.encoded(number)
+            crop = Crop(number, label, encoded, decode_crop(encoded))
+        except UnusableSample as error:
+            skipped[error.reason] += 1
+            advance()
+        else:
+            yield crop
+
+
+def _count(score: SetScore, crop: Crop, reading: Reading) -> None:
+    right = [reads(stage.text, crop.label) for stage in reading.stages]
+    score.right += right
+    score.crops += 1
+    if not right[-1]:
+        score.mistakes.append(Mistake(score.path, crop.number, crop.label, reading))

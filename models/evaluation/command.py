@@ -1,0 +1,140 @@
+"""``abinet eval``: word accuracy of a checkpoint, a bundle or a running service on labelled crops."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from models.evaluation.scoring import SetScore
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    source = parser.add_argument(
+        "source", metavar="SOURCE", help="NAME.ckpt, a bundle's folder, or the URL of a running service"
+    )
+    sets = parser.add_argument(
+        "sets", type=Path, nargs="+", metavar="SETS", help="a set (LMDB or labels.tsv), or folders of sets"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        action=_instead_of(source, sets),
+        help="take eval.ckpt_load_path and eval.dataset.{dataset_root, data_dir} for SOURCE and SETS",
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N crops of each set")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
+    parser.add_argument("--errors", type=Path, metavar="PNG", help="write a sheet of the worst errors")
+    bundle = parser.add_argument_group("what runs a bundle, as abinet serve has it")
+    bundle.add_argument("--engine", help="mindspore or lite")
+    bundle.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
+    bundle.add_argument("--devices", help="cpu, or numbers of Ascend cards such as 0,1")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints and writes what was asked for; returns the exit code."""
+    from tqdm import tqdm
+
+    from models.data.sets import find_sets, open_set
+    from models.evaluation.report import in_field_order, markdown_table, text_table, to_json
+    from models.evaluation.scoring import score_set
+    from models.evaluation.sources import open_reader
+
+    if args.config and (args.source or args.sets):
+        raise ValueError("--config names the checkpoint and the sets itself; leave out SOURCE and SETS")
+    source, roots = _of_config(args.config) if args.config else (args.source, args.sets)
+    paths = find_sets(roots)
+    _check_folders(args.markdown, args.errors)
+    samples = sum(min(len(open_set(path)), args.limit or sys.maxsize) for path in paths)
+    # Without a terminal there is no bar.
+    with open_reader(source, _serve_options(args)) as reader, tqdm(total=samples, disable=None) as bar:
+        scores = in_field_order([score_set(reader, path, args.limit, bar.update) for path in paths])
+    table = text_table(reader, scores)
+    if args.markdown:
+        _write(args.markdown, markdown_table(reader, scores).encode())
+    if args.errors:
+        _write(args.errors, _error_png(reader.model, scores))
+    print(json.dumps(to_json(reader, scores), indent=2) if args.json else table)
+    return 0
+
+
+def _instead_of(*positionals: argparse.Action) -> type[argparse.Action]:
+    """An action that stores its value and makes the positional arguments needless."""
+
+    class Instead(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,
+            namespace: argparse.Namespace,
+            values: Any,
+            option: Any = None,
+        ) -> None:
+            setattr(namespace, self.dest, values)
+            for positional in positionals:
+                positional.required = False
+
+    return Instead
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 1 or more")
+    return int(text)
+
+
+def _of_config(path: Path) -> tuple[str, list[Path]]:
+    """The checkpoint and the sets that a recipe's ``eval`` section names, as MindOCR's recipes do."""
+    import yaml
+
+    try:
+        section = yaml.safe_load(path.read_text(encoding="utf-8"))["eval"]
+        source, dataset = section["ckpt_load_path"], section["dataset"]
+        root, folders = Path(dataset["dataset_root"]), dataset.get("data_dir", ".")
+        return str(source), [root / folder for folder in ([folders] if isinstance(folders, str) else folders)]
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML ({error})") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: needs eval.ckpt_load_path and eval.dataset.dataset_root, and may have "
+            f"eval.dataset.data_dir, folders below it ({error})"
+        ) from None
+
+
+def _serve_options(args: argparse.Namespace) -> list[str]:
+    given = {"--engine": args.engine, "--worker-python": args.worker_python, "--devices": args.devices}
+    return [word for option, value in given.items() if value for word in (option, value)]
+
+
+def _check_folders(*files: Path | None) -> None:
+    """An evaluation may take hours, and its results must have a place to go."""
+    for file in files:
+        if file and not file.parent.is_dir():
+            raise ValueError(f"{file.parent}: no such folder; make it first")
+
+
+def _error_png(model: str, scores: Sequence[SetScore]) -> bytes:
+    import cv2
+
+    from models.evaluation.error_sheet import error_sheet
+
+    sheet = error_sheet(model, [mistake for score in scores for mistake in score.mistakes])
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    return encoded.tobytes()
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.part-{os.getpid()}")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""A service, read over HTTP: many crops at a time, as its other clients do."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import httpx
+
+from models.evaluation.reading import Crop, Prediction, Reading, Refusal
+
+CONCURRENT = 32
+TIMEOUT_S = 60.0
+# How long one crop is offered to a service that is too busy or not ready.
+PATIENCE_S = 300.0
+
+_IMAGE_REFUSED = (400, 413, 415)
+_COME_AGAIN = (429, 503)
+
+
+class HttpReader:
+    """The service at ``url``; a context manager that closes its connections.
+
+    A service that asks for an API key gets the one of the environment variable ABINET_API_KEY.
+
+    Raises:
+        ValueError: nothing there that answers as the service does.
+    """
+
+    def __init__(self, url: str, *, trust_env: bool = True) -> None:
+        """``trust_env``: whether proxies of the environment are on the way."""
+        self._url = url
+        self._stopping = threading.Event()
+        self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="read")
+        key = os.environ.get("ABINET_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=trust_env, headers=headers)
+        try:
+            answer = self._client.get("/v1/model").raise_for_status().json()
+            self.model: str = answer["name"]
+            self.engine: str = f"{answer['engine']} on {', '.join(answer['devices'])}, served"
+            self.iterations: int = answer["manifest"]["iterations"]
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+            self._client.close()
+            raise ValueError(f"{url}: no abinet service answers there ({_reason(error)})") from None
+
+    def __enter__(self) -> HttpReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._client.close()
+
+    def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
+        """One result a crop, in order.
+
+        Raises:
+            ValueError: the service fails, or has no time for a crop for `PATIENCE_S`.
+        """
+        pending: deque[Future[Reading | Refusal]] = deque()
+        for crop in crops:
+            pending.append(self._threads.submit(self._read, crop.encoded))
+            if len(pending) == 2 * CONCURRENT:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    def _read(self, body: bytes) -> Reading | Refusal:
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                answer = self._client.post("/v1/read", content=body, params={"iterations": self.iterations})
+                document = answer.json()
+            except (httpx.HTTPError, ValueError) as error:
+                raise ValueError(f"{self._url}: {_reason(error)}") from None
+            if answer.status_code == 200:
+                return _reading(document)
+            if answer.status_code in _IMAGE_REFUSED:
+                return Refusal(document["title"])
+            pause = float(answer.headers.get("Retry-After", 1))
+            again = answer.status_code in _COME_AGAIN and time.monotonic() + pause < deadline
+            if not again or self._stopping.wait(pause):
+                raise ValueError(f"{self._url}: {answer.status_code} {document.get('detail', '')}")
+
+
+def _reading(result: dict[str, Any]) -> Reading:
+    """From a ReadResult of the service."""
+    vision, *refinements = result["iterations"]
+    stages = [vision, *(stage[part] for stage in refinements for part in ("language", "fused"))]
+    return Reading.of(Prediction(stage["text"], stage["confidence"]) for stage in stages)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

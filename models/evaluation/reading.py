@@ -1,0 +1,94 @@
+"""What every engine says about a crop, and what an engine is to the evaluation: a `Reader`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+NULL = 0
+"""The class that stops a word; class i is the charset's character i - 1."""
+
+
+class Crop(NamedTuple):
+    """A labelled crop: its number in the set from 0 on, as it is stored (the bytes of an image file), and as
+    pixels (H, W, 3) uint8, RGB."""
+
+    number: int
+    label: str
+    encoded: bytes
+    rgb: np.ndarray
+
+
+class Prediction(NamedTuple):
+    """What one stage read. The confidence, in (0, 1], is the exponentiated mean log-probability of the
+    characters and the stop (paper section 3.4)."""
+
+    text: str
+    confidence: float
+
+
+class Reading(NamedTuple):
+    """What vision read, and in every iteration the language model and its fusion with vision."""
+
+    vision: Prediction
+    language: tuple[Prediction, ...]
+    fused: tuple[Prediction, ...]
+
+    @property
+    def stages(self) -> tuple[Prediction, ...]:
+        """Vision, then language and fused of every iteration."""
+        refinements = (part for pair in zip(self.language, self.fused, strict=True) for part in pair)
+        return (self.vision, *refinements)
+
+    @property
+    def final(self) -> Prediction:
+        """The reading that counts: the last stage's."""
+        return self.stages[-1]
+
+    @classmethod
+    def of(cls, stages: Iterable[Prediction]) -> Reading:
+        """The inverse of `stages`."""
+        vision, *refinements = stages
+        return cls(vision, tuple(refinements[0::2]), tuple(refinements[1::2]))
+
+
+class Refusal(NamedTuple):
+    """An engine would not read the crop."""
+
+    reason: str
+
+
+class Reader(Protocol):
+    """A network in some engine."""
+
+    model: str
+    """Name of the weights."""
+    engine: str
+    """What computes, and its release."""
+    iterations: int
+
+    def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
+        """One result a crop, in the crops' order.
+
+        Raises:
+            ValueError: the engine cannot go on.
+        """
+        ...
+
+
+def decode(logits: np.ndarray, charset: str) -> list[Prediction]:
+    """Logits (N, T, classes) -> N predictions. A text ends before its first null, or has all T characters."""
+    best = logits.argmax(axis=-1)
+    stops = best == NULL
+    lengths = np.where(stops.any(axis=-1), stops.argmax(axis=-1), best.shape[-1])
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    certainty = -np.log(np.exp(shifted).sum(axis=-1))  # of each step's best class
+    return [
+        Prediction(
+            "".join(charset[index - 1] for index in classes[:length]),
+            float(np.exp(logs[: length + 1].mean())),
+        )
+        for classes, logs, length in zip(best, certainty, lengths, strict=True)
+    ]

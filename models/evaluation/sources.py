@@ -1,0 +1,39 @@
+"""What can be evaluated: a checkpoint, a bundle, a running service."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from models.evaluation.http_reader import HttpReader
+from models.evaluation.private_service import private_service
+from models.evaluation.reading import Reader
+
+
+@contextlib.contextmanager
+def open_reader(source: str, serve_options: Sequence[str] = ()) -> Iterator[Reader]:
+    """A reader of NAME.ckpt, of a bundle's folder, or of the service at a URL.
+
+    A bundle is read through a service of its own, started with ``serve_options``: what is measured is then
+    what is served.
+
+    Raises:
+        ValueError: the source cannot be read, or ``serve_options`` are given for one that needs no service.
+    """
+    is_url, is_bundle = source.startswith(("http://", "https://")), Path(source).is_dir()
+    if serve_options and not is_bundle:
+        raise ValueError(f"{source}: not a bundle, so {serve_options[0]} does not apply to it")
+    if is_url:
+        with HttpReader(source) as reader:
+            yield reader
+    elif is_bundle:
+        with (
+            private_service(Path(source), serve_options) as url,
+            HttpReader(url, trust_env=False) as reader,
+        ):
+            yield reader
+    else:
+        from models.evaluation.checkpoint_reader import CheckpointReader
+
+        yield CheckpointReader(Path(source))
