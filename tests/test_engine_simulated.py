@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from empty_bundle import CHARSET, empty_bundle
 
 from service.decode import Decoder
 from service.engines.bundle import Bundle
@@ -18,34 +18,7 @@ from service.engines.engine import EngineOptions
 from service.engines.process import EngineProcess
 from service.engines.simulated import TEXT
 
-CHARSET = "abcdefghijklmnopqrstuvwxyz1234567890"
 IMAGES = np.zeros((4, 3, 32, 128), np.float32)
-
-
-def bundle(folder: Path, charset: str = CHARSET, max_length: int = 25) -> Bundle:
-    """A manifest, and empty files for its graphs at batch sizes 1 and 4."""
-    graphs = [
-        {"file": f"{kind}_b{batch}.mindir", "graph": kind, "batch": batch, "sha256": ""}
-        for kind in ("vision", "refine", "abinet")
-        for batch in (1, 4)
-    ]
-    for graph in graphs:
-        (folder / str(graph["file"])).touch()
-    manifest = {
-        "format": 1,
-        "name": "nothing",
-        "version": "1",
-        "charset": charset,
-        "max_length": max_length,
-        "iterations": 3,
-        "features": 16,
-        "input": {"shape": [1, 3, 32, 128]},
-        "preprocessing": {"interpolation": "linear", "normalise": False},
-        "exporter": {"mindspore": "none"},
-        "graphs": graphs,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return Bundle(str(folder))
 
 
 @contextmanager
@@ -59,7 +32,7 @@ def worker(bundle: Bundle, **options: Any) -> Iterator[EngineProcess]:
 
 
 def test_it_reads_the_same_word_in_every_crop_and_is_sure_of_it(tmp_path: Path) -> None:
-    with worker(bundle(tmp_path)) as engine:
+    with worker(empty_bundle(tmp_path)) as engine:
         logits, features = engine.run("vision", [IMAGES]).tensors
         language, fused = engine.run("refine", [logits, features]).tensors
     words = Decoder(CHARSET)(logits)
@@ -71,7 +44,7 @@ def test_it_reads_the_same_word_in_every_crop_and_is_sure_of_it(tmp_path: Path) 
 
 
 def test_the_fused_graph_gives_vision_and_every_iteration(tmp_path: Path) -> None:
-    with worker(bundle(tmp_path), graph="fused") as engine:
+    with worker(empty_bundle(tmp_path), graph="fused") as engine:
         outputs = engine.run("abinet", [IMAGES[:1]]).tensors
     assert [output.shape for output in outputs] == [(1, 26, 37)] * 7
 
@@ -82,20 +55,20 @@ def test_the_fused_graph_gives_vision_and_every_iteration(tmp_path: Path) -> Non
 def test_a_charset_or_length_without_the_word_shortens_it(
     tmp_path: Path, charset: str, length: int, text: str
 ) -> None:
-    with worker(bundle(tmp_path, charset, length)) as engine:
+    with worker(empty_bundle(tmp_path, charset, length)) as engine:
         logits, _ = engine.run("vision", [IMAGES[:1]]).tensors
     assert Decoder(charset)(logits)[0].text == text
 
 
 def test_a_call_takes_the_stated_time(tmp_path: Path) -> None:
-    with worker(bundle(tmp_path), simulated_ms=20.0, simulated_ms_per_crop=10.0) as engine:
+    with worker(empty_bundle(tmp_path), simulated_ms=20.0, simulated_ms_per_crop=10.0) as engine:
         for batch, seconds in ((1, 0.03), (4, 0.06)):
             answer = engine.run("vision", [IMAGES[:batch]])
             assert seconds <= answer.seconds < seconds + 0.02
 
 
 def test_warming_up_measures_the_stated_time(tmp_path: Path) -> None:
-    running = EngineProcess(bundle(tmp_path), EngineOptions(engine="simulated", simulated_ms=20.0))
+    running = EngineProcess(empty_bundle(tmp_path), EngineOptions(engine="simulated", simulated_ms=20.0))
     try:
         loaded = running.load()
     finally:
@@ -108,7 +81,7 @@ def test_warming_up_measures_the_stated_time(tmp_path: Path) -> None:
 
 
 def test_without_a_stated_time_a_call_takes_next_to_none(tmp_path: Path) -> None:
-    with worker(bundle(tmp_path)) as engine:
+    with worker(empty_bundle(tmp_path)) as engine:
         started = time.perf_counter()
         engine.run("vision", [IMAGES])
         assert time.perf_counter() - started < 0.05

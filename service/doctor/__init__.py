@@ -1,0 +1,1 @@
+"""`abinet doctor`: what this machine can run, and the remedy for each thing that is missing."""

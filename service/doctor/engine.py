@@ -1,0 +1,110 @@
+"""The bundle, and the engine that has to run it: loaded for real, one crop on each device."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from service.bundled import bundled_model
+from service.doctor.check import Check
+from service.doctor.failures import remedy_for
+from service.engines.bundle import Bundle, BundleError
+from service.engines.engine import KINDS, EngineOptions
+from service.engines.process import EngineError, EngineProcess
+from service.settings import Settings
+
+_LOAD_TIMEOUT_S = 300.0
+
+
+def engine_checks(settings: Settings) -> Iterator[Check]:
+    """The bundle, then every device; nothing more after a failure, because the rest builds on it."""
+    try:
+        folder = settings.bundle or bundled_model(settings.worker_python)
+        bundle = Bundle(str(folder))
+        bundle.check_hashes(bundle.graphs)
+    except ValueError as error:
+        yield Check("bundle", "failed", str(error), remedy_for(str(error)) or "see `abinet export --help`")
+        return
+    yield Check("bundle", "ok", _description(bundle))
+    yield _shared_memory(bundle, len(settings.devices))
+    for device, options in zip(settings.devices, settings.engine_options(), strict=True):
+        yield _engine(bundle, device, options, settings.worker_python)
+
+
+def _description(bundle: Bundle) -> str:
+    release, version = bundle.exporter["mindspore"], bundle.exporter.get("mind_ir_version")
+    sizes = ", ".join(map(str, sorted({graph.batch for graph in bundle.graphs})))
+    compiled = " and compiled for Ascend" if bundle.manifest.get("ascend", {}).get("graphs") else ""
+    return (
+        f"{bundle.name} {bundle.version}, written by MindSpore {release} (MindIR version {version}), "
+        f"batch sizes {sizes}{compiled}; hashes right"
+    )
+
+
+def _shared_memory(bundle: Bundle, workers: int) -> Check:
+    if not os.path.isdir("/dev/shm"):
+        return Check("shared memory", "ok", "in files, without /dev/shm")
+    need, free = workers * bundle.arena_bytes(), shutil.disk_usage("/dev/shm").free
+    found = f"{free / 2**20:.0f} MiB of /dev/shm free, {need / 2**20:.1f} needed"
+    if free < need:
+        return Check("shared memory", "failed", found, "give the container more with --shm-size")
+    return Check("shared memory", "ok", found)
+
+
+def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) -> Check:
+    name = f"engine on {device}"
+    with _worker_output() as output:
+        try:
+            started = time.perf_counter()
+            worker = EngineProcess(bundle, options, python)
+        except BundleError as error:
+            return Check(name, "failed", str(error), remedy_for(str(error)))
+        try:
+            release = worker.load(_LOAD_TIMEOUT_S).release
+            ready_s = time.perf_counter() - started
+            seconds = _one_crop(worker, bundle, options)
+        except (BundleError, EngineError) as error:
+            said = output.read_text(encoding="utf-8", errors="replace")
+            last = (said.strip().splitlines() or [""])[-1]
+            found = f"{error}; {last}" if last and last not in str(error) else str(error)
+            return Check(name, "failed", found, remedy_for(f"{error}\n{said}"))
+        finally:
+            worker.kill()
+    return Check(name, "ok", f"{release}, ready after {ready_s:.1f} s, read a crop in {1e3 * seconds:.1f} ms")
+
+
+def _one_crop(worker: EngineProcess, bundle: Bundle, options: EngineOptions) -> float:
+    """Seconds of the engine for one crop and one iteration. Raises EngineError where it gives no numbers."""
+    batch = min(graph.batch for graph in bundle.graphs)
+    tensors = [np.zeros((batch, bundle.channels, bundle.height, bundle.width), np.float32)]
+    seconds = 0.0
+    for kind in KINDS[options.graph]:
+        answer = worker.run(kind, tensors)
+        tensors, seconds = answer.tensors, seconds + answer.seconds
+        if not all(np.isfinite(tensor).all() for tensor in tensors):
+            raise EngineError(f"the {kind} graph gives infinite numbers or none")
+    return seconds
+
+
+@contextmanager
+def _worker_output() -> Iterator[Path]:
+    """A file that gets what a worker started meanwhile writes to the terminal."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "output"
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            with open(path, "wb") as file:
+                os.dup2(file.fileno(), 2)
+            yield path
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
