@@ -21,7 +21,6 @@ class Command(NamedTuple):
 COMMANDS = {
     "serve": Command("service.serve_command", "read crops over HTTP"),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
-    "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
     "verify": Command("export.verify_command", "check a bundle's hashes and numbers"),
