@@ -174,7 +174,7 @@ class ProblemDetails(BaseModel):
 class BatchImage(BaseModel):
     """One crop of a JSON batch."""
 
-    id: str | None = Field(default=None, description="Anything; the crop's answer repeats it.", examples=["a.png"])
+    id: str | None = Field(default=None, description="Repeated with the crop's answer.", examples=["a.png"])
     image: str = Field(description="An image file, base64.", examples=["iVBORw0KGgo="])
 
 
@@ -187,7 +187,7 @@ class BatchRequest(ReadOptions):
 class BatchItem(BaseModel):
     """What became of one crop of a batch: a result or an error."""
 
-    id: str | None = Field(default=None, description="The client's own, or the name of the file that it sent.")
+    id: str | None = Field(default=None, description="The client's own, or its file's name.")
     result: Reading | None = None
     error: ProblemDetails | None = None
 

@@ -86,9 +86,10 @@ async def _serve(reader: Reader, listener: socket.socket, started: float) -> Non
 async def _start(reader: Reader, server: uvicorn.Server, started: float) -> None:
     try:
         await reader.start()
-    except EngineError as error:
-        raise ValueError(f"{reader.bundle.folder}: {error}") from error
-    finally:
-        server.should_exit = server.should_exit or reader.state == "starting"
+    except Exception as error:
+        server.should_exit = True
+        if isinstance(error, EngineError):
+            raise ValueError(f"{reader.bundle.folder}: {error}") from error
+        raise
     model = reader.info
     log.info("%s %s is ready after %.1f s", model.name, model.version, time.perf_counter() - started)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import struct
 import zlib
@@ -11,25 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from tiny_service import ServiceProcess, crop, encoded, service, tiny_bundle
+from pydantic import BaseModel
+from tiny_service import ServiceProcess, crop, encoded, problem, service, shared_service, tiny_bundle
+
+from service.schemas import BatchResult, ReadResult
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[ServiceProcess]:
-    with service("--bundle", str(tiny_bundle())) as process:
-        yield process
+@pytest.fixture
+def running() -> ServiceProcess:
+    return shared_service()
 
 
 def without_timings(response: httpx.Response) -> dict:
     assert response.status_code == 200, response.text
     return {key: value for key, value in response.json().items() if key != "timings_ms"}
-
-
-def problem(response: httpx.Response) -> tuple[int, str]:
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.json()["status"] == response.status_code
-    assert response.json()["request_id"] == response.headers["x-request-id"]
-    return response.status_code, response.json()["type"].rpartition(":")[2]
 
 
 def test_a_crop_is_read_with_what_was_believed_after_every_iteration(running: ServiceProcess) -> None:
@@ -140,6 +137,32 @@ def test_an_identifier_that_could_hurt_a_log_is_replaced(running: ServiceProcess
     assert response.headers["x-request-id"] != "a b"
 
 
+def test_the_stages_add_up_to_the_total(running: ServiceProcess) -> None:
+    stages = running.read().json()["timings_ms"]
+    assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=0.01)
+
+
+def test_without_detail_the_stages_are_left_out(running: ServiceProcess) -> None:
+    whole, brief = without_timings(running.read()), without_timings(running.read(detail=False))
+    del whole["iterations"]
+    assert brief == whole
+
+
+@pytest.mark.parametrize("options", [{"iteration": 1}, {"early_stop": "perhaps"}])
+def test_an_option_that_does_not_exist_is_refused(running: ServiceProcess, options: dict) -> None:
+    response = running.read(**options)
+    assert problem(response) == (422, "invalid-request")
+    assert f"query.{next(iter(options))}" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("deadline", ["soon", "0", "-5", "1.5"])
+def test_a_deadline_that_is_no_number_of_milliseconds_is_refused(
+    running: ServiceProcess, deadline: str
+) -> None:
+    response = running.client.post("/v1/read", content=encoded(crop()), headers={"X-Timeout-Ms": deadline})
+    assert problem(response) == (422, "invalid-request")
+
+
 def test_server_timing_says_what_the_body_says(running: ServiceProcess) -> None:
     response = running.read()
     stages = dict(part.split(";dur=") for part in response.headers["server-timing"].split(", "))
@@ -152,12 +175,24 @@ def test_the_model_route_shows_the_manifest(running: ServiceProcess) -> None:
     assert model["manifest"]["charset"] == "abcdefghijklmnopqrstuvwxyz1234567890"
 
 
-def test_the_openapi_example_is_a_valid_result(running: ServiceProcess) -> None:
-    from service.schemas import ReadResult
-
+@pytest.mark.parametrize("model", [ReadResult, BatchResult])
+def test_the_openapi_example_is_a_valid_result(running: ServiceProcess, model: type[BaseModel]) -> None:
     document = running.client.get("/openapi.json").json()
-    (example,) = document["components"]["schemas"]["ReadResult"]["examples"]
-    assert ReadResult.model_validate(example).text == example["text"]
+    (example,) = document["components"]["schemas"][model.__name__]["examples"]
+    assert model.model_validate(example).model_dump(exclude_unset=True) == example
+
+
+def test_openapi_names_what_it_refers_to(running: ServiceProcess) -> None:
+    text = running.client.get("/openapi.json").text
+    schemas = json.loads(text)["components"]["schemas"]
+    assert set(re.findall(r"#/components/schemas/(\w+)", text)) <= set(schemas)
+    assert {"BatchRequest", "ReadResult", "BatchResult"} <= set(schemas)
+
+
+@pytest.mark.parametrize("detail", [True, False])
+def test_an_answer_has_the_members_of_its_schema(running: ServiceProcess, detail: bool) -> None:
+    answer = running.read(detail=detail).json()
+    assert ReadResult.model_validate(answer).model_dump(exclude_unset=True) == answer
 
 
 def test_a_request_in_flight_survives_the_death_of_its_worker() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -134,6 +135,15 @@ class ServiceProcess:
             self._heard.notify_all()
 
 
+@cache
+def shared_service() -> ServiceProcess:
+    """A ready service with the tiny bundle, for every test that leaves it as it was."""
+    running = ServiceProcess("--bundle", str(tiny_bundle()))
+    atexit.register(running.process.kill)
+    running.wait_until_ready()
+    return running
+
+
 @contextlib.contextmanager
 def service(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[ServiceProcess]:
     """A service that has become ready, and is gone afterwards."""
@@ -145,3 +155,11 @@ def service(*arguments: str, environment: dict[str, str] | None = None) -> Itera
         running.process.kill()
         running.process.wait()
         running.client.close()
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """Status and kind of a problem document."""
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == response.status_code
+    assert response.json()["request_id"] == response.headers["x-request-id"]
+    return response.status_code, response.json()["type"].rpartition(":")[2]
