@@ -178,7 +178,7 @@ def main() -> int:
     parser.add_argument(
         "networks",
         nargs="*",
-        default=["abinet_resnet45_en", "abinet_small_en"],
+        default=["abinet_resnet45_en", "abinet_medium_en"],
         metavar="NETWORK",
         help=f"of {', '.join(NETWORKS)} (default: the paper's and the small one)",
     )

@@ -16,7 +16,7 @@ from service.engines.process import module_command
 
 log = logging.getLogger("abinet")
 
-NAME = "abinet_tiny_en"
+NAME = "abinet_small_en"
 BATCH_SIZES = "1,4,16"
 _ZOO = Path(__file__).resolve().parent.parent / "models" / "zoo"
 

@@ -249,7 +249,7 @@ def write_converter(folder: Path, script: str) -> Path:
 def test_inspect_says_what_a_bundle_is() -> None:
     done = abinet("inspect", tiny_bundle())
     assert done.returncode == 0
-    for fact in ("abinet_tiny_en", "MindSpore 2.8", "normalised", "refine_b4.mindir", "abcdefghij"):
+    for fact in ("abinet_small_en", "MindSpore 2.8", "normalised", "refine_b4.mindir", "abcdefghij"):
         assert fact in done.stdout
 
 

@@ -178,7 +178,7 @@ def test_tables_of_positions_are_not_trained(network: ABINet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least", "most"), [("abinet_resnet45_en", 36.7e6, 36.8e6), ("abinet_small_en", 4e6, 10e6)]
+    ("name", "least", "most"), [("abinet_resnet45_en", 36.7e6, 36.8e6), ("abinet_medium_en", 4e6, 10e6)]
 )
 def test_bundled_configs_have_the_stated_number_of_parameters(name: str, least: float, most: float) -> None:
     count = sum(int(np.prod(p.shape)) for p in ABINet(NETWORKS[name]).trainable_params())

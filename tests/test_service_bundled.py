@@ -25,7 +25,7 @@ def test_two_services_that_start_at_once_export_once(caplog: pytest.LogCaptureFi
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(bundled.bundled_model, [sys.executable] * 2)
     assert one == other
-    assert Bundle(str(one)).name == "abinet_tiny_en"
+    assert Bundle(str(one)).name == "abinet_small_en"
     assert caplog.text.count("exporting the bundled model") == 1
 
 
@@ -33,7 +33,7 @@ def test_the_caches_folder_names_checkpoint_and_release(monkeypatch: pytest.Monk
     monkeypatch.setattr(bundled, "_export", lambda python, checkpoint, bundle: bundle.mkdir())
     digest = bundled.file_sha256(str(tiny_checkpoint()))
     folder = bundled.bundled_model(sys.executable)
-    assert folder.name.startswith(f"abinet_tiny_en-{digest[:12]}-mindspore-2.")
+    assert folder.name.startswith(f"abinet_small_en-{digest[:12]}-mindspore-2.")
 
 
 def test_an_export_that_fails_says_why_and_leaves_nothing(
@@ -57,5 +57,5 @@ def test_a_python_that_does_not_exist_is_named() -> None:
 
 def test_a_missing_checkpoint_points_to_the_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bundled, "_ZOO", tmp_path)
-    with pytest.raises(ValueError, match=r"abinet_tiny_en\.ckpt.*--bundle"):
+    with pytest.raises(ValueError, match=r"abinet_small_en\.ckpt.*--bundle"):
         bundled.bundled_model(sys.executable)

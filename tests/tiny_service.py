@@ -44,7 +44,7 @@ def _scratch() -> tempfile.TemporaryDirectory[str]:
 @cache
 def tiny_checkpoint() -> Path:
     """A checkpoint under the bundled model's name, alone in its folder."""
-    path = Path(_scratch().name) / "zoo" / "abinet_tiny_en.ckpt"
+    path = Path(_scratch().name) / "zoo" / "abinet_small_en.ckpt"
     subprocess.run([sys.executable, "-c", _SAVE_TINY, str(path)], check=True, cwd=ROOT, capture_output=True)
     return path
 
