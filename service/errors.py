@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from http import HTTPStatus
+from typing import Any, Protocol
+
+_FAULTS_SHOWN = 3
 
 
 class Problem(Enum):
     """A kind of failure: the end of its type URI, its HTTP status, its title."""
 
+    NO_SUCH_MODEL = ("no-such-model", 404, "There is no such model")
     INVALID_REQUEST = ("invalid-request", 422, "The request is not valid")
     UNAUTHORISED = ("unauthorised", 401, "The request needs a key")
     UNSUPPORTED_BODY = ("unsupported-body", 415, "The body is of a type that this route does not take")
@@ -44,6 +49,22 @@ class ServiceError(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.crops = crops
+
+
+class Validation(Protocol):
+    """pydantic's ValidationError, or FastAPI's."""
+
+    def errors(self) -> Sequence[Any]: ...
+
+
+def invalid(error: Validation, where: str = "") -> ServiceError:
+    """What pydantic found, as a problem; `where` says in which part of the request."""
+    faults = [
+        f"{'.'.join([*filter(None, [where]), *map(str, fault['loc'])])}: {fault['msg']}"
+        for fault in error.errors()
+    ]
+    more = f"; and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
+    return ServiceError(Problem.INVALID_REQUEST, "; ".join(faults[:_FAULTS_SHOWN]) + more)
 
 
 def problem_details(problem: Problem, detail: str, request_id: str) -> dict[str, str | int]:

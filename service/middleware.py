@@ -31,6 +31,7 @@ OPEN_PATHS = frozenset(
         "/v1/latency",
         "/v2/health/live",
         "/v2/health/ready",
+        "/v2/models/abinet/ready",
         "/docs",
         "/openapi.json",
     }

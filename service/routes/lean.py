@@ -17,8 +17,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError
-from service.routes.problems import invalid
+from service.errors import Problem, ServiceError, invalid
 from service.schemas import ReadOptions
 
 _TIMEOUT = re.compile(r"[1-9]\d{0,8}", re.ASCII)

@@ -7,16 +7,14 @@ from typing import Any
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError, http_problem_details, problem_details
+from service.errors import Problem, ServiceError, http_problem_details, invalid, problem_details
 from service.schemas import ProblemDetails
 
 MEDIA_TYPE = "application/problem+json"
-_FAULTS_SHOWN = 3
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -43,16 +41,6 @@ def problem_response(request: Request, error: ServiceError) -> Response:
     if error.problem is Problem.UNAUTHORISED:
         headers["WWW-Authenticate"] = "Bearer"
     return _response(request, problem_details(error.problem, error.detail, request.state.request_id), headers)
-
-
-def invalid(error: RequestValidationError | ValidationError, where: str = "") -> ServiceError:
-    """What pydantic found, as a problem; `where` says in which part of the request."""
-    faults = [
-        f"{'.'.join([*filter(None, [where]), *map(str, fault['loc'])])}: {fault['msg']}"
-        for fault in error.errors()
-    ]
-    more = f"; and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
-    return ServiceError(Problem.INVALID_REQUEST, "; ".join(faults[:_FAULTS_SHOWN]) + more)
 
 
 def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answers import answer
-from service.errors import Problem, ServiceError, problem_details
+from service.errors import Problem, ServiceError, invalid, problem_details
 from service.reader import Reader
 from service.request_body import is_form, read_body, read_files
 from service.routes.lean import (
@@ -25,7 +25,7 @@ from service.routes.lean import (
     read_options,
     timeout_s,
 )
-from service.routes.problems import documented, invalid
+from service.routes.problems import documented
 from service.scheduler import Crop
 from service.schemas import BatchImage, BatchRequest, BatchResult, ReadOptions, ReadResult, Timings
 from service.settings import Settings
@@ -61,7 +61,11 @@ _MANY = {
         },
     },
 }
-_WHOLE = tuple(problem for problem in Problem if problem not in (Problem.CLIENT_GONE, Problem.UNAUTHORISED))
+_WHOLE = tuple(
+    problem
+    for problem in Problem
+    if problem not in (Problem.CLIENT_GONE, Problem.NO_SUCH_MODEL, Problem.UNAUTHORISED)
+)
 _OF_THE_BATCH = (
     Problem.INVALID_REQUEST,
     Problem.UNSUPPORTED_BODY,

@@ -1,0 +1,157 @@
+"""`/v2`: the Open Inference Protocol for KServe's and Triton's clients. Its errors are `{"error": ...}`."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.answers import answer
+from service.errors import Problem, ServiceError
+from service.open_inference import (
+    NAME,
+    OUTPUTS,
+    InferError,
+    InferResponse,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    Ready,
+    ServerMetadata,
+    parse,
+    write,
+)
+from service.reader import Reader
+from service.request_body import read_body
+from service.routes.lean import LeanRoute, client_gone, json_response, timeout_s
+from service.schemas import ReadOptions
+
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_ANY = -1
+_ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": InferError}, "5XX": {"model": InferError}}
+_INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": f"JSON; with the header {_HEADER_LENGTH}, JSON of that length and then binary data.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
+    }
+}
+
+
+def open_inference_router(reader: Reader, version: str) -> APIRouter:
+    """`version` is that of the service."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
+    model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
+
+    def get(path: str, model: type[BaseModel]) -> Any:
+        return router.get(path, response_model=model, responses=_ERRORS)
+
+    @get("", ServerMetadata)
+    async def server(request: Request) -> Response:
+        """What answers here."""
+        return json_response({"name": NAME, "version": version, "extensions": ["binary_tensor_data"]})
+
+    @get("/health/live", Live)
+    async def live(request: Request) -> Response:
+        """200 as long as the process answers."""
+        return json_response({"live": True})
+
+    @get("/health/ready", Ready)
+    async def ready(request: Request) -> Response:
+        """200 when an engine has run every graph and is alive, else 503."""
+        return _readiness({"ready": reader.state == "ready"})
+
+    async def model(request: Request) -> Response:
+        """The model's tensors."""
+        _check_model(request, reader)
+        return json_response(
+            {
+                "name": NAME,
+                "versions": [reader.model.version],
+                "platform": "mindspore_mindir",
+                "inputs": [{"name": "image", "datatype": "BYTES", "shape": [_ANY]}],
+                "outputs": [
+                    {"name": name, "datatype": output.datatype, "shape": [_ANY]}
+                    for name, output in OUTPUTS.items()
+                ],
+            }
+        )
+
+    async def model_ready(request: Request) -> Response:
+        """200 when the model can be asked, else 503."""
+        _check_model(request, reader)
+        return _readiness({"name": NAME, "ready": reader.state == "ready"})
+
+    async def infer(request: Request) -> Response:
+        """Reads crops. One that cannot be read fails the request: a tensor has no place for an error."""
+        _check_model(request, reader)
+        return await _infer(request, reader)
+
+    for path in model_paths:
+        get(path, ModelMetadata)(model)
+        get(f"{path}/ready", ModelReady)(model_ready)
+        router.post(
+            f"{path}/infer", response_model=InferResponse, responses=_ERRORS, openapi_extra=_INFER_BODY
+        )(infer)
+    return router
+
+
+def _readiness(content: dict[str, Any]) -> Response:
+    response = json_response(content)
+    response.status_code = 200 if content["ready"] else 503
+    return response
+
+
+def _check_model(request: Request, reader: Reader) -> None:
+    name, version = request.path_params["name"], request.path_params.get("version", reader.model.version)
+    if (name, version) != (NAME, reader.model.version):
+        raise ServiceError(
+            Problem.NO_SUCH_MODEL, f"There is only {NAME!r}, version {reader.model.version!r}."
+        )
+
+
+async def _infer(request: Request, reader: Reader) -> Response:
+    settings = reader.settings
+    body = await read_body(request, settings.max_body_bytes)
+    asked, images = parse(body, _json_bytes(request, body))
+    if len(images) > settings.max_batch_items:
+        raise ServiceError(
+            Problem.TOO_MANY_CROPS, f"{len(images)} crops; the limit is {settings.max_batch_items}."
+        )
+    request.state.crops = len(images)
+    crops = await reader.read(
+        images,
+        ReadOptions(iterations=asked.parameters.iterations, early_stop=asked.parameters.early_stop),
+        detail=False,
+        timeout_s=timeout_s(request),
+        client_gone=partial(client_gone, request),
+    )
+    for index, crop in enumerate(crops):
+        if isinstance(crop.error, ServiceError):
+            raise ServiceError(crop.error.problem, f"image[{index}]: {crop.error.detail}")
+    values: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
+    for crop in crops:
+        reading, timings = answer(crop, since=time.perf_counter())
+        reader.observer.crop(timings)
+        for name, column in values.items():
+            column.append(reading[name])
+    document, blobs = write(asked, values, reader.model.version)
+    if not blobs:
+        return Response(document, media_type="application/json")
+    headers = {_HEADER_LENGTH: str(len(document))}
+    return Response(b"".join([document, *blobs]), headers=headers, media_type="application/octet-stream")
+
+
+def _json_bytes(request: Request, body: bytes) -> int:
+    """How much of the body is JSON: all of it, unless a header says otherwise."""
+    announced = request.headers.get(_HEADER_LENGTH, str(len(body)))
+    if not announced.isdecimal() or int(announced) > len(body):
+        raise ServiceError(
+            Problem.INVALID_REQUEST, f"{_HEADER_LENGTH} is {announced}, and the body {len(body)} bytes."
+        )
+    return int(announced)
