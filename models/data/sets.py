@@ -114,15 +114,16 @@ def open_set(path: Path) -> LabelledSet:
 def find_sets(roots: Sequence[Path]) -> list[Path]:
     """Every folder at or below the roots that holds an LMDB or a `labels.tsv`, sorted, each once.
 
-    Hidden folders are left out: an interrupted writer's are among them. Links are followed.
+    A root may also be such a table itself. Hidden folders are left out: an interrupted writer's are among
+    them. Links are followed.
 
     Raises: ValueError where a root holds none.
     """
     found: dict[Path, Path] = {}
     for root in roots:
-        if not root.is_dir():
+        if not root.exists():
             raise ValueError(f"{root}: no such folder")
-        below = _sets_below(root)
+        below = _sets_below(root) if root.is_dir() else [root.parent if root.name == LABELS else root]
         if not below:
             raise ValueError(f"{root}: no folder here holds {DATA_FILE} or {LABELS}")
         for path in below:

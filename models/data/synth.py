@@ -84,7 +84,13 @@ def write_folder(renderer: WordRenderer, count: int, folder: Path) -> Iterator[i
         for index in range(count):
             crop = renderer.render(index)
             name = f"{index:09}.png"
-            _, encoded = cv2.imencode(".png", cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR))
-            (folder / name).write_bytes(encoded.tobytes())
+            (folder / name).write_bytes(encode_png(crop.image))
             labels.write(f"{name}\t{crop.label}\n")
             yield index + 1
+
+
+def encode_png(image: Image) -> bytes:
+    """(H, W, 3) uint8 RGB -> a PNG file's bytes."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    data: bytes = encoded.tobytes()
+    return data
