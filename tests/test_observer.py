@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -203,3 +205,24 @@ def test_openmetrics_is_spoken_where_it_is_asked_for() -> None:
     response = get(Observer(), "/metrics", Accept="application/openmetrics-text")
     assert response.headers["content-type"].startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
+
+
+def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
+    observer = Observer()
+    observer.request("/v1/read", 200, 0.02)
+    observer.batch("vision", 1, 1, 0.01)
+    observer.rejected("queue-full")
+    observer.worker_restarted("cpu")
+    families = {
+        (
+            family.name + ("_total" if family.type == "counter" else ""),
+            tuple(name for name in family.samples[0].labels if name != "le"),
+            family.documentation,
+        )
+        for family in text_string_to_metric_families(get(observer, "/metrics").text)
+        if family.name.startswith("abinet_")
+    }
+    text = (project / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(abinet_\w+)` \| (.*?) ?\| (.*) \|$", text, re.MULTILINE)
+    documented = {(name, tuple(sorted(re.findall(r"\w+", labels))), help) for name, labels, help in rows}
+    assert documented == {(name, tuple(sorted(labels)), help) for name, labels, help in families}

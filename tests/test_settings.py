@@ -198,3 +198,23 @@ def test_print_config_says_where_each_comes_from_and_keeps_keys_secret(config: P
     assert "timeout_s = 30.0  # default" in lines
     assert "# api_keys: 2, not shown  # ABINET_API_KEYS" in lines
     assert "secret" not in finished.stdout
+
+
+def test_the_documented_settings_are_those_that_there_are(project: Path) -> None:
+    lines = (project / "docs" / "operations.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| setting | default | meaning |") + 2
+    documented = lines[start : lines.index("", start)]
+    assert documented == [_row(name) for name in Settings.model_fields]
+
+
+def _row(name: str) -> str:
+    field = Settings.model_fields[name]
+    default = field.default
+    if name == "worker_python":
+        shown = "the service's own "
+    elif default is None or default == ():
+        shown = ""
+    else:
+        words = ",".join(default) if isinstance(default, tuple) else str(default)
+        shown = f"`{words.lower()}` "
+    return f"| `{name}` | {shown}| {field.description} |"
