@@ -174,7 +174,7 @@ def test_a_set_of_which_nothing_was_read_is_shown_but_not_averaged() -> None:
     assert "average of 1 sets" in table
     assert to_json(Says(), scores)["sets"][1]["accuracy"] is None
     with pytest.raises(ValueError, match=r"no crop could be read \(CUTE80: 4 skipped"):
-        averages([unread])
+        text_table(Says(), [unread])
 
 
 def test_the_table_has_vision_and_every_iteration_in_per_cent() -> None:
@@ -380,7 +380,7 @@ def test_a_service_that_dies_ends_the_evaluation_in_one_line(bundle: Path, words
                 score_set(reader, words)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[bad", "https://"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[bad", "https://", "http://localhost:port"])
 def test_where_no_service_answers_the_url_is_named(url: str) -> None:
     with pytest.raises(ValueError, match="no abinet service answers there"):
         HttpReader(url)

@@ -39,14 +39,19 @@ class HttpReader:
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="read")
         key = os.environ.get("ABINET_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else None
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=trust_env, headers=headers)
         try:
+            self._client = httpx.Client(
+                base_url=url,
+                headers=headers,
+                timeout=TIMEOUT_S,
+                limits=httpx.Limits(max_connections=CONCURRENT, max_keepalive_connections=CONCURRENT),
+                trust_env=trust_env,
+            )
             answer = self._client.get("/v1/model").raise_for_status().json()
             self.model: str = answer["name"]
             self.engine: str = f"{answer['engine']} on {', '.join(answer['devices'])}, served"
             self.iterations: int = answer["manifest"]["iterations"]
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-            self._client.close()
             raise ValueError(f"{url}: no abinet service answers there ({_reason(error)})") from None
 
     def __enter__(self) -> HttpReader:
@@ -76,17 +81,17 @@ class HttpReader:
         while True:
             try:
                 answer = self._client.post("/v1/read", content=body, params={"iterations": self.iterations})
-                document = answer.json()
-            except (httpx.HTTPError, ValueError) as error:
+            except httpx.HTTPError as error:
                 raise ValueError(f"{self._url}: {_reason(error)}") from None
             if answer.status_code == 200:
-                return _reading(document)
+                return _reading(answer.json())
+            problem = _problem(answer)
             if answer.status_code in _IMAGE_REFUSED:
-                return Refusal(document["title"])
+                return Refusal(problem["title"])
             pause = float(answer.headers.get("Retry-After", 1))
             again = answer.status_code in _COME_AGAIN and time.monotonic() + pause < deadline
             if not again or self._stopping.wait(pause):
-                raise ValueError(f"{self._url}: {answer.status_code} {document.get('detail', '')}")
+                raise ValueError(f"{self._url}: {answer.status_code} {problem['title']}: {problem['detail']}")
 
 
 def _reading(result: dict[str, Any]) -> Reading:
@@ -94,6 +99,15 @@ def _reading(result: dict[str, Any]) -> Reading:
     vision, *refinements = result["iterations"]
     stages = [vision, *(stage[part] for stage in refinements for part in ("language", "fused"))]
     return Reading.of(Prediction(stage["text"], stage["confidence"]) for stage in stages)
+
+
+def _problem(answer: httpx.Response) -> dict[str, str]:
+    """Title and detail of a failure, also of one that a proxy answered."""
+    try:
+        problem = answer.json()
+        return {name: problem[name] for name in ("title", "detail")}
+    except (ValueError, KeyError, TypeError):
+        return {"title": answer.reason_phrase, "detail": "not an answer of the service itself"}
 
 
 def _reason(error: Exception) -> str:

@@ -96,7 +96,8 @@ def _rows(scores: Sequence[SetScore]) -> list[Row]:
         Row(score.name if names[score.name] == 1 else str(score.path), score.crops, score.accuracy)
         for score in scores
     ]
-    return [*rows, *averages(scores)] if len(rows) > 1 else rows
+    both = averages(scores)
+    return [*rows, *both] if len(rows) > 1 else rows
 
 
 def _cells(row: Row) -> list[str]:
