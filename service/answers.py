@@ -37,16 +37,15 @@ def answer(crop: Crop, since: float | None = None) -> Answer:
 
 
 def _timings(crop: Crop, encode_s: float) -> Timings:
-    seconds = (crop.decode_s, crop.queue_s, crop.batch_s, crop.vision_s, crop.refine_s, encode_s)
-    decode, queue, batch, vision, refine, encode = (round(1e3 * part, 3) for part in seconds)
+    total_s = crop.decode_s + crop.queue_s + crop.batch_s + crop.vision_s + crop.refine_s + encode_s
     return Timings(
-        decode=decode,
-        queue=queue,
-        batch=max(0.0, batch),
-        vision=vision,
-        refine=refine,
-        encode=encode,
-        total=round(1e3 * sum(seconds), 3),
+        decode=round(1e3 * crop.decode_s, 3),
+        queue=round(1e3 * crop.queue_s, 3),
+        batch=round(1e3 * crop.batch_s, 3),
+        vision=round(1e3 * crop.vision_s, 3),
+        refine=round(1e3 * crop.refine_s, 3),
+        encode=round(1e3 * encode_s, 3),
+        total=round(1e3 * total_s, 3),
     )
 
 

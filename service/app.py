@@ -7,11 +7,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
 
 from service.middleware import ApiKeyMiddleware, RequestMiddleware
 from service.open_inference import InferRequest
 from service.reader import Reader
 from service.request_log import RequestLog
+from service.routes.lean import LeanDispatch, LeanRoute
 from service.routes.observability import observability_router
 from service.routes.open_inference import open_inference_router
 from service.routes.problems import add_handlers
@@ -22,25 +24,36 @@ from service.schemas import BatchRequest
 
 def create_app(reader: Reader) -> FastAPI:
     """The application around a reader, which the caller starts and stops."""
-    app = _Service(
-        title="abinet", summary="Reads cropped word images with ABINet.", version=version("abinet-ascend")
-    )
-    app.include_router(read_router(reader))
-    app.include_router(status_router(reader))
-    app.include_router(observability_router(reader.observer, lambda: reader.state == "ready"))
-    app.include_router(open_inference_router(reader, app.version))
-    add_handlers(app)
-    keys = [key.get_secret_value() for key in reader.settings.api_keys]
-    if keys:
-        app.add_middleware(ApiKeyMiddleware, keys=keys)
-    app.add_middleware(RequestMiddleware, observer=reader.observer, request_log=RequestLog(reader.settings))
-    return app
+    return _Service(reader)
 
 
 class _Service(FastAPI):
-    """Describes also the bodies that routes read for themselves."""
+    def __init__(self, reader: Reader) -> None:
+        super().__init__(
+            title="abinet",
+            summary="Reads cropped word images with ABINet.",
+            version=version("abinet-ascend"),
+            telemetry={"tracing": False, "metrics": False, "logs": False},
+        )
+        self._reader = reader
+        read = read_router(reader)
+        self._lean = [route for route in read.routes if isinstance(route, LeanRoute)]
+        self.include_router(read)
+        self.include_router(status_router(reader))
+        self.include_router(observability_router(reader.observer, lambda: reader.state == "ready"))
+        self.include_router(open_inference_router(reader, self.version))
+        add_handlers(self)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Ours around FastAPI's, which the lean routes never see."""
+        settings = self._reader.settings
+        app: ASGIApp = LeanDispatch(super().build_middleware_stack(), self._lean)
+        if settings.api_keys:
+            app = ApiKeyMiddleware(app, [key.get_secret_value() for key in settings.api_keys])
+        return RequestMiddleware(app, self._reader.observer, RequestLog(settings))
 
     def openapi(self) -> dict[str, Any]:
+        """Describes also the bodies that lean routes read for themselves."""
         if self.openapi_schema is None:
             document = super().openapi()
             _, schema = models_json_schema(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hmac
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import Problem, ServiceError
 from service.observer import Observer
 from service.request_log import RequestLog
-from service.routes.problems import problem_response
+from service.routes.problems import FAULT, problem_response
 
 log = logging.getLogger("abinet")
 
@@ -73,10 +73,7 @@ class RequestMiddleware:
         except Exception:
             log.exception("request %s failed", state["request_id"])
             if not status:
-                error = ServiceError(
-                    Problem.FAULT, "The request was not at fault; the log of the service says more."
-                )
-                await problem_response(Request(scope), error)(scope, receive, send_with_id)
+                await problem_response(Request(scope), FAULT)(scope, receive, send_with_id)
         finally:
             self._note(scope, status, time.perf_counter() - started)
 
@@ -126,7 +123,7 @@ def _request_id(scope: Scope) -> bytes:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             found: bytes = value
             return found
-    return uuid.uuid4().hex.encode()
+    return b"%032x" % random.getrandbits(128)
 
 
 def _key(scope: Scope) -> bytes:

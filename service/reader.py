@@ -118,7 +118,7 @@ class Reader:
         timeout = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
         late: ServiceError | None = None
         try:
-            async with Patience(timeout, client_gone):
+            with Patience(timeout, client_gone):
                 await self._prepare(submission, bodies)
                 await submission.done
         except ClientGoneError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from service.errors import Problem, ServiceError
 
@@ -22,8 +22,17 @@ class SentFile(NamedTuple):
     body: bytes
 
 
+def header(request: Request, name: bytes) -> bytes:
+    """A header's value, or nothing; `name` is in lower case."""
+    for key, value in request.scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
+
+
 def is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").startswith("multipart/form-data")
+    return header(request, b"content-type").startswith(b"multipart/form-data")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -37,7 +46,7 @@ async def read_files(request: Request, limit: int, most: int) -> list[SentFile]:
     Raises ServiceError where the body is longer than `limit` bytes, no such form, has more than `most` files
     or a field that is no file.
     """
-    _, options = parse_options_header(request.headers.get("content-type"))
+    _, options = parse_options_header(header(request, b"content-type"))
     form = _Form(most)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
@@ -110,16 +119,20 @@ class _Form:
 
 
 async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
-    too_large = ServiceError(Problem.BODY_TOO_LARGE, f"The limit is {limit} bytes.")
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise too_large
-    size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise too_large
-            yield part
-    except ClientDisconnect:
-        raise ServiceError(Problem.CLIENT_GONE, "The client hung up while it sent the body.") from None
+    def too_large() -> ServiceError:
+        return ServiceError(Problem.BODY_TOO_LARGE, f"The limit is {limit} bytes.")
+
+    announced = header(request, b"content-length")
+    if announced.isdigit() and int(announced) > limit:
+        raise too_large()
+    size, has_more = 0, True
+    while has_more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ServiceError(Problem.CLIENT_GONE, "The client hung up while it sent the body.")
+        part: bytes = message.get("body", b"")
+        has_more = message.get("more_body", False)
+        size += len(part)
+        if size > limit:
+            raise too_large()
+        yield part

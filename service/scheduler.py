@@ -286,7 +286,7 @@ def _fail(crops: list[Crop], error: Exception) -> None:
 def _note_times(kind: str, crops: list[Crop], seconds: float, started: float) -> None:
     now = time.perf_counter()
     for crop in crops:
-        crop.batch_s += now - started - seconds
+        crop.batch_s += max(0.0, now - started - seconds)
         if kind == "refine":
             crop.refine_s += seconds
         else:

@@ -51,7 +51,7 @@ class Supervisor:
     @property
     def failing(self) -> bool:
         """Whether no worker is there and none is about to be: not started yet, or dying again and again."""
-        return not self.ready and (self._keeping is None or self._deaths > 1)
+        return not self._ready.is_set() and (self._keeping is None or self._deaths > 1)
 
     async def start(self) -> Loaded:
         """Starts the first worker. Raises BundleError or EngineError: a first start is not tried again."""
@@ -61,9 +61,7 @@ class Supervisor:
 
     async def wait_until_ready(self) -> None:
         """Returns once a worker is there: at once, but for the seconds after one has died."""
-        if not self.ready:
-            self._ready.clear()
-            await self._ready.wait()
+        await self._ready.wait()
 
     async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
         """Runs one graph (see Engine.run).

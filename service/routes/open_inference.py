@@ -28,7 +28,7 @@ from service.open_inference import (
 )
 from service.reader import Reader
 from service.request_body import read_body
-from service.routes.lean import LeanRoute, client_gone, json_response, timeout_s
+from service.routes.lean import JsonResponse, LeanRoute, client_gone, timeout_s
 from service.schemas import ReadOptions
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -54,12 +54,12 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     @get("", ServerMetadata)
     async def server(request: Request) -> Response:
         """What answers here."""
-        return json_response({"name": NAME, "version": version, "extensions": ["binary_tensor_data"]})
+        return JsonResponse({"name": NAME, "version": version, "extensions": ["binary_tensor_data"]})
 
     @get("/health/live", Live)
     async def live(request: Request) -> Response:
         """200 as long as the process answers."""
-        return json_response({"live": True})
+        return JsonResponse({"live": True})
 
     @get("/health/ready", Ready)
     async def ready(request: Request) -> Response:
@@ -69,7 +69,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     async def model(request: Request) -> Response:
         """The model's tensors."""
         _check_model(request, reader)
-        return json_response(
+        return JsonResponse(
             {
                 "name": NAME,
                 "versions": [reader.model.version],
@@ -102,9 +102,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
 
 
 def _readiness(content: dict[str, Any]) -> Response:
-    response = json_response(content)
-    response.status_code = 200 if content["ready"] else 503
-    return response
+    return JsonResponse(content, 200 if content["ready"] else 503)
 
 
 def _check_model(request: Request, reader: Reader) -> None:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from service.errors import Problem, ServiceError, http_problem_details, invalid, problem_details
 from service.schemas import ProblemDetails
 
+FAULT = ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -32,6 +33,10 @@ def add_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         document = http_problem_details(error.status_code, error.detail, request.state.request_id)
         return _response(request, document, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:
+        return problem_response(request, FAULT)
 
 
 def problem_response(request: Request, error: ServiceError) -> Response:

@@ -16,12 +16,12 @@ from starlette.responses import Response
 from service.answers import answer
 from service.errors import Problem, ServiceError, invalid, problem_details
 from service.reader import Reader
-from service.request_body import is_form, read_body, read_files
+from service.request_body import header, is_form, read_body, read_files
 from service.routes.lean import (
+    JsonResponse,
     LeanRoute,
     client_gone,
     documented_options,
-    json_response,
     read_options,
     timeout_s,
 )
@@ -96,9 +96,9 @@ def read_router(reader: Reader) -> APIRouter:
         )
         reading, timings = answer(crop)
         reader.observer.crop(timings)
-        request.state.crops, request.state.timings = 1, timings
+        request.scope["state"].update(crops=1, timings=timings)
         reading["model"] = model
-        return json_response(reading, {"Server-Timing": timings.server_timing()})
+        return JsonResponse(reading, headers=_server_timing(timings))
 
     @router.post(
         "/v1/read/batch",
@@ -120,7 +120,7 @@ def read_router(reader: Reader) -> APIRouter:
             images = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
             sent = [(one.id, one.image) for one in images]
             options = options.model_copy(update=batch.model_dump(exclude={"images"}, exclude_unset=True))
-        request.state.crops = len(sent)
+        request.scope["state"]["crops"] = len(sent)
         crops = await reader.read(
             [body for _, body in sent],
             options,
@@ -134,7 +134,7 @@ def read_router(reader: Reader) -> APIRouter:
 
 
 async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
-    if not request.headers.get("content-type", "").startswith("application/json"):
+    if not header(request, b"content-type").startswith(b"application/json"):
         raise ServiceError(
             Problem.UNSUPPORTED_BODY,
             "A batch is a form with files (multipart/form-data) or application/json.",
@@ -170,5 +170,9 @@ def _batch_response(
         items.append({"id": name, "result": reading})
         if slowest is None or timings.total > slowest.total:
             slowest = timings
-    headers = {"Server-Timing": slowest.server_timing()} if slowest else None
-    return json_response({"items": items, "model": vars(reader.model)}, headers)
+    headers = _server_timing(slowest) if slowest else []
+    return JsonResponse({"items": items, "model": vars(reader.model)}, headers=headers)
+
+
+def _server_timing(timings: Timings) -> list[tuple[bytes, bytes]]:
+    return [(b"server-timing", timings.server_timing().encode())]
