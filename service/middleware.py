@@ -43,7 +43,7 @@ class RequestMiddleware:
     """Gives every request an identifier, the client's own where it sent a sane one, and answers with it.
 
     Counts and logs every answer, and answers where a fault of the service left none. Routes leave what they
-    know in the request's state: `problem`, a ServiceError; `timings` and `crops`.
+    know in the request's state: `problem`, a ServiceError; `timings`, `crops` and `body_bytes`.
     """
 
     def __init__(self, app: ASGIApp, observer: Observer, request_log: RequestLog) -> None:
@@ -91,6 +91,7 @@ class RequestMiddleware:
             route=route,
             status=status,
             seconds=seconds,
+            body_bytes=state.get("body_bytes", 0),
             crops=state.get("crops", 0),
             timings=state.get("timings"),
             problem=error.problem.slug if error is not None else None,

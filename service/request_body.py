@@ -136,3 +136,4 @@ async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
         if size > limit:
             raise too_large()
         yield part
+    request.scope["state"]["body_bytes"] = size

@@ -5,7 +5,6 @@ A line says how a request went, never what was read: texts may be private.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
@@ -87,7 +86,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
+        return to_json(entry).decode()
 
 
 def _json_line(record: dict[str, Any]) -> str:

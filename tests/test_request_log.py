@@ -8,10 +8,14 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from empty_bundle import empty_bundle
+from tiny_service import crop, encoded, service
 
+from service.engines.simulated import TEXT
 from service.observer import STAGES
 from service.request_log import RequestLog, configure_logging
 from service.schemas import Timings
@@ -71,6 +75,20 @@ def test_the_lines_can_be_switched_off(settings: Settings) -> None:
 def test_a_probe_is_logged_only_where_it_fails(route: str) -> None:
     assert line(Settings(), route=route) == ""
     assert "status=503" in line(Settings(), route=route, status=503)
+
+
+def test_a_served_request_leaves_its_line_and_not_what_was_read(tmp_path: Path) -> None:
+    empty_bundle(tmp_path)
+    body = encoded(crop())
+    with service("--engine", "simulated", "--bundle", str(tmp_path)) as running:
+        answer = running.client.post("/v1/read", content=body, headers={"X-Request-ID": "shop-42"})
+        running.stop()
+        lines = "".join(running.lines)
+    assert answer.json()["text"] == TEXT
+    (found,) = re.findall(r".*request_id=shop-42.*", lines)
+    assert "method=POST route=/v1/read status=200" in found
+    assert f"crops=1 bytes={len(body)} decode=" in found
+    assert TEXT not in found
 
 
 @pytest.mark.usefixtures("_root_logger")
