@@ -1,43 +1,92 @@
-"""Training: its losses, its batches, and that a tiny network learns and goes on after a stop."""
+"""Training: its losses, its batches, and that a tiny network learns and goes on after a kill."""
 
 import csv
-import dataclasses
-import json
-from itertools import islice
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import yaml
 from drawn_fonts import made_up_words
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
-from models.abinet import NETWORKS, ABINet, NetworkConfig
+from models.abinet import NETWORKS, NetworkConfig
 from models.checkpoints import load_checkpoint
-from models.data.words import SHARED_WORDS, Split, WordSampler
+from models.data.lmdb import LmdbWriter
+from models.data.words import SHARED_WORDS, WordSampler
 from models.preprocessing import Preprocessing
+from models.training.batches import CropBatches, batches_ahead, encode
 from models.training.command import CONFIGS
-from models.training.crops import CropSource, make_batches
-from models.training.evaluate import evaluate, is_right
 from models.training.losses import TextLoss
-from models.training.spelling import encode, misspell, spelling_batches
-from models.training.train import Recipe, Stage, Trainer
+from models.training.recipe import Recipe, Stage
+from models.training.self_training import certainty
+from models.training.sources import CropSource, Drawn, Mixed, PseudoLabelled, RenderedCrops, StoredCrops
+from models.training.spelling import SpellingBatches, misspell
+from models.training.step import TrainingStep
+from models.training.train import Trainer
 
 TINY = NetworkConfig(
     d_model=16, heads=2, d_inner=32, vision_layers=1, language_layers=1, resnet_channels=(4, 4, 8, 8, 16),
     resnet_blocks=(1, 1, 1, 1, 1), attention_channels=4, dropout=0.0,
 )  # fmt: skip
-RECIPE = {
-    "network": "abinet_tiny_en",
-    "system": {"seed": 1},
-    "train": {"clip_norm": 20.0, "log_interval": 2, "val_interval": 4, "stages": []},
-}
+WORDS = list(made_up_words(SHARED_WORDS + 2000))
 
 
-def words(split: Split = "train") -> WordSampler:
-    vocabulary = [(word, 1 / rank) for rank, word in enumerate(made_up_words(SHARED_WORDS + 2000), start=1)]
-    return WordSampler(vocabulary, split)
+@pytest.fixture(autouse=True)
+def _tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(NETWORKS, "tiny", TINY)
+
+
+@pytest.fixture(scope="session")
+def word_list(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("words") / "words.txt"
+    path.write_text("".join(f"{word}\t{1 / rank}\n" for rank, word in enumerate(WORDS, start=1)))
+    return path
+
+
+@pytest.fixture
+def recipe(fonts: list[Path], word_list: Path) -> dict[str, Any]:
+    """A recipe on rendered crops, as YAML would bring it, still without stages."""
+    return {
+        "network": "tiny",
+        "system": {"seed": 1},
+        "common": {"batch_size": 4},
+        "train": {
+            "log_interval": 1,
+            "val_interval": 4,
+            "dataset": {"fonts": str(fonts[0].parent), "words": str(word_list)},
+            "stages": [],
+        },
+        "eval": {"dataset": {"limit": 8}},
+    }
+
+
+def train(recipe: dict[str, Any], folder: Path, *stages: dict[str, Any]) -> list[dict[str, str]]:
+    """Runs the stages; returns the rows of the curve."""
+    recipe["train"]["stages"] = list(stages)
+    Trainer(Recipe.model_validate(recipe), folder, report=lambda line: None).run()
+    return list(csv.DictReader((folder / "curves.csv").open()))
+
+
+def crops(fonts: list[Path], **options: Any) -> RenderedCrops:
+    sampler = WordSampler([(word, 1 / rank) for rank, word in enumerate(WORDS, start=1)], "train")
+    return RenderedCrops(fonts, sampler, **{"seed": 4, **options})
+
+
+def pack(folder: Path, labels: list[str]) -> Path:
+    """An LMDB of flat grey crops whose brightness is their number; "broken" is the label of no image."""
+    with LmdbWriter(folder) as writer:
+        for number, label in enumerate(labels):
+            _, png = cv2.imencode(".png", np.full((20, 60, 3), number, np.uint8))
+            writer.write(b"no image" if label == "broken" else png.tobytes(), label)
+    return folder
 
 
 def test_the_loss_is_the_mean_cross_entropy_up_to_and_with_the_stop() -> None:
@@ -58,110 +107,324 @@ def test_a_text_is_encoded_with_a_null_after_its_last_character() -> None:
 
 def test_a_misspelt_text_keeps_its_length() -> None:
     rng = np.random.default_rng(0)
-    assert all(len(misspell("restaurant24", TINY, rng)) == 12 for _ in range(100))
+    wrong = [misspell("abinet2021", TINY, rng) for _ in range(50)]
+    assert {len(text) for text in wrong} == {10}
+    assert any(text != "abinet2021" for text in wrong)
 
 
-def test_spelling_batches_are_probabilities_of_a_misspelt_text() -> None:
-    probabilities, labels, lengths = next(spelling_batches(words(), TINY, 64, seed=3))
-    np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-5)
-    within = np.arange(TINY.steps) < lengths[:, None]
-    wrong = (probabilities.argmax(-1) != labels)[within].mean()
-    assert 0.02 < wrong < 0.3
+def test_misspelt_texts_are_probabilities_beside_the_right_text(fonts: list[Path]) -> None:
+    source = SpellingBatches(crops(fonts).words, TINY, 8, seed=3)
+    inputs, labels, lengths, _ = source.open()(5)
+    np.testing.assert_allclose(inputs.sum(-1), 1.0, rtol=1e-5)
+    assert all(labels[n, lengths[n] - 1 :].sum() == 0 for n in range(8))
+    np.testing.assert_array_equal(inputs, source.open()(5).inputs)
 
 
-@pytest.mark.parametrize("plain", [0.0, 1.0])
-def test_a_batch_of_crops_is_the_same_whenever_it_is_made(fonts: list[Path], plain: float) -> None:
-    source = CropSource(fonts, words(), seed=4, plain=plain)
-    third = list(islice(make_batches(source, TINY, Preprocessing(), 4, 0), 3))[2]
-    again = next(make_batches(source, TINY, Preprocessing(), 4, 2))
-    for one, other in zip(third, again, strict=True):
+@pytest.mark.parametrize(
+    "options", [{}, {"plain": 1.0}, {"augment": True}], ids=["scenes", "plain", "augmented"]
+)
+def test_a_batch_is_the_same_whenever_it_is_made(fonts: list[Path], options: dict[str, Any]) -> None:
+    source = CropBatches(crops(fonts, **options), TINY, Preprocessing(), 4)
+    make = source.open()
+    third = [make(number) for number in range(3)][2]
+    again = source.open()(2)
+    for one, other in zip(third[:3], again[:3], strict=True):
         np.testing.assert_array_equal(one, other)
 
 
+def test_several_processes_make_the_batches_of_one_in_the_same_order(fonts: list[Path]) -> None:
+    source = CropBatches(crops(fonts, plain=1.0), TINY, Preprocessing(), 2)
+    make = source.open()
+    ahead = batches_ahead(source, first=1, step=3, workers=2)
+    for number, batch in zip((1, 4, 7), ahead, strict=False):
+        np.testing.assert_array_equal(batch.inputs, make(number).inputs)
+
+
 def test_plain_crops_have_no_longer_words_than_asked_for(fonts: list[Path]) -> None:
-    source = CropSource(fonts, words(), seed=5, plain=1.0, longest=5)
-    _, _, lengths = next(make_batches(source, TINY, Preprocessing(), 64, 0))
-    assert lengths.max() <= 6
+    batch = CropBatches(crops(fonts, plain=1.0, longest=5), TINY, Preprocessing(), 64).open()(0)
+    assert batch.lengths.max() <= 6
 
 
-def test_learning_rates_warm_up_and_end_near_zero() -> None:
-    rates = Stage("vision", steps=1000, batch_size=1, lr=0.5).learning_rates()
+class Overflowing(nn.Cell):
+    """A loss that is infinite for infinite inputs."""
+
+    def __init__(self, network: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+
+    def construct(self, inputs: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+        return self.network(inputs).sum()
+
+
+class Broken:
+    """A source that cannot be opened where batches are made."""
+
+    def open(self) -> Any:
+        raise OSError("no such disk")
+
+
+def test_a_failure_where_batches_are_made_ends_the_training_with_its_reason() -> None:
+    ahead = batches_ahead(CropBatches(Broken(), TINY, Preprocessing(), 2), first=0)
+    with pytest.raises(RuntimeError, match="no such disk"):
+        next(ahead)
+
+
+def test_every_epoch_draws_every_stored_crop_once_in_another_order(tmp_path: Path) -> None:
+    source = StoredCrops([pack(tmp_path / "one", list("abcde")), pack(tmp_path / "two", list("fgh"))], seed=1)
+    draw = source.open()
+    epochs = [[draw(epoch * 8 + index).label for index in range(8)] for epoch in range(2)]
+    assert [sorted(epoch) for epoch in epochs] == [list("abcdefgh")] * 2
+    assert epochs[0] != epochs[1]
+
+
+def test_unusable_stored_samples_are_replaced_and_counted(tmp_path: Path) -> None:
+    source = StoredCrops([pack(tmp_path / "set", ["a", "broken", "?!", "x" * 26, "b"])], seed=1)
+    drawn = [source.open()(index) for index in range(5)]
+    assert {crop.label for crop in drawn} == {"a", "b"}
+    assert sum(crop.skipped for crop in drawn) >= 3
+
+
+def test_a_set_without_a_usable_sample_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unusable samples in a row"):
+        StoredCrops([pack(tmp_path / "set", ["broken", "broken"])], seed=1).open()(0)
+
+
+class Letters:
+    """Crops labelled with one letter and their index."""
+
+    def __init__(self, letter: str) -> None:
+        self.letter = letter
+
+    def open(self) -> Any:
+        return lambda index: Drawn(np.zeros((4, 4, 3), np.uint8), f"{self.letter}{index}")
+
+
+def test_a_mix_takes_its_share_of_each_batch_from_the_second_source() -> None:
+    first: CropSource = Letters("a")
+    draw = Mixed(first, Letters("b"), share=0.25, batch_size=4).open()
+    assert [draw(index).label for index in range(8)] == ["a0", "a1", "a2", "b0", "a3", "a4", "a5", "b1"]
+
+
+def test_pseudo_labelled_crops_are_those_that_were_labelled(tmp_path: Path) -> None:
+    sets = [pack(tmp_path / "set", ["", "x" * 40, "c"])]
+    draw = PseudoLabelled(sets, {1: "one", 2: "two"}, seed=1).open()
+    assert {(int(crop.image[0, 0, 0]), crop.label) for crop in map(draw, range(4))} == {
+        (1, "one"),
+        (2, "two"),
+    }
+
+
+def test_the_ensemble_is_as_certain_as_its_least_certain_iteration() -> None:
+    def logits(*probabilities: float) -> np.ndarray:
+        """One text "aa" and its stop, with these probabilities."""
+        rest = [[(1 - p) / 36] * 37 for p in probabilities]
+        for step, (classes, p) in enumerate(zip(rest, probabilities, strict=True)):
+            classes[0 if step == 2 else 1] = p
+        return np.log(np.array([rest], np.float32))
+
+    sure, unsure = logits(0.9, 0.8, 0.7), logits(0.9, 0.4, 0.7)
+    expected = math.exp((math.log(0.9) + math.log(0.4) + math.log(0.7)) / 3)
+    assert certainty([sure, unsure])[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_learning_rates_warm_up_and_fall_along_a_cosine() -> None:
+    rates = Stage(stage="vision", steps=1000, batch_size=1, lr=0.5).learning_rates(1000)
     assert rates[0] < 0.01 < max(rates) <= 0.5
     assert rates[-1] == pytest.approx(0.005)
 
 
-def test_a_recipe_with_an_unknown_stage_is_refused() -> None:
-    recipe = json.loads(json.dumps(RECIPE))
-    recipe["train"]["stages"] = [{"stage": "hearing", "steps": 1, "batch_size": 1, "lr": 0.1}]
-    with pytest.raises(ValueError, match="unknown stage 'hearing'"):
-        Recipe.from_dict(recipe)
-
-
-def test_a_recipe_without_a_seed_is_refused() -> None:
-    with pytest.raises(ValueError, match="seed"):
-        Recipe.from_dict({**RECIPE, "system": {}})
+def test_learning_rates_decay_by_steps_where_asked() -> None:
+    stage = Stage(stage="vision", epochs=10, decay_epochs=6, batch_size=1, lr=0.5)
+    rates = stage.learning_rates(5000)
+    assert rates[2999] == 0.5
+    assert rates[3000] == pytest.approx(0.05)
+    assert rates[-1] == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_of_the_project_is_understood(path: Path) -> None:
-    recipe = Recipe.from_dict(yaml.safe_load(path.read_text()))
-    assert recipe.network == NETWORKS[recipe.name]
+    assert Recipe.from_yaml(path).network == path.stem
 
 
-def test_a_recipe_trains_a_checkpoint_and_goes_on_where_it_was_stopped(
-    fonts: list[Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"network": "abinet_huge"}, "unknown network 'abinet_huge'; known: "),
+        ({"system": {}}, "system.seed: Field required"),
+        ({"system": {"seed": 1, "speed": 2}}, "system.speed: Extra inputs"),
+        ({"train": {"stages": [{"stage": "hearing", "steps": 1, "lr": 1}]}}, "'language', 'vision'"),
+        ({"train": {"stages": [{"stage": "joint", "lr": 1}]}}, "needs either steps or epochs"),
+        ({"train": {"stages": [{"stage": "self_training", "steps": 1, "lr": 1}]}}, "needs unlabelled"),
+    ],
+)
+def test_a_faulty_recipe_is_refused_in_one_line(change: dict[str, Any], fault: str, tmp_path: Path) -> None:
+    stages = [{"stage": "joint", "steps": 1, "lr": 1}]
+    good = {
+        "network": "tiny",
+        "system": {"seed": 1},
+        "common": {"batch_size": 1},
+        "train": {"stages": stages},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**good, **change}))
+    with pytest.raises(ValueError, match=r"recipe\.yaml: ") as error:
+        Recipe.from_yaml(path)
+    assert fault in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_epochs_of_rendered_crops_are_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="dataset_root"):
+        train(recipe, tmp_path, {"stage": "vision", "epochs": 1, "lr": 0.1})
+
+
+def test_the_language_model_learns_to_spell(recipe: dict[str, Any], tmp_path: Path) -> None:
+    rows = train(recipe, tmp_path, {"stage": "language", "steps": 40, "batch_size": 32, "lr": 0.01})
+    assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+
+
+def test_one_seed_gives_one_curve_to_the_last_digit(recipe: dict[str, Any], tmp_path: Path) -> None:
+    stages = {"stage": "vision", "steps": 50, "lr": 0.003, "plain": 0.5}
+    recipe["train"]["val_interval"] = 50
+    one, other = (train(recipe, tmp_path / name, stages) for name in ("one", "other"))
+    assert len(one) == 50
+    assert [row["loss"] for row in one] == [row["loss"] for row in other]
+
+
+def test_a_recipe_trains_the_best_and_the_last_checkpoint_and_draws_its_curves(
+    recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    stages = (Stage("language", 40, 32, 0.01), Stage("vision", 4, 2, 0.001, 1.0), Stage("joint", 2, 2, 0.001))
-    recipe = Recipe("tiny", TINY, 1, 20.0, 2, 4, stages)
-    lines: list[str] = []
-    first = Trainer(dataclasses.replace(recipe, stages=stages[:2]), fonts, words, tmp_path)
-    images, labels, lengths = first.test
-    first.test = images[:4], labels[:4], lengths[:4]  # the test set's size is not what is tested
-    first.run(lines.append)
-    rows = list(csv.DictReader((tmp_path / "curves.csv").open()))
-    language = [float(row["loss"]) for row in rows if row["stage"] == "language"]
-    assert language[-1] < 0.8 * language[0]
-
-    second = Trainer(recipe, fonts, words, tmp_path)
-    second.test = first.test
-    lines.clear()
-    path = second.run(lines.append)
-    assert lines[:2] == ["stage0_language.ckpt: already trained", "stage1_vision.ckpt: already trained"]
-    _, sidecar = load_checkpoint(path)
-    assert sidecar.training["stage"] == "joint"
-    assert sidecar.network == TINY
-
-
-def write_labelled(folder: Path, rows: dict[str, str]) -> Path:
-    """A folder with a grey crop and a label for every row; names that end in .txt are no images."""
-    folder.mkdir()
-    for name in rows:
-        if name.endswith(".png"):
-            cv2.imwrite(str(folder / name), np.full((20, 60, 3), 128, np.uint8))
-        else:
-            (folder / name).write_text("not an image")
-    (folder / "labels.tsv").write_text("".join(f"{name}\t{label}\n" for name, label in rows.items()))
-    return folder
-
-
-def test_a_reading_is_right_only_where_every_character_and_the_stop_are() -> None:
-    labels = np.stack([encode(text, TINY)[0] for text in ("cat", "cat", "cat")])
-    read = np.stack([encode(text, TINY)[0] for text in ("cat", "cats", "car")])
-    read[0, 7] = 5  # what follows the stop does not count
-    assert is_right(np.eye(TINY.classes)[read], labels).tolist() == [True, False, False]
-
-
-def test_evaluation_skips_and_counts_what_has_no_usable_label_or_image(tmp_path: Path) -> None:
-    folder = write_labelled(
-        tmp_path / "set", {"a.png": "Cat!", "b.png": "!?", "c.txt": "dog", "d.png": "x" * 26}
+    rows = train(
+        recipe,
+        tmp_path,
+        {"stage": "vision", "steps": 4, "lr": 0.001},
+        {"stage": "joint", "steps": 2, "lr": 0.001},
     )
-    accuracy = evaluate(ABINet(TINY).set_train(False), TINY, Preprocessing(), folder)
-    assert (accuracy.crops, accuracy.skipped) == (1, 3)
-    assert len(accuracy.fused) == TINY.iterations
+    assert [row["fused"] != "" for row in rows] == [False, False, False, True, False, True]
+    for name in ("tiny", "best", "last", "stage0_vision", "stage1_joint"):
+        _, sidecar = load_checkpoint(tmp_path / f"{name}.ckpt")
+        assert sidecar.network == TINY
+    assert sidecar.training["samples"] == 24
+    picture = cv2.imread(str(tmp_path / "curves.png"))
+    assert min(picture.shape[:2]) > 300
 
 
-def test_evaluation_refuses_labels_without_a_tab(tmp_path: Path) -> None:
-    folder = write_labelled(tmp_path / "set", {"a.png": "cat"})
-    (folder / "labels.tsv").write_text("a.png cat\n")
-    with pytest.raises(ValueError, match=r"labels\.tsv: each line needs"):
-        evaluate(ABINet(TINY), TINY, Preprocessing(), folder)
+def test_finished_stages_are_not_trained_again(recipe: dict[str, Any], tmp_path: Path) -> None:
+    stages = [{"stage": "language", "steps": 2, "lr": 0.001}] * 2
+    train(recipe, tmp_path, *stages[:1])
+    trained = (tmp_path / "stage0_language.ckpt").stat().st_mtime_ns
+    rows = train(recipe, tmp_path, *stages)
+    assert [row["stage"] for row in rows] == ["0", "0", "1", "1"]
+    assert (tmp_path / "stage0_language.ckpt").stat().st_mtime_ns == trained
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_step_whose_gradients_are_not_finite_changes_nothing_where_asked(drop: bool) -> None:
+    network = nn.Dense(2, 2)
+    step = TrainingStep(Overflowing(network), [0.1], 20.0, drop_overflow=drop).set_train()
+    before = network.weight.asnumpy().copy()
+    step(Tensor(np.full((1, 2), np.inf, np.float32)), Tensor([0]), Tensor([0]))
+    assert np.array_equal(network.weight.asnumpy(), before) == drop
+
+
+def test_self_training_learns_from_what_it_is_certain_of(recipe: dict[str, Any], tmp_path: Path) -> None:
+    pack(tmp_path / "unlabelled", ["whatever", "broken", ""])
+    unlabelled = {"dataset_root": str(tmp_path / "unlabelled")}
+    stage = {"stage": "self_training", "steps": 3, "refresh": 2, "lr": 0.001, "unlabelled": unlabelled}
+    rows = train(recipe, tmp_path / "run", {**stage, "certainty": 0.0})
+    assert len(rows) == 3
+    for line in (tmp_path / "run" / "pseudo_labels.tsv").read_text().splitlines():
+        number, text, sure = line.split("\t")
+        assert number in ("0", "2")
+        assert text
+        assert 0 < float(sure) <= 1
+
+
+def write_yaml(recipe: dict[str, Any], path: Path) -> Path:
+    """The recipe for a process that knows the project's own networks only: made as small as they allow."""
+    path.write_text(yaml.safe_dump({**recipe, "network": "abinet_small_en"}))
+    return path
+
+
+def command(config: Path, folder: Path) -> list[str]:
+    abinet = Path(sys.executable).with_name("abinet")
+    return [sys.executable, str(abinet), "train", "--config", str(config), "--output", str(folder)]
+
+
+def losses_of(folder: Path) -> list[tuple[str, str]]:
+    path = folder / "curves.csv"
+    return [(row["step"], row["loss"]) for row in csv.DictReader(path.open())] if path.exists() else []
+
+
+def test_a_training_killed_within_a_stage_goes_on_with_the_same_curve(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe["train"]["stages"] = [{"stage": "language", "steps": 60, "lr": 0.001}]
+    config = write_yaml(recipe, tmp_path / "recipe.yaml")
+    subprocess.run(command(config, tmp_path / "whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command(config, tmp_path / "killed"), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(losses_of(tmp_path / "killed")) < 10 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = len(losses_of(tmp_path / "killed"))
+    assert 10 <= reached < 60
+    done = subprocess.run(command(config, tmp_path / "killed"), check=True, capture_output=True, text=True)
+    assert "goes on from step" in done.stdout
+    assert losses_of(tmp_path / "killed") == losses_of(tmp_path / "whole")
+
+
+def test_a_process_that_prepares_batches_ends_when_its_training_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("""
+import multiprocessing, os, signal
+from test_training import TINY, Letters
+from models.preprocessing import Preprocessing
+from models.training.batches import CropBatches, batches_ahead
+
+if __name__ == "__main__":
+    ahead = batches_ahead(CropBatches(Letters("a"), TINY, Preprocessing(), 2), first=0)
+    next(ahead)
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+""")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, env=environment, check=False)
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{int(done.stdout)}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{int(done.stdout)}").exists()
+
+
+def test_two_processes_train_as_one_with_the_joint_batch(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"]["stages"] = [{"stage": "language", "steps": 5, "batch_size": 8, "lr": 0.001}]
+    one = write_yaml(recipe, tmp_path / "one.yaml")
+    subprocess.run(command(one, tmp_path / "one"), check=True, capture_output=True)
+    recipe["system"]["distribute"] = True
+    recipe["train"]["stages"] = [{"stage": "language", "steps": 5, "batch_size": 4, "lr": 0.001}]
+    two = write_yaml(recipe, tmp_path / "two.yaml")
+    msrun = Path(sys.executable).with_name("msrun")
+    port = str(20000 + os.getpid() % 10000)
+    subprocess.run(
+        [msrun, "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True",
+         f"--log_dir={tmp_path / 'logs'}", *command(two, tmp_path / "two")[1:]],
+        check=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    expected, found = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
+    assert [step for step, _ in found] == [step for step, _ in expected]
+    np.testing.assert_allclose(
+        [float(loss) for _, loss in found], [float(loss) for _, loss in expected], rtol=1e-4
+    )
+
+
+def test_distributed_training_without_msrun_says_how_to_start_it(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    recipe["system"]["distribute"] = True
+    recipe["train"]["stages"] = [{"stage": "language", "steps": 1, "lr": 0.001}]
+    config = write_yaml(recipe, tmp_path / "recipe.yaml")
+    done = subprocess.run(command(config, tmp_path / "run"), capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "msrun --worker_num" in done.stderr
+    assert "Traceback" not in done.stderr

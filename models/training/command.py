@@ -1,8 +1,9 @@
-"""``abinet train``: runs a recipe on rendered words."""
+"""``abinet train``: runs a recipe, alone or as one of the processes that ``msrun`` starts."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -10,39 +11,69 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
+    names = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
+    parser.add_argument("--config", type=Path, required=True, help=f"recipe: a YAML file, or one of {names}")
     parser.add_argument(
-        "--config", type=Path, required=True, help="recipe (YAML), such as abinet_tiny_en.yaml"
+        "--data", type=Path, metavar="DIR", help="train.dataset.dataset_root: stored sets to train on"
     )
     parser.add_argument(
         "--fonts",
         type=Path,
         action="append",
         metavar="DIR",
-        help="folder of fonts to render with; default: fontconfig's",
+        help="train.dataset.fonts: fonts to render with; default: fontconfig's",
     )
-    parser.add_argument("--words", type=Path, help="word list with frequencies; default: wordfreq's English")
     parser.add_argument(
-        "--output", "-o", type=Path, required=True, metavar="DIR", help="checkpoints and curves"
+        "--words", type=Path, help="train.dataset.words: word list; default: wordfreq's English"
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="DIR",
+        help="train.ckpt_save_dir: checkpoints and curves; a training stopped there goes on",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit code."""
-    import yaml
+    from models.training.recipe import Recipe
+    from models.training.train import Trainer
 
-    from models.data.fonts import find_fonts
-    from models.data.words import Split, WordSampler
-    from models.training.train import Recipe, Trainer
-
-    path = args.config if args.config.exists() else CONFIGS / args.config.name
-    try:
-        recipe = Recipe.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
-
-    def words(split: Split) -> WordSampler:
-        return WordSampler.from_file(args.words, split) if args.words else WordSampler.from_wordfreq(split)
-
-    trainer = Trainer(recipe, find_fonts(args.fonts), words, args.output)
-    print(f"trained: {trainer.run(lambda line: print(line, flush=True))}")
+    recipe = Recipe.from_yaml(args.config if args.config.exists() else CONFIGS / args.config.name)
+    given = {"dataset_root": args.data, "fonts": tuple(args.fonts or ()), "words": args.words}
+    dataset = recipe.train.dataset.model_copy(update={key: value for key, value in given.items() if value})
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"dataset": dataset})})
+    rank, ranks = _join_the_others() if recipe.system.distribute else (0, 1)
+    folder = args.output or recipe.train.ckpt_save_dir or Path("runs") / recipe.network
+    trainer = Trainer(recipe, folder, rank=rank, ranks=ranks, report=_report, bar=sys.stderr.isatty())
+    print(f"trained: {trainer.run()}")
     return 0
+
+
+def _join_the_others() -> tuple[int, int]:
+    """This process's rank and the number of processes. Raises ValueError where msrun has not started it."""
+    import os
+
+    import mindspore as ms
+    from mindspore import communication
+
+    if "MS_ROLE" not in os.environ and "RANK_ID" not in os.environ:
+        raise ValueError(
+            "system.distribute is true, so start the training with msrun: msrun --worker_num=N"
+            " --local_worker_num=N $(which abinet) train ...; or set it to false"
+        )
+    ms.set_context(mode=ms.GRAPH_MODE)
+    communication.init("mccl" if ms.get_context("device_target") == "CPU" else None)
+    rank, ranks = communication.get_rank(), communication.get_group_size()
+    ms.set_auto_parallel_context(
+        parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks
+    )
+    return rank, ranks
+
+
+def _report(line: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()

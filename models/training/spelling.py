@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from models.abinet.config import NetworkConfig
 from models.data.words import WordSampler, label_of
+from models.training.batches import Batch, encode
 
 #: Characters that a reader takes for one another.
 CONFUSED = ("o0qdc", "il1jt", "s5", "z27", "b86h", "g9q", "uvn", "mnw", "ecao", "rfn", "xky", "a4", "pq")
-
-
-def encode(label: str, config: NetworkConfig) -> tuple[np.ndarray, int]:
-    """Classes (T,) int32, null after the end, and the length with the stop."""
-    classes = np.zeros(config.steps, np.int32)
-    classes[: len(label)] = [config.charset.index(character) + 1 for character in label]
-    return classes, len(label) + 1
 
 
 def misspell(label: str, config: NetworkConfig, rng: np.random.Generator) -> str:
@@ -31,20 +26,28 @@ def misspell(label: str, config: NetworkConfig, rng: np.random.Generator) -> str
     return "".join(characters)
 
 
-def spelling_batches(
-    words: WordSampler, config: NetworkConfig, batch_size: int, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Endless batches: probabilities (N, T, classes) float32 of the misspelt text, labels (N, T) int32 and
-    lengths (N,) int32 of the right one."""
-    rng = np.random.default_rng(seed)
-    while True:
-        labels = [label_of(words.sample(rng)) for _ in range(batch_size)]
-        right = [encode(label, config) for label in labels]
-        wrong = np.stack([encode(misspell(label, config, rng), config)[0] for label in labels])
-        sure = rng.uniform(0.5, 1.0, (batch_size, config.steps, 1)).astype(np.float32)
-        probabilities = np.eye(config.classes, dtype=np.float32)[wrong] * sure + (1.0 - sure) / config.classes
-        yield (
-            probabilities.astype(np.float32),
-            np.stack([classes for classes, _ in right]),
-            np.array([length for _, length in right], np.int32),
-        )
+@dataclass(frozen=True)
+class SpellingBatches:
+    """Batches of misspelt texts as probabilities (N, T, classes), and the right texts as labels."""
+
+    words: WordSampler
+    config: NetworkConfig
+    batch_size: int
+    seed: int
+
+    def open(self) -> Callable[[int], Batch]:
+        return self._make
+
+    def _make(self, number: int) -> Batch:
+        config, first = self.config, number * self.batch_size
+        inputs = np.empty((self.batch_size, config.steps, config.classes), np.float32)
+        texts = []
+        for row in range(self.batch_size):
+            rng = np.random.default_rng((self.seed, first + row))
+            label = label_of(self.words.sample(rng))
+            wrong, _ = encode(misspell(label, config, rng), config)
+            sure = rng.uniform(0.5, 1.0, (config.steps, 1))
+            inputs[row] = np.eye(config.classes)[wrong] * sure + (1.0 - sure) / config.classes
+            texts.append(encode(label, config))
+        labels = np.stack([classes for classes, _ in texts])
+        return Batch(inputs, labels, np.array([length for _, length in texts], np.int32))

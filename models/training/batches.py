@@ -1,0 +1,143 @@
+"""Batches, made by processes of their own while the step computes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import traceback
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from models.abinet.config import IMAGE_SIZE, NetworkConfig
+from models.preprocessing import Preprocessing
+from models.training.sources import CropSource
+
+#: Batches that each process makes ahead of the step.
+AHEAD = 8
+POLL_SECONDS = 5.0
+
+
+class Batch(NamedTuple):
+    """What a step takes: inputs float32, images (N, 3, 32, 128) or probabilities (N, T, classes); labels
+    (N, T) int32 with nulls after the end; lengths (N,) int32 with the stop. ``skipped``: unusable samples."""
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    lengths: np.ndarray
+    skipped: int = 0
+
+
+def encode(label: str, config: NetworkConfig) -> tuple[np.ndarray, int]:
+    """Classes (T,) int32, null after the end, and the length with the stop."""
+    classes = np.zeros(config.steps, np.int32)
+    classes[: len(label)] = [config.charset.index(character) + 1 for character in label]
+    return classes, len(label) + 1
+
+
+class BatchMaker(Protocol):
+    """Makes batch ``number``, 0 or more: the same whenever and wherever it is made."""
+
+    def __call__(self, number: int) -> Batch: ...
+
+
+class BatchSource(Protocol):
+    """What travels to a process and becomes a maker there."""
+
+    def open(self) -> BatchMaker: ...
+
+
+@dataclass(frozen=True)
+class CropBatches:
+    """Batches of crops as the network takes them."""
+
+    source: CropSource
+    config: NetworkConfig
+    preprocessing: Preprocessing
+    batch_size: int
+
+    def open(self) -> BatchMaker:
+        draw = self.source.open()
+
+        def make(number: int) -> Batch:
+            images = np.empty((self.batch_size, 3, *IMAGE_SIZE), np.float32)
+            texts, skipped = [], 0
+            for row in range(self.batch_size):
+                crop = draw(number * self.batch_size + row)
+                images[row] = self.preprocessing(crop.image)
+                texts.append(encode(crop.label, self.config))
+                skipped += crop.skipped
+            labels = np.stack([classes for classes, _ in texts])
+            return Batch(images, labels, np.array([length for _, length in texts], np.int32), skipped)
+
+        return make
+
+
+def batches_ahead(
+    source: BatchSource, first: int, step: int = 1, workers: int = 1
+) -> Generator[Batch, None, None]:
+    """Batches number ``first``, ``first + step``, ... endlessly in this order, made by ``workers``
+    processes.
+
+    Raises:
+        RuntimeError: a process failed; the message holds its traceback.
+    """
+    context = multiprocessing.get_context("spawn")
+    queues = [context.Queue(AHEAD) for _ in range(workers)]
+    processes = [
+        context.Process(target=_fill, args=(made, source, first + step * worker, step * workers), daemon=True)
+        for worker, made in enumerate(queues)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        while True:
+            for made, process in zip(queues, processes, strict=True):
+                yield _next(made, process)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _next(made: multiprocessing.Queue[Batch | str], process: multiprocessing.process.BaseProcess) -> Batch:
+    while True:
+        try:
+            batch = made.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            if not process.is_alive():
+                raise RuntimeError(
+                    f"the process that prepares batches ended with code {process.exitcode}"
+                ) from None
+            continue
+        if isinstance(batch, str):
+            raise RuntimeError(f"the process that prepares batches failed:\n{batch}")
+        return batch
+
+
+def _fill(made: multiprocessing.Queue[Batch | str], source: BatchSource, first: int, step: int) -> None:
+    cv2.setNumThreads(1)
+    made.cancel_join_thread()  # without a reader the end must not wait for what is still to be read
+    try:
+        make, number = source.open(), first
+        while _put(made, make(number)):
+            number += step
+    except Exception:
+        _put(made, traceback.format_exc())
+        made.close()
+        made.join_thread()
+
+
+def _put(made: multiprocessing.Queue[Batch | str], item: Batch | str) -> bool:
+    """Whether the training is still there to take it: when it is killed, its daemons are not."""
+    training = multiprocessing.parent_process()
+    while training is not None and training.is_alive():
+        try:
+            made.put(item, timeout=POLL_SECONDS)
+            return True
+        except queue.Full:
+            continue
+    return False

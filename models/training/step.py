@@ -1,0 +1,47 @@
+"""One step of training as one graph: loss, gradients, clipping, Adam."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+
+class TrainingStep(nn.Cell):
+    """Inputs, labels, lengths -> the loss before the step, over all ``ranks`` processes.
+
+    With several ranks the gradients are averaged over them, then they are clipped to a global norm. With
+    ``drop_overflow`` a step whose gradients are not finite changes nothing.
+    """
+
+    def __init__(
+        self,
+        loss: nn.Cell,
+        learning_rates: list[float],
+        clip_norm: float,
+        *,
+        drop_overflow: bool = False,
+        ranks: int = 1,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        parameters = ms.ParameterTuple(loss.trainable_params())
+        self.optimizer = nn.Adam(parameters, learning_rate=learning_rates)
+        self.forward_and_gradients = nn.ForwardValueAndGrad(loss, parameters, get_by_list=True)
+        self.drop_overflow = drop_overflow
+        self.clip_norm = clip_norm
+        self.ranks = ranks
+        if ranks > 1:
+            self.reduce_gradients = nn.DistributedGradReducer(parameters, True, ranks)
+            self.sum_over_ranks = ops.AllReduce()
+
+    def construct(self, inputs: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
+        loss, gradients = self.forward_and_gradients(inputs, labels, lengths)
+        if self.ranks > 1:
+            gradients = self.reduce_gradients(gradients)
+            loss = self.sum_over_ranks(loss) / self.ranks
+        clipped = ops.clip_by_global_norm(gradients, self.clip_norm)
+        if self.drop_overflow:
+            if ms.amp.all_finite(gradients):
+                loss = ops.depend(loss, self.optimizer(clipped))
+        else:
+            loss = ops.depend(loss, self.optimizer(clipped))
+        return loss
