@@ -77,3 +77,13 @@ def test_tensors_larger_than_the_arena_are_refused() -> None:
         file.truncate(64)
         with pytest.raises(ValueError, match="buffer"):
             Arena(file.fileno(), 64).write([np.zeros((3, 32), np.float32)])
+
+
+def test_a_view_is_what_the_arena_holds_now() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.truncate(4096)
+        arena = Arena(file.fileno(), 4096)
+        (first,) = arena.views(arena.write([np.ones((2, 2), np.float32)]))
+        assert first.tolist() == [[1, 1], [1, 1]]
+        arena.write([np.zeros((2, 2), np.float32)])
+    assert first.tolist() == [[0, 0], [0, 0]]

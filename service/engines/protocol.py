@@ -84,6 +84,10 @@ class Arena:
         """Copies of the tensors at these places: the arena is free again for the next message."""
         return [self._view(place).copy() for place in places]
 
+    def views(self, places: Sequence[dict[str, Any]]) -> list[np.ndarray]:
+        """The tensors at these places, until the next message overwrites them."""
+        return [self._view(place) for place in places]
+
     def _view(self, place: dict[str, Any]) -> np.ndarray:
         shape, offset = place["shape"], place["offset"]
         count = int(np.prod(shape))

@@ -52,7 +52,7 @@ class Worker:
     def _run_graph(self, call: dict[str, Any]) -> dict[str, Any]:
         if self._engine is None:
             raise ValueError("no bundle is loaded")
-        tensors = self._arena.read(call["tensors"])
+        tensors = self._arena.views(call["tensors"])
         started = time.perf_counter()
         outputs = self._engine.run(call["graph"], tensors)
         seconds = time.perf_counter() - started
