@@ -44,7 +44,7 @@ class Summary:
 class StageLatencies:
     """Durations of crops, stage by stage, over the last `WINDOW_S` seconds.
 
-    For one thread. Adding a crop costs half a microsecond: crops are gathered and counted a few hundred at a
+    For one thread. Adding a crop costs about a microsecond: they are gathered and counted a few hundred at a
     time.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TextIO
 
@@ -71,7 +72,9 @@ class RequestLog:
             record["problem"] = problem
         if timings is not None:
             record["timings_ms"] = vars(timings)
-        self._stream.write(self._format(record))
+        # A terminal that has gone away must not take requests with it.
+        with suppress(OSError):
+            self._stream.write(self._format(record))
 
 
 class _JsonFormatter(logging.Formatter):

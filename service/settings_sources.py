@@ -59,7 +59,9 @@ def read_settings(arguments: argparse.Namespace) -> Effective:
     values = {name: value for name, (value, _) in found.items()}
     try:
         if found.get("api_keys_file"):
-            values[_SECRET] = [*_keys(values.get(_SECRET, [])), *_lines(values["api_keys_file"])]
+            keys = [*_keys(values.get(_SECRET, [])), *_lines(values["api_keys_file"])]
+            origins = [found[name].origin for name in (_SECRET, "api_keys_file") if name in found]
+            values[_SECRET], found[_SECRET] = keys, Found(keys, " and ".join(origins))
         settings = Settings(**values)
     except ValidationError as error:
         raise ValueError(_first_fault(error, found)) from None
@@ -110,7 +112,9 @@ def _of_file(path: Path) -> dict[str, Found]:
 
 
 def _keys(value: Any) -> list[Any]:
-    return [key.strip() for key in value.split(",")] if isinstance(value, str) else list(value)
+    if isinstance(value, str):
+        return [key.strip() for key in value.split(",")]
+    return value if isinstance(value, list) else [value]
 
 
 def _lines(path: str | Path) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -75,6 +77,15 @@ def test_the_lines_can_be_switched_off(settings: Settings) -> None:
 def test_a_probe_is_logged_only_where_it_fails(route: str) -> None:
     assert line(Settings(), route=route) == ""
     assert "status=503" in line(Settings(), route=route, status=503)
+
+
+def test_a_terminal_that_has_gone_away_fails_no_request() -> None:
+    receiver, sender = os.pipe()
+    os.close(receiver)
+    stream = os.fdopen(sender, "w", buffering=1)
+    RequestLog(Settings(), stream).write(**READ, status=200)
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()
 
 
 def test_a_served_request_leaves_its_line_and_not_what_was_read(tmp_path: Path) -> None:

@@ -106,8 +106,16 @@ def test_keys_come_from_the_environment_and_a_file_together(
 ) -> None:
     (tmp_path / "keys").write_text("# the shop\nthird\n\n")
     monkeypatch.setenv("ABINET_API_KEYS", "first, second")
-    keys = settings("--api-keys-file", str(tmp_path / "keys")).api_keys
-    assert [key.get_secret_value() for key in keys] == ["first", "second", "third"]
+    found = effective("--api-keys-file", str(tmp_path / "keys"))
+    keys = [key.get_secret_value() for key in found.settings.api_keys]
+    assert keys == ["first", "second", "third"]
+    assert "# api_keys: 3, not shown  # ABINET_API_KEYS and --api-keys-file" in as_toml(found)
+
+
+def test_a_file_without_a_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("# none yet\n")
+    with pytest.raises(ValueError, match="no API key in it"):
+        settings("--api-keys-file", str(tmp_path / "keys"))
 
 
 def test_no_key_can_be_given_on_the_command_line() -> None:
@@ -162,6 +170,7 @@ def test_a_faulty_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("max_queu = 3", "abinet.toml: there is no setting max_queu; did you mean max_queue?"),
         ("port = ", "abinet.toml: not TOML"),
         ('port = "many"', "abinet.toml: port many: "),
+        ("api_keys = 5", "abinet.toml: api_keys: "),
         ("[server]\nport = 1", "abinet.toml: there is no setting server"),
     ],
 )
