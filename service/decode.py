@@ -10,6 +10,8 @@ NULL = 0
 """The class that stops a word."""
 
 _DIGITS = 6
+_USUAL_STEPS = 10
+"""Most words stop within these, and nobody looks at what comes after the stop."""
 
 
 class Prediction(NamedTuple):
@@ -34,7 +36,7 @@ class Decoder:
     def __call__(self, logits: np.ndarray) -> list[Prediction]:
         """Logits (N, T, C) -> N predictions."""
         steps = logits.shape[1]
-        best = logits.argmax(axis=-1)
+        best = _classes(logits)
         lengths = _lengths(best)[:, None]
         # The characters of a row lie side by side in memory: seen as one long string they are the text.
         characters = self._characters[np.where(np.arange(steps) < lengths, best, NULL)]
@@ -62,6 +64,15 @@ def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarr
     calm = (before.argmax(axis=-1) == best) & (_probability(after, best) >= threshold)
     answer: np.ndarray = (calm | beyond).all(axis=-1)
     return answer
+
+
+def _classes(logits: np.ndarray) -> np.ndarray:
+    """The likeliest class of every step, but 0 beyond a stop among the first ones: (N, T, C) -> (N, T)."""
+    best = np.zeros(logits.shape[:2], np.int64)
+    best[:, :_USUAL_STEPS] = logits[:, :_USUAL_STEPS].argmax(axis=-1)
+    longer = (best[:, :_USUAL_STEPS] != NULL).all(axis=-1)
+    best[longer, _USUAL_STEPS:] = logits[longer, _USUAL_STEPS:].argmax(axis=-1)
+    return best
 
 
 def _lengths(classes: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import Problem, ServiceError, invalid
-from service.reader import ImageFile
+from service.intake import ImageFile
 
 NAME = "abinet"
 _LENGTH = struct.Struct("<I")

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
-import os
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from service.decode import Decoder
@@ -16,10 +13,10 @@ from service.engines.bundle import Bundle
 from service.engines.engine import EngineOptions
 from service.engines.process import EngineProcess, Loaded
 from service.errors import Problem, ServiceError
-from service.image_header import image_size
+from service.intake import ImageFile, Intake
 from service.observer import Observer
 from service.patience import ClientGoneError, DeadlineError, Patience
-from service.preprocess import Preprocessor, decode_image
+from service.preprocess import Preprocessor
 from service.scheduler import BatchFailedError, Crop, QueueFullError, Scheduler, Submission, Wish
 from service.schemas import ModelInfo, ModelName, ReadOptions
 from service.settings import Settings
@@ -28,11 +25,6 @@ from service.supervisor import Supervisor
 log = logging.getLogger("abinet")
 
 State = Literal["starting", "ready", "draining"]
-ImageFile = bytes | str
-"""A file's bytes, or these in base64."""
-
-_SMALL_PIXELS = 1 << 16
-"""Decoding so few takes less than a hop to a thread and back."""
 
 
 class Reader:
@@ -49,18 +41,17 @@ class Reader:
             raise ValueError(
                 f"{self._iterations} iterations asked, but {bundle.folder} has {bundle.iterations}"
             )
-        self._preprocess = Preprocessor(bundle)
         self._scheduler = Scheduler(
             Decoder(bundle.charset),
             observer,
             max_queue=settings.max_queue,
             settled_threshold=settings.settled_threshold,
         )
+        self._intake = Intake(Preprocessor(bundle), settings.max_pixels, self._scheduler.put)
         self._devices = [
             (device, self._supervisor(device, options))
             for device, options in zip(settings.devices, settings.engine_options(), strict=True)
         ]
-        self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
         self._loaded: Loaded | None = None
         self._serving: list[asyncio.Task[None]] = []
         self._draining = False
@@ -97,7 +88,7 @@ class Reader:
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
         await asyncio.gather(*(supervisor.close() for _, supervisor in self._devices))
-        self._threads.shutdown(wait=False)
+        self._intake.close()
 
     async def read(
         self,
@@ -119,7 +110,7 @@ class Reader:
         late: ServiceError | None = None
         try:
             with Patience(timeout, client_gone):
-                await self._prepare(submission, bodies)
+                self._intake.add(submission.crops, bodies)
                 await submission.done
         except ClientGoneError as error:
             raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
@@ -169,37 +160,6 @@ class Reader:
                 Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
             ) from error
 
-    async def _prepare(self, submission: Submission, bodies: Sequence[ImageFile]) -> None:
-        """Bodies to network inputs, and these into the queue: large ones and many in threads."""
-        if len(bodies) == 1 and _is_small(bodies[0]):
-            self._decode(submission.crops, bodies)
-            self._scheduler.put(submission.crops)
-            return
-        share = -(-len(bodies) // (os.cpu_count() or 1))
-        starts = range(0, len(bodies), share)
-        await asyncio.gather(
-            *(
-                self._prepare_in_thread(
-                    submission.crops[start : start + share], bodies[start : start + share]
-                )
-                for start in starts
-            )
-        )
-
-    async def _prepare_in_thread(self, crops: Sequence[Crop], bodies: Sequence[ImageFile]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, crops, bodies)
-        self._scheduler.put(crops)
-
-    def _decode(self, crops: Sequence[Crop], bodies: Sequence[ImageFile]) -> None:
-        for crop, body in zip(crops, bodies, strict=True):
-            if crop.submission.given_up:
-                return
-            try:
-                file = body if isinstance(body, bytes) else _from_base64(body)
-                crop.image = self._preprocess(decode_image(file, self.settings.max_pixels))
-            except ServiceError as error:
-                crop.error = error
-
     def _supervisor(self, device: str, options: EngineOptions) -> Supervisor:
         return Supervisor(
             lambda: EngineProcess(self.bundle, options, python=self.settings.worker_python),
@@ -209,23 +169,6 @@ class Reader:
     async def _start(self, supervisor: Supervisor) -> None:
         self._loaded = await supervisor.start()
         self._serving.append(asyncio.create_task(self._scheduler.serve(supervisor, self._loaded.costs)))
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise ServiceError(Problem.NOT_AN_IMAGE, "The image is not base64.") from None
-
-
-def _is_small(body: ImageFile) -> bool:
-    if isinstance(body, str):
-        return False
-    try:
-        width, height = image_size(body)
-    except ServiceError:
-        return True
-    return width * height <= _SMALL_PIXELS
 
 
 def _service_error(error: Exception) -> ServiceError:

@@ -127,7 +127,7 @@ _READING: dict[str, Any] = {
         "total": 50.3,
     },
 }
-_MODEL: dict[str, Any] = {"name": "abinet_tiny_en", "version": "1.0.0"}
+_MODEL: dict[str, Any] = {"name": "abinet_small_en", "version": "1.0.0"}
 _BROKEN: dict[str, Any] = {
     "type": "urn:abinet:problem:broken-image",
     "title": "The image cannot be decoded",

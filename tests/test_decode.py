@@ -54,6 +54,11 @@ def test_a_words_confidence_is_the_geometric_mean_with_the_stop() -> None:
     assert word.confidence == pytest.approx((0.9 * 0.9 * 0.4) ** (1 / 3))
 
 
+def test_a_long_word_among_short_ones_is_read_to_its_end() -> None:
+    words = decode(np.stack([logits(1), logits(*range(1, 24)), logits(2)]))
+    assert [word.text for word in words] == ["a", "abcdefghijklmnopqrstuvw", "b"]
+
+
 def test_large_logits_do_not_overflow() -> None:
     (word,) = decode(1e4 * logits(3, 1)[None])
     assert word.confidence == pytest.approx(1)
