@@ -387,7 +387,8 @@ def test_where_no_service_answers_the_url_is_named(url: str) -> None:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
 
 
 def test_a_bundle_that_cannot_be_served_says_why_as_the_service_does(bundle: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -35,14 +36,21 @@ def private_service(bundle: Path, options: Sequence[str]) -> Iterator[str]:
     command += ["--port", str(port), *options]
     # The settings of some other service on this machine are not meant for this one.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ABINET_")}
-    with _sigterm_as_exit(), tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
+    with (
+        _sigterm_as_exit(),
+        tempfile.TemporaryFile("w+") as log,
+        ThreadPoolExecutor(1) as starter,
+    ):
+        # In a thread: a signal that came in the midst of Popen would leave a process that nobody knows.
+        starting = starter.submit(
+            subprocess.Popen, command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+        )
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_until_ready(process, url, log)
+            _wait_until_ready(starting.result(), url, log)
             yield url
         finally:
-            _stop(process)
+            _stop(starting.result())
 
 
 def _free_port() -> int:
