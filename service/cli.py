@@ -27,7 +27,7 @@ COMMANDS = {
     "import": Command("models.import_command", "convert a MindOCR or official checkpoint"),
     "train": Command("models.training.command", "train a network"),
     "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
-    "data": Command("models.data.command", "render training words"),
+    "data": Command("models.data.command", "render, pack and look at labelled words"),
 }
 
 USER_ERROR = 2
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns its exit code.
 
     A command says that its user made a mistake by raising an OSError or a ValueError: the user sees one line,
-    and the traceback only with ABINET_DEBUG=1.
+    and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data, training
+    and evaluation need is an extra.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -49,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "service", "export", "models"):
+            raise
+        print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[train]'", file=sys.stderr)
+        return USER_ERROR
     except (OSError, ValueError) as error:
         if os.environ.get("ABINET_DEBUG") == "1":
             traceback.print_exc()

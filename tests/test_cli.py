@@ -126,3 +126,15 @@ def test_a_bundle_that_the_worker_refuses_ends_the_service() -> None:
     finished = abinet("serve", "--port", "0", "--bundle", str(tiny_bundle()), "--worker-python", "/bin/false")
     assert finished.returncode == 2
     assert "exit code 1" in finished.stderr.splitlines()[-1]
+
+
+def test_a_command_without_its_extra_says_what_to_install(
+    failing: Failing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing(ModuleNotFoundError("No module named 'lmdb.cpython'", name="lmdb.cpython")) == 2
+    assert capsys.readouterr().err == "abinet: lmdb is not installed: pip install 'abinet-ascend[train]'\n"
+
+
+def test_a_module_of_the_project_that_is_missing_is_no_mistake_of_the_user(failing: Failing) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        failing(ModuleNotFoundError("No module named 'models.gone'", name="models.gone"))
