@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns its exit code.
 
     A command says that its user made a mistake by raising an OSError or a ValueError: the user sees one line,
-    and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data, training
-    and evaluation need is an extra.
+    and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data,
+    training and evaluation need is an extra.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
