@@ -1,0 +1,78 @@
+"""Reads cropped word images with an abinet service.
+
+    from abinet_client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        print(client.read("crop.png").text)
+
+`AsyncClient` is the same for asyncio. All that a call raises is an `AbinetError`.
+"""
+
+from abinet_client._client import AsyncClient, Client
+from abinet_client._exceptions import (
+    AbinetError,
+    BadImage,
+    ConnectionFailed,
+    DeadlineExceeded,
+    EngineFailed,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+    ServiceFault,
+    Unauthorized,
+    UnexpectedAnswer,
+)
+from abinet_client._images import Image
+from abinet_client._models import (
+    Character,
+    GraphBatches,
+    Health,
+    LatencyReport,
+    LatencyWindow,
+    ModelInfo,
+    ModelName,
+    Prediction,
+    Problem,
+    Reading,
+    RefinementStage,
+    Stage,
+    StageLatency,
+    Timings,
+    VisionStage,
+)
+from abinet_client._packs import Outcome
+from abinet_client._retry import Retry
+
+__all__ = [
+    "AbinetError",
+    "AsyncClient",
+    "BadImage",
+    "Character",
+    "Client",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "EngineFailed",
+    "GraphBatches",
+    "Health",
+    "Image",
+    "InvalidRequest",
+    "LatencyReport",
+    "LatencyWindow",
+    "ModelInfo",
+    "ModelName",
+    "NotReady",
+    "Outcome",
+    "Overloaded",
+    "Prediction",
+    "Problem",
+    "Reading",
+    "RefinementStage",
+    "Retry",
+    "ServiceFault",
+    "Stage",
+    "StageLatency",
+    "Timings",
+    "Unauthorized",
+    "UnexpectedAnswer",
+    "VisionStage",
+]

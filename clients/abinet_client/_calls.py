@@ -1,0 +1,118 @@
+"""What is asked of the service and how its answers are understood, whoever carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from abinet_client._exceptions import AbinetError, UnexpectedAnswer, error_of_answer, error_of_problem
+from abinet_client._models import BatchAnswer, BatchItem, Health, LatencyReport, ModelInfo, ModelName, Reading
+
+T_co = TypeVar("T_co", covariant=True)
+M = TypeVar("M", bound=BaseModel)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Options(NamedTuple):
+    """What a caller may ask for; None leaves it to the service."""
+
+    iterations: int | None
+    early_stop: bool
+    detail: bool
+
+    def params(self) -> dict[str, str]:
+        """As a query."""
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: str(value).lower() for name, value in given.items()}
+
+
+@dataclass(frozen=True)
+class Call(Generic[T_co]):
+    """One request, and what makes a value of its answer or raises AbinetError.
+
+    `request` are further arguments of httpx's `build_request`.
+    """
+
+    method: str
+    path: str
+    understand: Callable[[Answer], T_co]
+    request: Mapping[str, Any] = field(default_factory=dict)
+    may_retry: bool = True
+
+
+def read_one(body: bytes, options: Options) -> Call[Reading]:
+    return Call("POST", "/v1/read", _model(Reading), {"content": body, "params": options.params()})
+
+
+def read_batch(bodies: Sequence[bytes], options: Options) -> Call[list[Reading | AbinetError]]:
+    """Each crop has its own result or its own error, in their order."""
+
+    def understand(answer: Answer) -> list[Reading | AbinetError]:
+        batch = _model(BatchAnswer)(answer)
+        if len(batch.items) != len(bodies):
+            raise UnexpectedAnswer(f"{len(bodies)} crops sent, {len(batch.items)} answered.")
+        return [_item(item, batch.model) for item in batch.items]
+
+    files = [("images", (str(place), body, "application/octet-stream")) for place, body in enumerate(bodies)]
+    return Call("POST", "/v1/read/batch", understand, {"files": files, "params": options.params()})
+
+
+def is_too_much(error: AbinetError, bodies: Sequence[bytes]) -> bool:
+    """Whether a batch was refused for its size, so that its halves may be taken."""
+    return len(bodies) > 1 and error.status == 413
+
+
+def health() -> Call[Health]:
+    """Asked once: its answer is about now."""
+    return Call("GET", "/health/ready", _health, may_retry=False)
+
+
+def latency() -> Call[LatencyReport]:
+    return Call("GET", "/v1/latency", _model(LatencyReport))
+
+
+def model() -> Call[ModelInfo]:
+    return Call("GET", "/v1/model", _model(ModelInfo))
+
+
+def _model(kind: type[M]) -> Callable[[Answer], M]:
+    def understand(answer: Answer) -> M:
+        if answer.status != 200:
+            raise error_of_answer(*answer)
+        return _validated(kind, answer.body)
+
+    return understand
+
+
+def _health(answer: Answer) -> Health:
+    if answer.status == 503:
+        try:
+            return Health.model_validate_json(answer.body)
+        except ValidationError:
+            raise error_of_answer(*answer) from None
+    return _model(Health)(answer)
+
+
+def _item(item: BatchItem, model: ModelName) -> Reading | AbinetError:
+    if item.error is not None:
+        return error_of_problem(item.error)
+    return _validated(Reading, {**(item.result or {}), "model": model})
+
+
+def _validated(kind: type[M], value: bytes | dict[str, Any]) -> M:
+    try:
+        return kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or "the body"
+        raise UnexpectedAnswer(
+            f"What answered is no abinet service that this client knows: {place}: {fault['msg']}."
+        ) from None

@@ -1,0 +1,162 @@
+"""What the service answers, as pydantic models. Members that it adds later are ignored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Optional, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Character(_Answer):
+    """One character and its probability, 0 to 1."""
+
+    character: str
+    confidence: float
+
+
+class Prediction(_Answer):
+    """What one model read.
+
+    `confidence`, 0 to 1, is the exponentiated mean log-probability of the characters and the stop token.
+    """
+
+    text: str
+    confidence: float
+    characters: tuple[Character, ...]
+
+
+class VisionStage(Prediction):
+    """What the vision model read, before any refinement."""
+
+    stage: Literal["vision"]
+
+
+class RefinementStage(_Answer):
+    """What one iteration, counted from 1, read: the language model, and its fusion with vision."""
+
+    stage: Literal["refinement"]
+    iteration: int
+    language: Prediction
+    fused: Prediction
+
+
+Stage = Annotated[Union[VisionStage, RefinementStage], Field(discriminator="stage")]
+
+
+class Timings(_Answer):
+    """Where the time of a crop went in the service, in milliseconds. `total` is the sum of the others."""
+
+    decode: float
+    queue: float
+    batch: float
+    vision: float
+    refine: float
+    encode: float
+    total: float
+
+
+class ModelName(_Answer):
+    """The bundle that answered."""
+
+    name: str
+    version: str
+
+
+class Reading(_Answer):
+    """One crop, read.
+
+    `iterations` holds what was believed after every stage, vision first; it is empty where no detail was
+    asked for. `stopped_at` is the number of refinements that ran.
+    """
+
+    text: str
+    confidence: float
+    iterations: tuple[Stage, ...] = ()
+    stopped_at: int
+    timings_ms: Timings
+    model: ModelName
+
+
+class Problem(_Answer):
+    """A failure in the service's own words (problem details, RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str = ""
+
+
+class BatchItem(_Answer):
+    """What became of one crop of a batch: members of a `Reading`, or a problem."""
+
+    result: Optional[dict[str, Any]] = None
+    error: Optional[Problem] = None
+
+
+class BatchAnswer(_Answer):
+    """The crops of one batch request, in its order."""
+
+    items: tuple[BatchItem, ...]
+    model: ModelName
+
+
+class Health(_Answer):
+    """Whether the service takes crops: only when it is ready."""
+
+    status: Literal["live", "starting", "ready", "draining"]
+
+    @property
+    def is_ready(self) -> bool:
+        return self.status == "ready"
+
+
+class ModelInfo(ModelName):
+    """The bundle being served, its manifest.json and what runs it."""
+
+    engine: str
+    graph: str
+    devices: tuple[str, ...]
+    manifest: dict[str, Any]
+
+
+class StageLatency(_Answer):
+    """One stage over one window: how many crops, and milliseconds."""
+
+    count: int
+    p50: float
+    p90: float
+    p99: float
+    max: float
+
+
+class GraphBatches(_Answer):
+    """Engine calls of one graph over one window.
+
+    `fill` is crops over the rows that the engine ran; `sizes` counts the calls by their number of crops.
+    """
+
+    calls: int
+    fill: float
+    sizes: dict[int, int]
+
+
+class LatencyWindow(_Answer):
+    """One window, by stage and by graph."""
+
+    stages: dict[str, StageLatency]
+    batches: dict[str, GraphBatches]
+
+
+class LatencyReport(_Answer):
+    """Where the time of crops went lately: `windows` are "1m" and "5m".
+
+    A percentile may be off by `relative_error`.
+    """
+
+    relative_error: float
+    windows: dict[str, LatencyWindow]

@@ -1,0 +1,97 @@
+"""Many crops: packed into requests, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from abinet_client._exceptions import AbinetError
+from abinet_client._images import Image, file_bytes
+from abinet_client._models import Reading
+
+PACK_BYTES = 4 << 20
+"""Half of what the service takes in one body by default."""
+
+
+class Outcome(NamedTuple):
+    """What became of one crop of `read_many`: a reading or an error.
+
+    `image` is what the caller gave.
+    """
+
+    image: Image
+    reading: Reading | None
+    error: AbinetError | None
+
+    def result(self) -> Reading:
+        """The reading; raises the error where there is none."""
+        if self.reading is None:
+            assert self.error is not None
+            raise self.error
+        return self.reading
+
+
+class Crop(NamedTuple):
+    """An image and its file's bytes, or the error that it has none."""
+
+    image: Image
+    body: bytes
+    error: AbinetError | None
+
+
+Pack = list[Crop]
+
+
+def load(image: Image) -> Crop:
+    """Raises TypeError where it is not an image at all."""
+    try:
+        return Crop(image, file_bytes(image), None)
+    except AbinetError as error:
+        return Crop(image, b"", error)
+
+
+def bodies(pack: Pack) -> list[bytes]:
+    """What of the pack can be sent."""
+    return [crop.body for crop in pack if crop.error is None]
+
+
+def outcomes(pack: Pack, results: Iterable[Reading | AbinetError]) -> list[Outcome]:
+    """One for each crop; `results` are those of `bodies(pack)`."""
+    answered = iter(results)
+    joined = [(crop, crop.error or next(answered)) for crop in pack]
+    return [
+        Outcome(crop.image, None, result)
+        if isinstance(result, AbinetError)
+        else Outcome(crop.image, result, None)
+        for crop, result in joined
+    ]
+
+
+class Packer:
+    """Gathers crops into packs of at most `size` crops and `PACK_BYTES`; a larger crop is alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._full: list[Pack] = []
+        self._open: Pack = []
+        self._open_bytes = 0
+
+    def add(self, crop: Crop) -> None:
+        if self._open_bytes + len(crop.body) > PACK_BYTES:
+            self._close()
+        self._open.append(crop)
+        self._open_bytes += len(crop.body)
+        if len(self._open) == self._size:
+            self._close()
+
+    def leaving(self, *, at_once: bool) -> Sequence[Pack]:
+        """The packs to send now: those that are full, and with `at_once` also the one that is not."""
+        if at_once:
+            self._close()
+        leaving, self._full = self._full, []
+        return leaving
+
+    def _close(self) -> None:
+        if self._open:
+            self._full.append(self._open)
+        self._open, self._open_bytes = [], 0

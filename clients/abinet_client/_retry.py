@@ -1,0 +1,58 @@
+"""When to try again: what may pass by itself, after pauses that grow, within the call's deadline."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from abinet_client._exceptions import AbinetError, DeadlineExceeded
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often a call is tried and how long the pauses are, in seconds.
+
+    Reading changes nothing in the service, so a call is tried again where the queue was full (429), the
+    service not ready (503) or the connection failed. The pause before the attempt n + 1 is random, up to
+    `first_pause` * 2**(n - 1) and never above `longest_pause`, on top of what Retry-After asks for.
+    `Retry(attempts=1)` never tries again.
+    """
+
+    attempts: int = 10
+    first_pause: float = 0.1
+    longest_pause: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_pause < 0 or self.longest_pause < 0:
+            raise ValueError(f"{self}: at least one attempt, and no pause below 0")
+
+
+class Attempts:
+    """The attempts of one call, which has `timeout` seconds for all of them and the pauses between."""
+
+    def __init__(self, retry: Retry, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._retry = retry
+        self._timeout = timeout
+        self._clock = clock
+        self._deadline = clock() + timeout
+        self._made = 0
+
+    def seconds_left(self, grace: float = 0.0) -> float:
+        """Until `grace` seconds after the deadline. Raises DeadlineExceeded where there are none."""
+        left = self._deadline + grace - self._clock()
+        if left <= 0:
+            raise DeadlineExceeded(f"Not read within {self._timeout:g} s.")
+        return left
+
+    def pause_after(self, error: AbinetError) -> float:
+        """Seconds until the next attempt. Raises the error itself where no other is due."""
+        self._made += 1
+        if not error.is_transient or self._made >= self._retry.attempts:
+            raise error
+        longest = min(self._retry.longest_pause, self._retry.first_pause * 2.0 ** (self._made - 1))
+        pause = (error.retry_after or 0.0) + random.uniform(0, longest)
+        if self._clock() + pause >= self._deadline:
+            raise error
+        return pause
