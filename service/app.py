@@ -21,6 +21,11 @@ from service.routes.read import read_router
 from service.routes.status import status_router
 from service.schemas import BatchRequest
 
+_KEY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
 
 def create_app(reader: Reader) -> FastAPI:
     """The application around a reader, which the caller starts and stops."""
@@ -61,4 +66,7 @@ class _Service(FastAPI):
                 ref_template="#/components/schemas/{model}",
             )
             document["components"]["schemas"].update(schema["$defs"])
+            if self._reader.settings.api_keys:
+                document["components"]["securitySchemes"] = _KEY_SCHEMES
+                document["security"] = [{name: []} for name in _KEY_SCHEMES]
         return super().openapi()

@@ -107,25 +107,28 @@ class Reader:
         wish = self._wish(options, detail)
         submission = self._admit(len(bodies), wish)
         timeout = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
+        crops = submission.crops
         late: ServiceError | None = None
         try:
             with Patience(timeout, client_gone):
-                self._intake.add(submission.crops, bodies)
+                self._intake.add(crops, bodies)
                 await submission.done
         except ClientGoneError as error:
             raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
         except DeadlineError as error:
             late = ServiceError(Problem.DEADLINE, str(error), crops=len(bodies))
-            if not any(crop.predictions for crop in submission.crops):
+            if not any(crop.predictions for crop in crops):
                 raise late from None
         finally:
             self._scheduler.give_up(submission)
-        for crop in submission.crops:
+            # Crops know their submission: if it knew them on, they would wait for the garbage collector.
+            submission.crops = []
+        for crop in crops:
             if crop.error is not None:
                 crop.error = _service_error(crop.error)
             elif not crop.predictions:
                 crop.error = late
-        return submission.crops
+        return crops
 
     async def read_one(
         self,

@@ -173,11 +173,10 @@ class Scheduler:
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            size = sizes[kind].next(len(queue))
-            crops = [queue.popleft() for _ in range(min(size, len(queue)))]
-            await self._step(engine, kind, crops, size)
+            await self._step(engine, kind, queue, sizes[kind].next(len(queue)))
 
-    async def _step(self, engine: Engine, kind: str, crops: list[Crop], size: int) -> None:
+    async def _step(self, engine: Engine, kind: str, queue: deque[Crop], size: int) -> None:
+        crops = [queue.popleft() for _ in range(min(size, len(queue)))]
         started = time.perf_counter()
         for crop in crops:
             self._leave_queue(crop)

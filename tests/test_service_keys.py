@@ -68,3 +68,8 @@ def test_what_watches_the_service_needs_no_key(path: str) -> None:
 
 def test_without_keys_none_is_asked_for() -> None:
     assert get("/v2", keys=()).status_code == 200
+
+
+def test_the_description_says_that_a_key_is_needed() -> None:
+    assert "security" in get("/openapi.json").json()
+    assert "security" not in get("/openapi.json", keys=()).json()

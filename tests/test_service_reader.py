@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
@@ -166,6 +168,19 @@ def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
     async def test(reader: Reader) -> None:
         crops = await reader.read([IMAGE, b"hello", IMAGE, "?"], VISION_ALONE)
         assert [*map(outcome, crops)] == [1, Problem.NOT_AN_IMAGE, 1, Problem.NOT_AN_IMAGE]
+
+    with_reader(test, PlayedEngine())
+
+
+def test_crops_are_freed_without_the_garbage_collector() -> None:
+    async def test(reader: Reader) -> None:
+        crops = await reader.read([IMAGE] * 2, VISION_ALONE)
+        submission = weakref.ref(crops[0].submission)
+        gc.disable()
+        del crops
+        await asyncio.sleep(0.01)
+        assert submission() is None
+        gc.enable()
 
     with_reader(test, PlayedEngine())
 
