@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import http.client
 import json
 import statistics
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 
 PATIENCE_S = 60.0
 """What has no answer after this time is lost."""
+_IDLE_S = 2.0
+"""Servers close connections that have been idle (uvicorn after 5 s): these are not used again."""
 
 
 def idle(host: str, port: int, image: bytes, seconds: float) -> dict[str, float]:
@@ -43,6 +46,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self.used = time.monotonic()
 
     async def post(
         self, path: str, headers: dict[str, str], body: bytes
@@ -54,12 +58,15 @@ class Connection:
         status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         fields = dict(line.lower().split(": ", 1) for line in lines if line)
         answer = await self._reader.readexactly(int(fields["content-length"]))
+        self.used = time.monotonic()
         return int(status.split(" ")[1]), fields, answer
 
     async def left_over(self) -> bytes:
         """What comes when nothing was asked."""
-        self._writer.write_eof()
-        return await asyncio.wait_for(self._reader.read(), PATIENCE_S)
+        with contextlib.suppress(OSError):
+            self._writer.write_eof()
+            return await asyncio.wait_for(self._reader.read(), PATIENCE_S)
+        return b""
 
 
 class Overload:
@@ -70,6 +77,7 @@ class Overload:
         self._image = image
         self._deadline_ms = deadline_ms
         self._free: list[Connection] = []
+        self._retired: list[Connection] = []
         self._codes: Counter[int] = Counter()
         self._milliseconds: list[float] = []
         self._lost = self._astray = self._no_retry_after = 0
@@ -88,7 +96,7 @@ class Overload:
         offered_s = time.perf_counter() - started
         await asyncio.gather(*pending)
         seconds = time.perf_counter() - started
-        for connection in self._free:
+        for connection in self._free + self._retired:
             self._astray += bool(await connection.left_over())
         return {
             "sent": count,
@@ -109,7 +117,7 @@ class Overload:
             headers["X-Timeout-Ms"] = str(self._deadline_ms)
         started = time.perf_counter()
         try:
-            connection = self._free.pop() if self._free else await self._connect()
+            connection = await self._connection()
             answer = connection.post("/v1/read", headers, self._image)
             status, fields, body = await asyncio.wait_for(answer, PATIENCE_S)
             document = json.loads(body)
@@ -124,7 +132,12 @@ class Overload:
         if fields.get("connection") != "close":
             self._free.append(connection)
 
-    async def _connect(self) -> Connection:
+    async def _connection(self) -> Connection:
+        """The one used last, or a new one."""
+        if self._free and time.monotonic() - self._free[-1].used < _IDLE_S:
+            return self._free.pop()
+        self._retired += self._free
+        self._free.clear()
         return Connection(*await asyncio.open_connection(*self._address))
 
 

@@ -53,7 +53,8 @@ class StageLatencies:
         self._clock = clock
         self._second = int(clock())
         self._pending: list[tuple[float, ...]] = []
-        self._counts = np.zeros((WINDOW_S, len(stages), _BUCKETS), np.uint32)
+        # Not np.zeros, whose memory the system would hand out only as the seconds pass.
+        self._counts = np.full((WINDOW_S, len(stages), _BUCKETS), 0, np.uint32)
         self._maxima = np.zeros((WINDOW_S, len(stages)))
         self._stage_offsets = np.arange(len(stages)) * _BUCKETS
 
