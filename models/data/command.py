@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 
 from models.data import pack_command, render_command, stats_command
 
@@ -11,6 +13,8 @@ COMMANDS = {
     "pack": (pack_command, "write labelled images as one LMDB"),
     "stats": (stats_command, "say what labelled sets hold, and show it"),
 }
+
+TERMINATED = 128 + signal.SIGTERM
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,4 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     module, _ = COMMANDS[args.data_command]
-    return module.run(args)
+    # As with Ctrl-C, what is half written is removed.
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        return module.run(args)
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import secrets
 import shutil
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -73,7 +75,7 @@ class LmdbSet:
                 environment = _open_environment(self.folder)
                 self._count = _count(environment)
             except (lmdb.Error, ValueError) as error:
-                raise ValueError(f"{self.folder}: not an LMDB set ({error})") from None
+                raise ValueError(f"{self.folder}: not an LMDB set ({_reason(error)})") from None
             self._environment = environment
         return self._environment
 
@@ -83,6 +85,8 @@ def _open_environment(folder: Path) -> lmdb.Environment:
     if not path.is_file():
         raise ValueError(f"no {DATA_FILE}")
     status = path.stat()
+    if not status.st_size:
+        raise ValueError(f"{DATA_FILE} is empty")
     key = status.st_dev, status.st_ino
     environment = _environments.get(key)
     if environment is None:
@@ -116,7 +120,7 @@ def _label_key(index: int) -> bytes:
 class LmdbWriter:
     """Writes one LMDB folder, in a hidden folder beside it that takes its name when all samples are on disk.
 
-    After an exception nothing is left. Memory stays flat: samples are written every 16 MiB.
+    After an exception the hidden folder is gone. Memory stays flat: samples are written every 16 MiB.
 
     Raises: ValueError where the folder exists, OSError where it cannot be written.
     """
@@ -133,9 +137,10 @@ class LmdbWriter:
             raise ValueError(f"{self.folder}: exists already; remove it or choose another name")
         self._partial.mkdir(parents=True)
         try:
-            self._environment = lmdb.open(
-                str(self._partial), map_size=FIRST_MAP_BYTES, lock=False, sync=False, mode=0o644
-            )
+            with _file_errors(self.folder):
+                self._environment = lmdb.open(
+                    str(self._partial), map_size=FIRST_MAP_BYTES, lock=False, sync=False, mode=0o644
+                )
         except BaseException:
             shutil.rmtree(self._partial)
             raise
@@ -148,7 +153,8 @@ class LmdbWriter:
         self._pending_bytes += len(image) + len(encoded)
         self._count += 1
         if self._pending_bytes >= COMMIT_BYTES:
-            self._commit()
+            with _file_errors(self.folder):
+                self._commit()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,12 +162,12 @@ class LmdbWriter:
         try:
             if kind is None:
                 self._pending.append((COUNT_KEY, b"%d" % self._count))
-                self._commit()
-                self._environment.sync(True)
-            self._environment.close()
-            if kind is None:
+                with _file_errors(self.folder):
+                    self._commit()
+                    self._environment.sync(True)
                 self._partial.rename(self.folder)
         finally:
+            self._environment.close()
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def _commit(self) -> None:
@@ -174,3 +180,17 @@ class LmdbWriter:
             except lmdb.MapFullError:
                 self._environment.set_mapsize(2 * self._environment.info()["map_size"])
         self._pending, self._pending_bytes = [], 0
+
+
+@contextmanager
+def _file_errors(folder: Path) -> Iterator[None]:
+    """Makes LMDB's errors, a full disk for one, an OSError."""
+    try:
+        yield
+    except lmdb.Error as error:
+        raise OSError(f"{folder}: cannot be written ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the path or call that LMDB puts before it."""
+    return str(error).rpartition(": ")[2]

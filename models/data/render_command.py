@@ -11,7 +11,7 @@ from tqdm import tqdm
 from models.data.arguments import positive
 from models.data.fonts import find_fonts
 from models.data.lmdb import LmdbWriter
-from models.data.sheet import contact_sheet
+from models.data.sheet import check_sheet, contact_sheet
 from models.data.synth import WordRenderer, encode_png, write_folder
 from models.data.words import WordSampler
 
@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check_sheet(args.sheet)
     words = (
         WordSampler.from_file(args.words, args.split) if args.words else WordSampler.from_wordfreq(args.split)
     )

@@ -25,6 +25,12 @@ def contact_sheet(crops: Sequence[tuple[npt.NDArray[np.uint8], str]], path: Path
     path.write_bytes(encoded.tobytes())
 
 
+def check_sheet(path: Path | None) -> None:
+    """Raises ValueError where a sheet's folder is missing, for a sheet comes after hours of other work."""
+    if path and not path.parent.is_dir():
+        raise ValueError(f"{path}: no folder {path.parent}; make it first")
+
+
 def _cell(image: npt.NDArray[np.uint8], label: str) -> npt.NDArray[np.uint8]:
     height, width = image.shape[:2]
     scale = min(CELL_HEIGHT / height, (CELL_WIDTH - 4) / width)

@@ -14,7 +14,7 @@ from models.data.arguments import positive
 from models.data.pack_command import skipped_text
 from models.data.samples import Image, UnusableSample
 from models.data.sets import LabelledSet, find_sets, open_set
-from models.data.sheet import contact_sheet
+from models.data.sheet import check_sheet, contact_sheet
 from models.data.stats import SetStats, measure
 
 SHEET_CROPS = 160
@@ -39,8 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.sheet and not args.sheet.parent.is_dir():  # before hours of decoding
-        raise ValueError(f"{args.sheet}: no folder {args.sheet.parent}")
+    check_sheet(args.sheet)
     paths = find_sets(args.paths)
     sets = [open_set(path) for path in paths]
     drawn = [_draw(len(labelled), args.limit) for labelled in sets]
