@@ -79,8 +79,8 @@ class NetworkConfig:
         return cls(**settings)
 
 
-#: The paper's network; a medium one of 9 M parameters and a quarter of the arithmetic; and the small one that is
-#: bundled, 1.5 M parameters: what two CPU cores can train in hours.
+#: The paper's network; a medium one of 9 M parameters and a quarter of the arithmetic; and the small one that
+#: is bundled, 1.5 M parameters: what two CPU cores can train in hours.
 NETWORKS: Dict[str, NetworkConfig] = {
     "abinet_resnet45_en": NetworkConfig(),
     "abinet_medium_en": NetworkConfig(d_model=256, d_inner=768, resnet_channels=(32, 48, 96, 128, 256)),
