@@ -79,7 +79,7 @@ def test_many_crops_read_as_each_alone_and_in_order(connect: Connect) -> None:
 
 @both_clients
 def test_a_crop_that_fails_has_its_own_error(connect: Connect, simulated: ServiceProcess) -> None:
-    images = [CROP, "missing.png", b"no image", CROP, b"x" * 200_000, CROP]
+    images: list[str | bytes] = [CROP, "missing.png", b"no image", CROP, b"x" * 200_000, CROP]
     with connect(url(simulated)) as client:
         outcomes = list(client.read_many(images))
     assert [outcome.image for outcome in outcomes] == images
@@ -143,7 +143,7 @@ def test_connections_are_kept(connect: Connect, simulated: ServiceProcess) -> No
 def _port_of(client: Any) -> int:
     """Of the one idle connection after a read."""
     client.read(CROP)
-    http = client._http if isinstance(client, Client) else client._client._http
+    http: Any = client._http if isinstance(client, Client) else client._client._http
     (connection,) = http._transport._pool.connections
     port: int = connection._connection._network_stream.get_extra_info("client_addr")[1]
     return port
