@@ -120,15 +120,13 @@ def _next(made: multiprocessing.Queue[Batch | str], process: multiprocessing.pro
 
 def _fill(made: multiprocessing.Queue[Batch | str], source: BatchSource, first: int, step: int) -> None:
     cv2.setNumThreads(1)
-    made.cancel_join_thread()  # without a reader the end must not wait for what is still to be read
     try:
         make, number = source.open(), first
         while _put(made, make(number)):
             number += step
+        made.cancel_join_thread()  # nobody reads any more, so the end must not wait for a reader
     except Exception:
         _put(made, traceback.format_exc())
-        made.close()
-        made.join_thread()
 
 
 def _put(made: multiprocessing.Queue[Batch | str], item: Batch | str) -> bool:
