@@ -410,6 +410,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(recipe: dict[str, Any],
         [msrun, "--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True",
          f"--log_dir={tmp_path / 'logs'}", *command(two, tmp_path / "two")[1:]],
         check=True, capture_output=True, timeout=300,
+        env={**os.environ, "PATH": f"{msrun.parent}:{os.environ['PATH']}"},  # it starts what is called python
     )  # fmt: skip
     expected, found = losses_of(tmp_path / "one"), losses_of(tmp_path / "two")
     assert [step for step, _ in found] == [step for step, _ in expected]
