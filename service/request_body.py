@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, NamedTuple
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from service.errors import Problem, ServiceError
-
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
-
-class SentFile(NamedTuple):
-    """A file of a multipart form."""
-
-    name: str
-    body: bytes
+from service.form import SentFile, files_of_form
 
 
 def header(request: Request, name: bytes) -> bytes:
@@ -47,75 +36,7 @@ async def read_files(request: Request, limit: int, most: int) -> list[SentFile]:
     or a field that is no file.
     """
     _, options = parse_options_header(header(request, b"content-type"))
-    form = _Form(most)
-    try:
-        parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
-        async for part in _parts(request, limit):
-            parser.write(part)
-        parser.finalize()
-    except FormParserError as error:
-        raise ServiceError(Problem.INVALID_REQUEST, f"The form is broken: {error}.") from None
-    if not form.is_complete:
-        raise ServiceError(Problem.INVALID_REQUEST, "The form is cut off.")
-    if not form.files:
-        raise ServiceError(Problem.INVALID_REQUEST, "The form has no file.")
-    return form.files
-
-
-class _Form:
-    """What a MultipartParser calls."""
-
-    def __init__(self, most: int) -> None:
-        self.files: list[SentFile] = []
-        self.is_complete = False
-        self._most = most
-        self._header, self._value, self._body = bytearray(), bytearray(), bytearray()
-        self._disposition: dict[bytes, bytes] = {}
-
-    def callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_header_field": self._on_header_field,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
-
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            _, self._disposition = parse_options_header(bytes(self._value))
-        self._header.clear()
-        self._value.clear()
-
-    def _on_headers_finished(self) -> None:
-        if b"filename" not in self._disposition:
-            name = self._disposition.get(b"name", b"").decode("utf-8", "replace")
-            raise ServiceError(
-                Problem.INVALID_REQUEST, f"The form's field {name!r} is no file; options go into the query."
-            )
-        if len(self.files) == self._most:
-            raise ServiceError(Problem.TOO_MANY_CROPS, f"The form has more files than {self._most}.")
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._body += data[start:end]
-
-    def _on_part_end(self) -> None:
-        self.files.append(
-            SentFile(self._disposition[b"filename"].decode("utf-8", "replace"), bytes(self._body))
-        )
-        self._disposition = {}
-        self._body.clear()
-
-    def _on_end(self) -> None:
-        self.is_complete = True
+    return files_of_form(await read_body(request, limit), options.get(b"boundary", b""), most)
 
 
 async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
