@@ -18,8 +18,11 @@ ImageFile = bytes | str
 """A file's bytes, or these in base64."""
 
 _SMALL_PIXELS = 1 << 16
-"""Decoding so few takes less than a hop to a thread and back."""
-_LARGEST_SHARE = 16
+"""So few are decoded on the event loop: a thread would only take turns with it."""
+_SHARE = 16
+"""Small images decoded at a stretch, about 2 ms: then what else has happened has its turn."""
+_HEAD_CHARACTERS = 1 << 14
+"""Enough base64 to find the size of nearly every image."""
 
 _Arrival = tuple[Crop, ImageFile]
 
@@ -27,8 +30,7 @@ _Arrival = tuple[Crop, ImageFile]
 class Intake:
     """Gives every crop its image, or the error that it has none, and then calls `ready`.
 
-    A small image that comes alone is decoded at once. While threads are busy, images of all requests gather
-    for the next free one: then a hop there and back is for many.
+    Small images are decoded in the order in which they came, a few at a stretch, large ones in threads.
     """
 
     def __init__(
@@ -37,44 +39,42 @@ class Intake:
         self._preprocess = preprocess
         self._max_pixels = max_pixels
         self._ready = ready
-        self._arrivals: deque[_Arrival] = deque()
-        # The event loop has enough to do for a core of its own.
-        self._free = max(1, len(os.sched_getaffinity(0)) - 1)
-        self._threads = ThreadPoolExecutor(self._free, thread_name_prefix="decode")
+        self._small: deque[_Arrival] = deque()
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
 
     def add(self, crops: Sequence[Crop], files: Sequence[ImageFile]) -> None:
-        if not self._arrivals:
-            # Later, when all that has arrived by now is there.
-            asyncio.get_running_loop().call_soon(self._begin)
-        self._arrivals.extend(zip(crops, files, strict=True))
+        loop = asyncio.get_running_loop()
+        was_idle = not self._small
+        for arrival in zip(crops, files, strict=True):
+            if _is_small(arrival[1]):
+                self._small.append(arrival)
+            else:
+                loop.run_in_executor(self._threads, self._decode, arrival).add_done_callback(self._end)
+        if was_idle and self._small:
+            loop.call_soon(self._decode_small)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
 
-    def _begin(self) -> None:
-        if len(self._arrivals) == 1 and _is_small(self._arrivals[0][1]):
-            self._ready(self._decode([self._arrivals.popleft()]))
-        while self._free and self._arrivals:
-            self._free -= 1
-            share = [self._arrivals.popleft() for _ in range(min(_LARGEST_SHARE, len(self._arrivals)))]
-            decoding = asyncio.get_running_loop().run_in_executor(self._threads, self._decode, share)
-            decoding.add_done_callback(self._end)
+    def _decode_small(self) -> None:
+        share = [self._small.popleft() for _ in range(min(_SHARE, len(self._small)))]
+        self._ready([self._decode(arrival) for arrival in share])
+        if self._small:
+            asyncio.get_running_loop().call_soon(self._decode_small)
 
-    def _end(self, decoding: asyncio.Future[list[Crop]]) -> None:
-        self._free += 1
-        self._begin()
-        self._ready(decoding.result())
+    def _end(self, decoding: asyncio.Future[Crop]) -> None:
+        self._ready([decoding.result()])
 
-    def _decode(self, arrivals: Sequence[_Arrival]) -> list[Crop]:
-        for crop, file in arrivals:
-            if crop.submission.given_up:
-                continue
-            try:
-                body = file if isinstance(file, bytes) else _from_base64(file)
-                crop.image = self._preprocess(decode_image(body, self._max_pixels))
-            except Exception as error:
-                crop.error = error
-        return [crop for crop, _ in arrivals]
+    def _decode(self, arrival: _Arrival) -> Crop:
+        crop, file = arrival
+        if crop.submission.given_up:
+            return crop
+        try:
+            body = file if isinstance(file, bytes) else _from_base64(file)
+            crop.image = self._preprocess(decode_image(body, self._max_pixels))
+        except Exception as error:
+            crop.error = error
+        return crop
 
 
 def _from_base64(text: str) -> bytes:
@@ -85,10 +85,9 @@ def _from_base64(text: str) -> bytes:
 
 
 def _is_small(file: ImageFile) -> bool:
-    if isinstance(file, str):
-        return False
     try:
-        width, height = image_size(file)
+        head = file if isinstance(file, bytes) else _from_base64(file[:_HEAD_CHARACTERS])
+        width, height = image_size(head)
     except ServiceError:
-        return True
+        return False
     return width * height <= _SMALL_PIXELS

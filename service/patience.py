@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
-_SOON_S = 0.01
+_SOON_S = 0.1
 """A client is listened to only after this time: most have been answered by then."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
@@ -16,6 +17,7 @@ from service.preprocess import Preprocessor
 from service.scheduler import Crop, Submission, Wish
 
 SMALL = encoded(crop())
+BASE64 = base64.b64encode(SMALL).decode()
 LARGE = encoded(np.zeros((300, 300, 3), np.uint8))
 
 
@@ -80,18 +82,30 @@ def test_a_large_image_does_not_hold_up_the_event_loop() -> None:
     taking(test)
 
 
-def test_images_of_several_requests_that_arrive_together_are_decoded_together() -> None:
+def test_small_images_of_several_requests_that_arrive_together_are_decoded_together() -> None:
     async def test(intake: Intake, preprocess: NotedPreprocessor, ready: Ready) -> None:
-        submissions = [add(intake, SMALL), add(intake, SMALL, SMALL)]
+        submissions = [add(intake, SMALL), add(intake, SMALL, BASE64)]
         await ready.wait_for(3)
         assert ready.groups == [[crop for submission in submissions for crop in submission.crops]]
+        assert set(preprocess.threads) == {"MainThread"}
+
+    taking(test)
+
+
+def test_many_small_images_let_the_event_loop_go_in_between() -> None:
+    async def test(intake: Intake, preprocess: NotedPreprocessor, ready: Ready) -> None:
+        add(intake, *[SMALL] * 40)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert 0 < len(preprocess.threads) < 40
+        await ready.wait_for(40)
 
     taking(test)
 
 
 def test_what_was_given_up_is_not_decoded() -> None:
     async def test(intake: Intake, preprocess: NotedPreprocessor, ready: Ready) -> None:
-        leaving, _ = add(intake, LARGE), add(intake, LARGE)
+        leaving, _ = add(intake, SMALL), add(intake, SMALL)
         leaving.given_up = True
         await ready.wait_for(2)
         assert len(preprocess.threads) == 1
