@@ -17,6 +17,7 @@ from service.app import create_app
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
 from service.engines.process import EngineError
+from service.http_protocol import JoiningProtocol
 from service.listener import address_of, listening
 from service.observer import Observer
 from service.reader import Reader
@@ -24,6 +25,9 @@ from service.request_log import configure_logging
 from service.settings_sources import add_flags, as_toml, read_settings
 
 log = logging.getLogger("abinet")
+
+_GARBAGE = 20_000
+"""Objects that may pile up before Python looks for cycles among them."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +70,7 @@ class _Server(uvicorn.Server):
 async def _serve(reader: Reader, listener: socket.socket, started: float) -> None:
     config = uvicorn.Config(
         create_app(reader),
+        http=JoiningProtocol,
         lifespan="off",
         log_config=None,
         log_level="warning",
@@ -93,8 +98,10 @@ async def _start(reader: Reader, server: uvicorn.Server, started: float) -> None
         if isinstance(error, EngineError):
             raise ValueError(f"{reader.bundle.folder}: {error}") from error
         raise
-    # What is here now stays: left out of every collection, these objects cost no request any time.
+    # What is here now stays: left out of every collection, these objects cost no request any time. Requests
+    # leave no cycles behind, so there is little to collect.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GARBAGE, 20, 20)
     model = reader.info
     log.info("%s %s is ready after %.1f s", model.name, model.version, time.perf_counter() - started)
