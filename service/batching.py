@@ -17,12 +17,12 @@ class BatchSizes:
 
     def __init__(self, costs: Iterable[Cost]) -> None:
         self._seconds = {cost.batch: cost.seconds for cost in costs}
-        self._largest = max(self._seconds)
+        self.largest = max(self._seconds)
         self._plan = cache(self._cheapest)
 
     def next(self, waiting: int) -> int:
         """The batch size to run now, when `waiting` crops (at least one) want this graph."""
-        _, size = self._plan(min(waiting, self._largest))
+        _, size = self._plan(min(waiting, self.largest))
         return size
 
     def _cheapest(self, crops: int) -> tuple[float, int]:

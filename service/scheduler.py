@@ -13,7 +13,8 @@ import numpy as np
 from service.batching import BatchSizes
 from service.decode import Decoder, Prediction, settled
 from service.engines.engine import Cost
-from service.engines.process import Answer, WorkerDiedError
+from service.engines.process import Answer, NeverRanError, WorkerDiedError
+from service.engines.protocol import SLOTS, Rows
 from service.observer import Observer
 
 
@@ -30,8 +31,11 @@ class Engine(Protocol):
 
     async def wait_until_ready(self) -> None: ...
 
-    async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
-        """Raises WorkerDiedError where the call may be tried again, BatchFailedError where not."""
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        """Runs one graph on rows padded to a batch of `size`.
+
+        Raises WorkerDiedError where the call may be tried again, BatchFailedError where not.
+        """
 
 
 class Wish(NamedTuple):
@@ -102,12 +106,30 @@ class Crop:
         return len(self.logits) // 2
 
 
+class _Lane:
+    """One engine, and what it has been given to do."""
+
+    def __init__(self, engine: Engine, costs: Sequence[Cost]) -> None:
+        self.engine = engine
+        kinds = {cost.kind for cost in costs}
+        self.sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
+        self.first = "abinet" if "abinet" in kinds else "vision"
+        self.calls: set[asyncio.Task[None]] = set()
+        self.has_passed_over = False
+        """Its last batch was of new crops, while there were refinements to be done."""
+
+    def largest(self, kind: str) -> int:
+        """The largest batch size of a graph."""
+        return self.sizes[kind].largest if kind in self.sizes else 0
+
+
 class Scheduler:
     """Runs crops through engines, none of which waits while there are crops.
 
-    Work that has begun goes first: a refinement costs a tenth of the vision model. An idle engine takes what
-    is there at once; while all are busy, crops gather for the next batch. A crop that nobody waits for is
-    dropped wherever it is.
+    An idle engine takes what is there at once; while all are busy, crops gather for the next batch. Work that
+    has begun goes first: a refinement costs a tenth of the vision model. Only while there are full batches of
+    new crops, every other one may go before a refinement whose batch would not be full. A crop that nobody
+    waits for is dropped wherever it is.
     """
 
     def __init__(
@@ -119,8 +141,9 @@ class Scheduler:
         self._threshold = settled_threshold
         self._waiting: deque[Crop] = deque()
         self._refining: deque[Crop] = deque()
+        self._lanes: list[_Lane] = []
         self._depth = 0
-        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def admit(self, count: int, wish: Wish) -> Submission:
         """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError."""
@@ -143,7 +166,7 @@ class Scheduler:
                 self._leave_queue(crop)
                 crop.submission.finish_one()
         self._set_depth(self._depth)
-        self._arrived.set()
+        self._changed.set()
 
     def give_up(self, submission: Submission) -> None:
         """Drops what is left of a request; nothing is left of one that is done."""
@@ -160,30 +183,61 @@ class Scheduler:
 
     async def serve(self, engine: Engine, costs: Sequence[Cost]) -> None:
         """Serves crops on one engine, whose graphs cost this, until it is cancelled."""
-        kinds = {cost.kind for cost in costs}
-        sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
-        first = "abinet" if "abinet" in sizes else "vision"
-        while True:
-            await engine.wait_until_ready()
-            if self._refining:
-                kind, queue = "refine", self._refining
-            elif self._waiting:
-                kind, queue = first, self._waiting
-            else:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            await self._step(engine, kind, queue, sizes[kind].next(len(queue)))
+        lane = _Lane(engine, costs)
+        self._lanes.append(lane)
+        try:
+            while True:
+                await engine.wait_until_ready()
+                batch = self._next_batch(lane)
+                if batch is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                call = asyncio.create_task(self._run(engine, *batch))
+                lane.calls.add(call)
+                call.add_done_callback(lane.calls.discard)
+                call.add_done_callback(lambda _: self._changed.set())
+                # Others may work ahead now.
+                self._changed.set()
+        finally:
+            self._lanes.remove(lane)
+            for call in lane.calls:
+                call.cancel()
 
-    async def _step(self, engine: Engine, kind: str, queue: deque[Crop], size: int) -> None:
-        crops = [queue.popleft() for _ in range(min(size, len(queue)))]
+    def _next_batch(self, lane: _Lane) -> tuple[str, list[Crop], int] | None:
+        """What this lane's engine should run next, if anything: a graph, crops and the batch size.
+
+        A busy engine is given a second call, so that it need not wait for us in between, but only a full one:
+        with what arrives until it is free, others might still fill up.
+        """
+        is_busy = bool(lane.calls)
+        if len(lane.calls) >= SLOTS or (is_busy and not all(other.calls for other in self._lanes)):
+            return None
+        refining, waiting = len(self._refining), len(self._waiting)
+        is_full = {
+            "refine": refining >= lane.largest("refine"),
+            lane.first: waiting >= lane.largest(lane.first),
+        }
+        if refining and (is_full["refine"] or not is_full[lane.first] or lane.has_passed_over):
+            kind, queue = "refine", self._refining
+        elif waiting:
+            kind, queue = lane.first, self._waiting
+        else:
+            return None
+        if is_busy and not is_full[kind]:
+            return None
+        lane.has_passed_over = kind != "refine" and refining > 0
+        size = lane.sizes[kind].next(len(queue))
+        return kind, [queue.popleft() for _ in range(min(size, len(queue)))], size
+
+    async def _run(self, engine: Engine, kind: str, crops: list[Crop], size: int) -> None:
         started = time.perf_counter()
         for crop in crops:
             self._leave_queue(crop)
             crop.queue_s += started - crop.since
         self._set_depth(self._depth)
         try:
-            answer = await engine.run(kind, _tensors(kind, crops, size))
+            answer = await engine.run(kind, _columns(kind, crops), size, _times(kind, crops))
             self._observer.batch(kind, len(crops), size, answer.seconds)
             _note_times(kind, crops, answer.seconds, started)
             self._take(kind, crops, answer.tensors)
@@ -194,22 +248,20 @@ class Scheduler:
 
     def _try_again(self, kind: str, crops: list[Crop], error: WorkerDiedError) -> None:
         """The batch goes back to where it came from, for any engine; a crop that was there twice fails."""
-        now = time.perf_counter()
+        now, has_run = time.perf_counter(), not isinstance(error, NeverRanError)
         queue = self._refining if kind == "refine" else self._waiting
         for crop in reversed(crops):
-            if crop.retried:
+            if crop.retried and has_run:
                 _fail([crop], BatchFailedError(f"{error}, twice on the same crop"))
             elif not crop.submission.given_up:
-                crop.retried = True
+                crop.retried = crop.retried or has_run
                 crop.since = now
                 queue.appendleft(crop)
-        self._arrived.set()
 
     def _take(self, kind: str, crops: list[Crop], tensors: list[np.ndarray]) -> None:
         """What an engine said about these crops: which of them are done, and which go on."""
         if kind == "refine":
-            before = np.stack([crop.logits[-1] for crop in crops])
-            self._add_refinement(crops, before, *tensors)
+            self._add_refinements(crops, tensors)
         elif kind == "vision":
             for crop, logits, features in zip(crops, *tensors, strict=False):
                 crop.logits.append(logits)
@@ -219,13 +271,13 @@ class Scheduler:
         else:
             self._take_all(crops, tensors)
 
-    def _add_refinement(
-        self, crops: list[Crop], before: np.ndarray, language: np.ndarray, fused: np.ndarray
-    ) -> None:
-        is_settled = self._settled(crops, before, fused[: len(crops)])
+    def _add_refinements(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        """Language and fused logits of one iteration, or of several where no crop may stop early."""
+        before = np.stack([crop.logits[-1] for crop in crops])
+        is_settled = self._settled(crops, before, tensors[-1][: len(crops)])
         done = []
-        for crop, *logits, stops in zip(crops, language, fused, is_settled, strict=False):
-            crop.logits.extend(logits)
+        for crop, stops, *logits in zip(crops, is_settled, *tensors, strict=False):
+            crop.logits += logits
             if stops or crop.refinements >= crop.submission.wish.iterations:
                 done.append(crop)
         self._pass_on(crops, done)
@@ -263,7 +315,6 @@ class Scheduler:
             self._refining.extend(
                 crop for crop in crops if crop not in finished and not crop.submission.given_up
             )
-            self._arrived.set()
 
     def _leave_queue(self, crop: Crop) -> None:
         if crop.is_waiting:
@@ -293,16 +344,15 @@ def _note_times(kind: str, crops: list[Crop], seconds: float, started: float) ->
         crop.since = now
 
 
-def _tensors(kind: str, crops: list[Crop], size: int) -> list[np.ndarray]:
+def _times(kind: str, crops: list[Crop]) -> int:
+    """How often to refine before anybody need look: until the first of the crops is, or may be, done."""
+    if kind != "refine" or any(crop.submission.wish.early_stop for crop in crops):
+        return 1
+    return min(crop.submission.wish.iterations - crop.refinements for crop in crops)
+
+
+def _columns(kind: str, crops: list[Crop]) -> list[Rows]:
     if kind != "refine":
-        return [_batch([crop.image for crop in crops if crop.image is not None], size)]
+        return [[crop.image for crop in crops if crop.image is not None]]
     features = [crop.features for crop in crops if crop.features is not None]
-    return [_batch([crop.logits[-1] for crop in crops], size), _batch(features, size)]
-
-
-def _batch(rows: list[np.ndarray], size: int) -> np.ndarray:
-    """Rows stacked and padded with zeros to a batch of `size`."""
-    batch = np.empty((size, *rows[0].shape), np.float32)
-    np.stack(rows, out=batch[: len(rows)])
-    batch[len(rows) :] = 0
-    return batch
+    return [[crop.logits[-1] for crop in crops], features]

@@ -1,18 +1,27 @@
-"""Keeps one engine worker alive and runs its calls, one at a time, outside of the event loop."""
+"""Keeps one engine worker alive, and carries calls to it and answers back."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import numpy as np
-
 from service.engines.bundle import BundleError
-from service.engines.process import Answer, CallError, EngineError, EngineProcess, Loaded, WorkerDiedError
+from service.engines.process import (
+    Answer,
+    CallError,
+    EngineError,
+    EngineProcess,
+    Loaded,
+    NeverRanError,
+    WorkerDiedError,
+    ending,
+)
+from service.engines.protocol import Rows
 from service.scheduler import BatchFailedError
 
 log = logging.getLogger("abinet")
@@ -29,18 +38,23 @@ class Supervisor:
 
     `spawn` starts a worker process. A worker that dies is replaced at once; one that keeps dying without
     having answered, after pauses that double up to half a minute. `restarted` is called for each new worker
-    but the first.
+    but the first. One that has not answered a call for `silence_s` is killed.
     """
 
-    def __init__(self, spawn: Callable[[], EngineProcess], restarted: Callable[[], None]) -> None:
+    def __init__(
+        self, spawn: Callable[[], EngineProcess], restarted: Callable[[], None], silence_s: float = 60.0
+    ) -> None:
         self._spawn = spawn
         self._restarted = restarted
+        self._silence_s = silence_s
         self._process: EngineProcess | None = None
         self._ready = asyncio.Event()
         self._deaths = 0
         self._closing = False
         self._keeping: asyncio.Task[None] | None = None
-        self._calls = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._calls: deque[asyncio.Future[Answer]] = deque()
+        self._silence: asyncio.TimerHandle | None = None
+        self._starts = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._watch = ThreadPoolExecutor(1, thread_name_prefix="engine-watch")
 
     @property
@@ -63,25 +77,64 @@ class Supervisor:
         """Returns once a worker is there: at once, but for the seconds after one has died."""
         await self._ready.wait()
 
-    async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
-        """Runs one graph (see Engine.run).
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        """Runs one graph (see EngineProcess.send), after the calls before: `SLOTS` of them at a time.
 
         Raises WorkerDiedError where the worker died of it or while it ran: another call may succeed. Raises
         BatchFailedError where the engine raised an error.
         """
         process = self._process
-        if process is None:
-            raise WorkerDiedError("the engine worker is being restarted")
+        if process is None or not self._ready.is_set():
+            raise NeverRanError("the engine worker is being restarted")
         try:
-            answer = await self._in_thread(self._calls, lambda: process.run(kind, tensors))
-        except WorkerDiedError:
-            if self._process is process:
-                self._ready.clear()
+            process.send(kind, columns, size, times)
+        except WorkerDiedError as error:
+            self._lose(process, error)
             raise
+        call: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._calls.append(call)
+        if self._silence is None:
+            self._listen_for_silence(process)
+        try:
+            answer = await call
         except CallError as error:
             raise BatchFailedError(f"the engine raised {error}") from error
         self._deaths = 0
         return answer
+
+    def _take_answer(self, process: EngineProcess) -> None:
+        """The worker's socket is readable: the first call has its answer, or the worker has died."""
+        try:
+            result: Answer | Exception = process.receive()
+        except BlockingIOError:
+            return
+        except CallError as error:
+            result = error
+        except WorkerDiedError as error:
+            self._lose(process, error)
+            return
+        call = self._calls.popleft()
+        if call.done():  # nobody waits for it any more
+            pass
+        elif isinstance(result, Exception):
+            call.set_exception(result)
+        else:
+            call.set_result(result)
+        self._listen_for_silence(process)
+
+    def _listen_for_silence(self, process: EngineProcess) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        if self._calls:
+            error = WorkerDiedError(f"the engine worker gave no answer for {self._silence_s:g} s")
+            self._silence = asyncio.get_running_loop().call_later(self._silence_s, self._lose, process, error)
+
+    def _lose(self, process: EngineProcess, error: WorkerDiedError) -> None:
+        """A worker that has died, or is as good as dead. `_keep` replaces it."""
+        if process is self._process and self._ready.is_set():
+            self._forget(error)
+            process.kill()
 
     async def close(self) -> None:
         """Ends the worker after its call, or by force where it still loads or its call takes too long."""
@@ -90,24 +143,29 @@ class Supervisor:
             self._keeping.cancel()
         process = self._process
         if process is not None:
-            closing = self._in_thread(self._calls, process.close)
+            is_loaded = self._ready.is_set()
+            self._forget(WorkerDiedError("the service is stopping"))
+            closing = self._in_thread(self._starts, process.close)
             try:
-                await asyncio.wait_for(closing, _CLOSE_S if self._ready.is_set() else 0)
+                await asyncio.wait_for(closing, _CLOSE_S if is_loaded else 0)
             except asyncio.TimeoutError:
                 process.kill()
         if self._keeping is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping
-        self._calls.shutdown(wait=False)
+        self._starts.shutdown(wait=False)
         self._watch.shutdown(wait=False)
 
     async def _keep(self) -> None:
         """Replaces the worker whenever it dies, busy or idle."""
         while True:
-            if self._process is not None:
-                code = await self._in_thread(self._watch, self._process.wait)
-                log.warning("engine worker %d has died (%d), another is started", self._process.pid, code)
-                self._forget()
+            process = self._process
+            if process is not None:
+                code = await self._in_thread(self._watch, process.wait)
+                log.warning("engine worker %d has died (%d), another is started", process.pid, code)
+                self._forget(WorkerDiedError(f"the engine worker {ending(code)}"))
+                process.kill()
+                self._process = None
             self._deaths += 1
             pause = min(_FIRST_PAUSE_S * 2 ** (self._deaths - 2), _LONGEST_PAUSE_S) if self._deaths > 1 else 0
             await asyncio.sleep(pause)
@@ -120,23 +178,34 @@ class Supervisor:
 
     async def _launch(self) -> Loaded:
         """Raises BundleError or EngineError, and then no worker is left."""
-        process = await self._in_thread(self._calls, self._spawn)
+        process = await self._in_thread(self._starts, self._spawn)
         try:
             if self._closing:
                 raise EngineError("the service is stopping")
             self._process = process
-            loaded = await self._in_thread(self._calls, process.load)
+            loaded = await self._in_thread(self._starts, process.load)
         except (BundleError, EngineError):
             process.kill()
-            self._forget()
+            self._process = None
             raise
+        asyncio.get_running_loop().add_reader(process.fileno(), self._take_answer, process)
         self._ready.set()
         log.info("engine worker %d runs %s", process.pid, loaded.release)
         return loaded
 
-    def _forget(self) -> None:
-        self._process = None
+    def _forget(self, error: WorkerDiedError) -> None:
+        """No more calls to the present worker; those sent fail, of which only the first has begun."""
+        if self._process is not None and self._ready.is_set():
+            asyncio.get_running_loop().remove_reader(self._process.fileno())
         self._ready.clear()
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        while self._calls:
+            call = self._calls.popleft()
+            if not call.done():
+                call.set_exception(error)
+            error = NeverRanError(str(error))
 
     async def _in_thread(self, thread: ThreadPoolExecutor, function: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(thread, function)

@@ -37,9 +37,9 @@ def test_a_bundle_tells_its_shapes(folder: Path) -> None:
     assert sorted(graph.batch for graph in bundle.graphs_of("vision")) == [1, 4]
 
 
-def test_the_arena_holds_the_largest_call(folder: Path) -> None:
+def test_a_slot_of_the_arena_holds_the_largest_call(folder: Path) -> None:
     images = 4 * 4 * 3 * 32 * 128
-    assert Bundle(str(folder)).arena_bytes() >= images
+    assert Bundle(str(folder)).call_bytes() >= images
 
 
 @pytest.mark.parametrize(

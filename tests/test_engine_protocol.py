@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from service.engines.protocol import Arena, Connection, ConnectionClosedError
+from service.engines.protocol import Arena, Connection, ConnectionClosedError, socket_pair
 
 Ends = tuple[Connection, Connection]
 
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket_pair()
     with ours, theirs:
         yield Connection(ours), Connection(theirs)
 
@@ -44,46 +44,60 @@ def test_silence_ends_in_a_timeout(ends: Ends) -> None:
         ends[0].receive(timeout=0.01)
 
 
-def test_a_length_beyond_reason_is_not_believed() -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.sendall(b"HTTP/1.1 200 OK")
-        with pytest.raises(ConnectionClosedError, match="not an engine worker"):
-            Connection(ours).receive()
+def test_nothing_there_is_said_at_once_where_nobody_wants_to_wait(ends: Ends) -> None:
+    with pytest.raises(BlockingIOError):
+        ends[0].receive(timeout=0)
+
+
+def test_messages_stay_apart(ends: Ends) -> None:
+    for number in range(3):
+        ends[0].send({"number": number})
+    assert [ends[1].receive()["number"] for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.fixture
+def arena() -> Iterator[Arena]:
+    with tempfile.TemporaryFile() as file:
+        file.truncate(8192)
+        yield Arena(file.fileno(), 4096)
 
 
 def test_tensors_cross_the_arena_unchanged() -> None:
     tensors = [
-        np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in [(2, 3), (1, 4, 5)]
+        np.random.default_rng(0).normal(size=shape).astype(np.float32) for shape in [(2, 3), (2, 4, 5)]
     ]
     with tempfile.TemporaryFile() as file:
-        file.truncate(4096)
-        places = Arena(file.fileno(), 4096).write(tensors)
+        file.truncate(8192)
+        places = Arena(file.fileno(), 4096).write(1, tensors, 2)
         read = Arena(file.fileno(), 4096).read(places)
     assert all(np.array_equal(one, other) for one, other in zip(read, tensors, strict=True))
 
 
-def test_what_was_read_survives_the_next_message() -> None:
-    with tempfile.TemporaryFile() as file:
-        file.truncate(4096)
-        arena = Arena(file.fileno(), 4096)
-        (first,) = arena.read(arena.write([np.ones((2, 2), np.float32)]))
-        arena.write([np.zeros((2, 2), np.float32)])
+def test_rows_become_a_batch_that_is_padded_with_zeros(arena: Arena) -> None:
+    arena.write(0, [np.ones((3, 2), np.float32)], 3)
+    (batch,) = arena.read(arena.write(0, [[np.full(2, 5, np.float32), np.full(2, 6, np.float32)]], 3))
+    assert batch.tolist() == [[5, 5], [6, 6], [0, 0]]
+
+
+def test_a_call_can_be_written_while_another_is_in_the_other_slot(arena: Arena) -> None:
+    first = arena.write(0, [np.ones((2, 2), np.float32)], 2)
+    arena.write(1, [np.zeros((2, 2), np.float32)], 2)
+    assert arena.read(first)[0].tolist() == [[1, 1], [1, 1]]
+
+
+def test_what_was_read_survives_the_next_call(arena: Arena) -> None:
+    (first,) = arena.read(arena.write(0, [np.ones((2, 2), np.float32)], 2))
+    arena.write(0, [np.zeros((2, 2), np.float32)], 2)
     assert first.tolist() == [[1, 1], [1, 1]]
 
 
-def test_tensors_larger_than_the_arena_are_refused() -> None:
-    with tempfile.TemporaryFile() as file:
-        file.truncate(64)
-        with pytest.raises(ValueError, match="buffer"):
-            Arena(file.fileno(), 64).write([np.zeros((3, 32), np.float32)])
+def test_tensors_larger_than_a_slot_are_refused(arena: Arena) -> None:
+    with pytest.raises(ValueError, match="larger than a slot"):
+        arena.write(0, [np.zeros((33, 32), np.float32)], 33)
 
 
-def test_a_view_is_what_the_arena_holds_now() -> None:
-    with tempfile.TemporaryFile() as file:
-        file.truncate(4096)
-        arena = Arena(file.fileno(), 4096)
-        (first,) = arena.views(arena.write([np.ones((2, 2), np.float32)]))
-        assert first.tolist() == [[1, 1], [1, 1]]
-        arena.write([np.zeros((2, 2), np.float32)])
+def test_a_view_is_what_the_arena_holds_now(arena: Arena) -> None:
+    (first,) = arena.views(arena.write(0, [np.ones((2, 2), np.float32)], 2))
+    assert first.tolist() == [[1, 1], [1, 1]]
+    arena.write(0, [np.zeros((2, 2), np.float32)], 2)
     assert first.tolist() == [[0, 0], [0, 0]]

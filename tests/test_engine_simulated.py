@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +81,4 @@ def test_warming_up_measures_the_stated_time(tmp_path: Path) -> None:
 
 def test_without_a_stated_time_a_call_takes_next_to_none(tmp_path: Path) -> None:
     with worker(empty_bundle(tmp_path)) as engine:
-        started = time.perf_counter()
-        engine.run("vision", [IMAGES])
-        assert time.perf_counter() - started < 0.05
+        assert min(engine.run("vision", [IMAGES]).seconds for _ in range(20)) < 0.005

@@ -15,6 +15,7 @@ from tiny_service import crop, encoded, tiny_bundle
 from service.engines.bundle import Bundle
 from service.engines.engine import Cost
 from service.engines.process import Answer, Loaded
+from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
 from service.observer import Observer
 from service.reader import Reader
@@ -39,7 +40,8 @@ class PlayedEngine:
         self._answers = answers
 
     async def start(self) -> Loaded:
-        return Loaded("played", [Cost("vision", 1, 1.0)])
+        # A batch of one is not full, so a second crop waits for the first.
+        return Loaded("played", [Cost("vision", 1, 1.0), Cost("vision", 4, 9.0)])
 
     async def wait_until_ready(self) -> None:
         pass
@@ -47,13 +49,13 @@ class PlayedEngine:
     async def close(self) -> None:
         pass
 
-    async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
-        self.crops_seen += len(tensors[0])
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        self.crops_seen += len(columns[0])
         if self._error is not None:
             raise self._error
         if not self._answers:
             await asyncio.get_running_loop().create_future()
-        return Answer([np.zeros((1, 26, 37), np.float32), np.zeros((1, 26, 16), np.float32)], 0.001)
+        return Answer([np.zeros((size, 26, 37), np.float32), np.zeros((size, 26, 16), np.float32)], 0.001)
 
 
 def with_reader(
@@ -141,9 +143,9 @@ def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
 
 def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
     class Slowing(PlayedEngine):
-        async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
+        async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
             self._answers = self.crops_seen == 0
-            return await super().run(kind, tensors)
+            return await super().run(kind, columns, size, times)
 
     async def test(reader: Reader) -> None:
         first, second = await reader.read([IMAGE] * 2, VISION_ALONE, timeout_s=0.2)

@@ -10,7 +10,8 @@ import pytest
 
 from service.decode import Decoder
 from service.engines.engine import Cost
-from service.engines.process import Answer, WorkerDiedError
+from service.engines.process import Answer, NeverRanError, WorkerDiedError
+from service.engines.protocol import Rows
 from service.observer import Observer
 from service.scheduler import BatchFailedError, Crop, QueueFullError, Scheduler, Submission, Wish
 
@@ -24,6 +25,7 @@ class GatedEngine:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
+        self.times: list[int] = []
         self.error: Exception | None = None
         self.ready = asyncio.Event()
         self.ready.set()
@@ -36,17 +38,19 @@ class GatedEngine:
     async def wait_until_ready(self) -> None:
         await self.ready.wait()
 
-    async def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
-        rows = int((tensors[0].reshape(len(tensors[0]), -1) != 0).any(axis=1).sum())
-        self.calls.append((kind, rows))
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        self.calls.append((kind, len(columns[0])))
+        self.times.append(times)
         await self._gate.acquire()
         if self.error is not None:
             raise self.error
+        rows = np.zeros((size, *columns[0][0].shape), np.float32)
+        rows[: len(columns[0])] = columns[0]
         if kind == "refine":
-            return Answer([tensors[0] + 0.5, tensors[0] + 1], 0.125)
-        logits = np.zeros((len(tensors[0]), STEPS, CLASSES), np.float32) + tensors[0][:, :1, 0, :1]
+            return Answer([rows + step / 2 for step in range(1, 2 * times + 1)], 0.125)
+        logits = np.zeros((size, STEPS, CLASSES), np.float32) + rows[:, :1, 0, :1]
         if kind == "vision":
-            return Answer([logits, np.ones((len(logits), STEPS, 8), np.float32)], 0.25)
+            return Answer([logits, np.ones((size, STEPS, 8), np.float32)], 0.25)
         refined = [logits + step / 2 for step in range(1, 7)]
         return Answer([logits, *refined], 0.5)
 
@@ -155,20 +159,87 @@ def test_every_crop_of_a_batch_gets_its_own_logits(costs: list[Cost]) -> None:
 def test_a_crop_that_is_done_leaves_the_batch() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         readings = reads(scheduler, 0, 1, 3)
-        engine.let_go(4)
+        engine.let_go(3)
         await crops_of(readings)
-        assert engine.calls == [("vision", 3), ("refine", 2), ("refine", 1), ("refine", 1)]
+        assert engine.calls == [("vision", 3), ("refine", 2), ("refine", 1)]
 
     scheduled(test)
+
+
+def test_a_batch_is_refined_in_one_call_until_the_first_of_its_crops_is_done() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        readings = reads(scheduler, 2, 3)
+        engine.let_go(3)
+        first, second = await crops_of(readings)
+        assert engine.times == [1, 2, 1]
+        assert (first.refinements, second.refinements) == (2, 3)
+
+    scheduled(test)
+
+
+def test_a_crop_that_may_stop_early_is_looked_at_after_every_refinement() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        readings = reads(scheduler, 3, early_stop=True)
+        engine.let_go(4)
+        await crops_of(readings)
+        assert engine.times == [1, 1, 1, 1]
+
+    scheduled(test)
+
+
+def test_a_busy_engine_has_the_next_full_batch_already() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        readings = reads(scheduler, *[0] * 8)
+        await settle()
+        assert engine.calls == [("vision", 4), ("vision", 4)]
+        engine.let_go(2)
+        await crops_of(readings)
+
+    scheduled(test)
+
+
+def test_a_busy_engine_is_given_no_third_batch() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        readings = reads(scheduler, *[0] * 12)
+        await settle()
+        assert engine.calls == [("vision", 4)] * 2
+        engine.let_go(3)
+        await crops_of(readings)
+
+    scheduled(test, max_queue=12)
+
+
+def test_refinements_wait_for_company_while_there_are_full_batches_of_new_crops() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        first = reads(scheduler, 1)
+        await settle()
+        others = reads(scheduler, *[1] * 4)
+        engine.let_go(4)
+        await crops_of([*first, *others])
+        assert engine.calls == [("vision", 1), ("vision", 4), ("refine", 4), ("refine", 1)]
+
+    scheduled(test)
+
+
+def test_refinements_are_passed_over_only_once() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        first = reads(scheduler, 1)
+        await settle()
+        others = reads(scheduler, *[0] * 12)
+        engine.let_go(5)
+        await crops_of([*first, *others])
+        assert engine.calls.index(("refine", 1)) <= 3
+
+    scheduled(test, max_queue=16)
 
 
 def test_with_early_stop_a_settled_crop_leaves_the_batch() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
-        engine.let_go(4)
+        engine.let_go(3)
         crops = await crops_of([*stopping, *going_on])
         assert [crop.refinements for crop in crops] == [1, 3]
-        assert engine.calls[1:] == [("refine", 2), ("refine", 1), ("refine", 1)]
+        assert engine.calls[1:] == [("refine", 2), ("refine", 1)]
 
     # The gated engine's words never change, and a threshold this low calls them sure.
     scheduled(test, threshold=0.01)
@@ -307,6 +378,20 @@ def test_a_batch_whose_worker_dies_twice_fails_with_the_reason() -> None:
         assert isinstance(crop.error, BatchFailedError)
         assert "signal 9" in str(crop.error)
         assert engine.calls == [("vision", 1)] * 2
+
+    scheduled(test)
+
+
+def test_a_batch_that_never_ran_because_another_killed_the_worker_is_not_to_blame() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        engine.error = NeverRanError("signal 9")
+        reading = reads(scheduler, 0)
+        engine.let_go(3)
+        await settle()
+        engine.error = None
+        engine.let_go(1)
+        (crop,) = await crops_of(reading)
+        assert crop.predictions
 
     scheduled(test)
 

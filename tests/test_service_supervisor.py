@@ -7,23 +7,37 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
-import numpy as np
 import pytest
 
 from service.engines.bundle import BundleError
-from service.engines.process import Answer, CallError, EngineProcess, Loaded, WorkerDiedError
+from service.engines.process import (
+    Answer,
+    CallError,
+    EngineProcess,
+    Loaded,
+    NeverRanError,
+    WorkerDiedError,
+)
+from service.engines.protocol import Rows, socket_pair
 from service.scheduler import BatchFailedError
 from service.supervisor import Supervisor
 
 
 class FakeWorker:
-    """Stands in for an EngineProcess; `script` says what its calls do: an answer or an error each."""
+    """Stands in for an EngineProcess; `script` says what its calls do: an answer or an error each.
+
+    With `is_silent` it never answers.
+    """
 
     pid = 0
 
-    def __init__(self, *script: Exception | None, refuses: Exception | None = None) -> None:
+    def __init__(
+        self, *script: Exception | None, refuses: Exception | None = None, is_silent: bool = False
+    ) -> None:
         self._script = list(script)
         self._refuses = refuses
+        self._is_silent = is_silent
+        self._ours, self._theirs = socket_pair()
         self.calls = 0
         self.ended = threading.Event()
 
@@ -32,8 +46,16 @@ class FakeWorker:
             raise self._refuses
         return Loaded("fake", [])
 
-    def run(self, kind: str, tensors: Sequence[np.ndarray]) -> Answer:
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def send(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> None:
         self.calls += 1
+        if not self._is_silent:
+            self._theirs.send(b"answer")
+
+    def receive(self) -> Answer:
+        self._ours.recv(100)
         error = self._script.pop(0) if self._script else None
         if isinstance(error, WorkerDiedError):
             self.ended.set()
@@ -50,6 +72,8 @@ class FakeWorker:
 
     def close(self) -> None:
         self.ended.set()
+        self._ours.close()
+        self._theirs.close()
 
     kill = close
 
@@ -66,7 +90,7 @@ def supervised(test: Test, *workers: FakeWorker) -> None:
 
     async def main() -> None:
         restarts: list[str] = []
-        supervisor = Supervisor(spawn, lambda: restarts.append("restarted"))
+        supervisor = Supervisor(spawn, lambda: restarts.append("restarted"), silence_s=0.1)
         await supervisor.start()
         await asyncio.wait_for(test(supervisor, restarts), 10)
         await supervisor.close()
@@ -79,10 +103,10 @@ def test_a_call_whose_worker_dies_may_be_tried_again_on_the_next_one() -> None:
 
     async def test(supervisor: Supervisor, restarts: list[str]) -> None:
         with pytest.raises(WorkerDiedError, match="signal 9"):
-            await supervisor.run("vision", [])
+            await supervisor.run("vision", [], 1)
         assert not supervisor.ready
         await supervisor.wait_until_ready()
-        await supervisor.run("vision", [])
+        await supervisor.run("vision", [], 1)
         assert (first.calls, second.calls) == (1, 1)
         assert restarts == ["restarted"]
 
@@ -97,11 +121,11 @@ def test_a_worker_that_dies_again_is_replaced_after_a_pause_and_serves_on() -> N
         for _ in deadly:
             await supervisor.wait_until_ready()
             with pytest.raises(WorkerDiedError):
-                await supervisor.run("vision", [])
+                await supervisor.run("vision", [], 1)
         while not supervisor.failing:
             await asyncio.sleep(0.01)
         await supervisor.wait_until_ready()
-        await supervisor.run("vision", [])
+        await supervisor.run("vision", [], 1)
         assert third.calls == 1
         assert not supervisor.failing
 
@@ -113,7 +137,7 @@ def test_an_error_of_the_engine_is_not_tried_again() -> None:
 
     async def test(supervisor: Supervisor, restarts: list[str]) -> None:
         with pytest.raises(BatchFailedError, match="no memory"):
-            await supervisor.run("vision", [])
+            await supervisor.run("vision", [], 1)
         assert worker.calls == 1
         assert supervisor.ready
 
@@ -128,7 +152,7 @@ def test_a_worker_that_dies_idle_is_replaced() -> None:
         while not restarts:
             await asyncio.sleep(0.01)
         await supervisor.wait_until_ready()
-        await supervisor.run("vision", [])
+        await supervisor.run("vision", [], 1)
         assert (first.calls, second.calls) == (0, 1)
 
     supervised(test, first, second)
@@ -140,9 +164,9 @@ def test_a_worker_that_cannot_be_restarted_is_tried_again() -> None:
 
     async def test(supervisor: Supervisor, restarts: list[str]) -> None:
         with pytest.raises(WorkerDiedError):
-            await supervisor.run("vision", [])
+            await supervisor.run("vision", [], 1)
         await supervisor.wait_until_ready()
-        await supervisor.run("vision", [])
+        await supervisor.run("vision", [], 1)
         assert third.calls == 1
 
     supervised(test, first, second, third)
@@ -159,3 +183,40 @@ def test_a_first_start_that_is_refused_says_why() -> None:
         assert worker.ended.is_set()
 
     asyncio.run(main())
+
+
+def test_of_two_calls_on_a_worker_that_dies_only_the_first_is_to_blame() -> None:
+    first, second = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
+
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        calls = [asyncio.create_task(supervisor.run("vision", [], 1)) for _ in range(2)]
+        one, other = await asyncio.gather(*calls, return_exceptions=True)
+        assert (type(one), type(other)) == (WorkerDiedError, NeverRanError)
+
+    supervised(test, first, second)
+
+
+def test_answers_reach_their_calls_in_order_also_past_one_that_was_cancelled() -> None:
+    worker = FakeWorker(None, CallError("no memory"))
+
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        first, second = (asyncio.create_task(supervisor.run("vision", [], 1)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(BatchFailedError, match="no memory"):
+            await second
+
+    supervised(test, worker)
+
+
+def test_a_worker_that_gives_no_answer_is_killed_and_replaced() -> None:
+    first, second = FakeWorker(is_silent=True), FakeWorker()
+
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        with pytest.raises(WorkerDiedError, match=r"no answer for 0\.1 s"):
+            await supervisor.run("vision", [], 1)
+        assert first.ended.is_set()
+        await supervisor.wait_until_ready()
+        await supervisor.run("vision", [], 1)
+
+    supervised(test, first, second)

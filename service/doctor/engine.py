@@ -19,6 +19,7 @@ from service.doctor.failures import remedy_for
 from service.engines.bundle import Bundle, BundleError
 from service.engines.engine import KINDS, EngineOptions
 from service.engines.process import EngineError, EngineProcess
+from service.engines.protocol import SLOTS
 from service.settings import Settings
 
 _LOAD_TIMEOUT_S = 300.0
@@ -52,7 +53,7 @@ def _description(bundle: Bundle) -> str:
 def _shared_memory(bundle: Bundle, workers: int) -> Check:
     if not os.path.isdir("/dev/shm"):
         return Check("shared memory", "ok", "in files, without /dev/shm")
-    need, free = workers * bundle.arena_bytes(), shutil.disk_usage("/dev/shm").free
+    need, free = workers * SLOTS * bundle.call_bytes(), shutil.disk_usage("/dev/shm").free
     found = f"{free / 2**20:.0f} MiB of /dev/shm free, {need / 2**20:.1f} needed"
     if free < need:
         return Check("shared memory", "failed", found, "give the container more with --shm-size")

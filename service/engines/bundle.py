@@ -81,7 +81,7 @@ class Bundle:
                     f"{graph.path}: its sha256 is not the manifest's; copy or export the bundle again"
                 )
 
-    def arena_bytes(self) -> int:
+    def call_bytes(self) -> int:
         """Enough memory for the tensors of any call of this bundle's graphs, or of its answer."""
         largest = max(graph.batch for graph in self.graphs)
         image = self.channels * self.height * self.width

@@ -79,15 +79,18 @@ class Engine:
                     reason = str(error).strip().splitlines()[0]
                     raise BundleError(f"{graph.path}: {self.release} refuses it: {reason}") from error
 
-    def run(self, kind: str, tensors: list[np.ndarray]) -> list[np.ndarray]:
-        """Runs one graph at the batch size of its tensors.
+    def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> list[np.ndarray]:
+        """Runs one graph at the batch size of its tensors; refinement as many `times` as is said.
 
         vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D).
-        refine, one iteration: logits (N,T,C), features (N,T,D) -> language logits, fused logits (N,T,C).
-
+        refine: logits (N,T,C), features (N,T,D) -> language and fused logits (N,T,C) of every iteration.
         abinet: images -> vision logits, then language and fused logits of every iteration, each (N,T,C).
         """
-        return self._graphs[kind, len(tensors[0])](tensors)
+        graph = self._graphs[kind, len(tensors[0])]
+        outputs = graph(tensors)
+        for _ in range(times - 1):
+            outputs += graph([outputs[-1], tensors[1]])
+        return outputs
 
     def warm_up(self) -> list[Cost]:
         """Runs every graph once to compile it and once more to see what it costs."""

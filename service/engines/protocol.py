@@ -1,7 +1,8 @@
 """How the front and an engine worker talk: JSON messages on a socket, tensors in memory that both map.
 
-A message is a four-byte big-endian length and that many bytes of JSON. Its tensors, if it has any, lie in the
-arena; the message says only where. One call is in flight at a time, so one arena holds a call or its answer.
+The socket is of the kind that keeps messages apart (SOCK_SEQPACKET). Tensors lie in the arena; a message says
+only where. The arena has slots: a call and its answer use the same one, so that the next call can be written
+while the worker runs this one.
 """
 
 from __future__ import annotations
@@ -9,17 +10,25 @@ from __future__ import annotations
 import json
 import mmap
 import socket
-import struct
-from typing import Any, Sequence
+from typing import Any, Sequence, Union
 
 import numpy as np
 
-_LENGTH = struct.Struct(">I")
-_LONGEST_MESSAGE = 1 << 20
+Rows = Union[np.ndarray, Sequence[np.ndarray]]
+"""The rows of a batch, float32 and of one shape, together or one by one."""
+
+SLOTS = 2
+"""Calls that may be under way: one that runs, and one that is there when it ends."""
+_LONGEST_MESSAGE = 1 << 16
 
 
 class ConnectionClosedError(Exception):
     """The other process has closed its end of the socket or is gone."""
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """The front's end and the worker's."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 class Connection:
@@ -28,67 +37,79 @@ class Connection:
     def __init__(self, control: socket.socket) -> None:
         self._socket = control
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def send(self, message: dict[str, Any]) -> None:
         """Raises ConnectionClosedError where the other process is gone."""
-        body = json.dumps(message).encode()
         try:
-            self._socket.sendall(_LENGTH.pack(len(body)) + body)
+            self._socket.send(json.dumps(message).encode())
         except OSError as error:
             raise ConnectionClosedError(str(error)) from error
 
     def receive(self, timeout: float | None = None) -> dict[str, Any]:
-        """The next message. Raises ConnectionClosedError at the end, socket.timeout after `timeout` s."""
+        """The next message.
+
+        Raises ConnectionClosedError at the end, and socket.timeout after `timeout` seconds (BlockingIOError
+        where that is 0).
+        """
         self._socket.settimeout(timeout)
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
-        if length > _LONGEST_MESSAGE:
-            raise ConnectionClosedError(f"a message of {length} bytes: not an engine worker")
-        message: dict[str, Any] = json.loads(self._read(length).decode())
-        return message
+        try:
+            message = self._socket.recv(_LONGEST_MESSAGE)
+        except (socket.timeout, BlockingIOError):
+            raise
+        except OSError as error:
+            raise ConnectionClosedError(str(error)) from error
+        if not message:
+            raise ConnectionClosedError("end of stream")
+        received: dict[str, Any] = json.loads(message.decode())
+        return received
 
     def close(self) -> None:
         self._socket.close()
 
-    def _read(self, count: int) -> bytes:
-        parts = []
-        while count:
-            try:
-                part = self._socket.recv(count)
-            except socket.timeout:
-                raise
-            except OSError as error:
-                raise ConnectionClosedError(str(error)) from error
-            if not part:
-                raise ConnectionClosedError("end of stream")
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
-
 
 class Arena:
-    """A file that both processes have mapped, and float32 tensors in it, one after the other."""
+    """A file that both processes have mapped; in each of its slots float32 tensors, one after the other."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        self._memory = mmap.mmap(descriptor, size)
+    def __init__(self, descriptor: int, slot_bytes: int) -> None:
+        self._memory = mmap.mmap(descriptor, SLOTS * slot_bytes)
+        self._slot_bytes = slot_bytes
 
-    def write(self, tensors: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-        """Copies the tensors into the arena and returns where each lies, for the message."""
-        places, offset = [], 0
-        for tensor in tensors:
-            place = {"offset": offset, "shape": list(tensor.shape)}
-            self._view(place)[...] = tensor
+    def write(self, slot: int, columns: Sequence[Rows], size: int) -> list[dict[str, Any]]:
+        """Stacks each column's rows in the slot, padded with zeros to `size`.
+
+        Returns where each tensor (size, *row shape) lies, for the message.
+        Raises ValueError where they do not fit.
+        """
+        places: list[dict[str, Any]] = []
+        offset, end = slot * self._slot_bytes, (slot + 1) * self._slot_bytes
+        for rows in columns:
+            row = rows[0]
+            place = {"offset": offset, "shape": [size, *row.shape]}
+            offset += 4 * size * row.size
+            if offset > end:
+                raise ValueError(f"the tensors are larger than a slot of the arena, {self._slot_bytes} bytes")
+            tensor = self._view(place)
+            # Along an axis that is there already: np.stack takes three times as long.
+            flat = tensor.reshape(-1, *row.shape[1:])
+            filled = len(rows) * len(row)
+            np.concatenate(rows, out=flat[:filled])
+            flat[filled:] = 0
             places.append(place)
-            offset += tensor.size * 4
         return places
 
     def read(self, places: Sequence[dict[str, Any]]) -> list[np.ndarray]:
-        """Copies of the tensors at these places: the arena is free again for the next message."""
+        """Copies of the tensors at these places: the slot is free again for another call."""
         return [self._view(place).copy() for place in places]
 
     def views(self, places: Sequence[dict[str, Any]]) -> list[np.ndarray]:
-        """The tensors at these places, until the next message overwrites them."""
+        """The tensors at these places, until something else is written into their slot."""
         return [self._view(place) for place in places]
 
     def _view(self, place: dict[str, Any]) -> np.ndarray:
         shape, offset = place["shape"], place["offset"]
-        count = int(np.prod(shape))
+        count = 1
+        for length in shape:
+            count *= length
         return np.frombuffer(self._memory, np.float32, count, offset).reshape(shape)

@@ -48,7 +48,7 @@ class SimulatedEngine(Engine):
         def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
             if seconds:
                 time.sleep(seconds)
-            return outputs
+            return list(outputs)
 
         return run
 

@@ -54,21 +54,22 @@ class Worker:
             raise ValueError("no bundle is loaded")
         tensors = self._arena.views(call["tensors"])
         started = time.perf_counter()
-        outputs = self._engine.run(call["graph"], tensors)
+        outputs = self._engine.run(call["graph"], tensors, call["times"])
         seconds = time.perf_counter() - started
-        return {"tensors": self._arena.write(outputs), "seconds": seconds}
+        places = self._arena.write(call["slot"], outputs, len(outputs[0]))
+        return {"tensors": places, "seconds": seconds}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--control", type=int, required=True, help="descriptor of the socket to the front")
     parser.add_argument("--arena", type=int, required=True, help="descriptor of the shared memory")
-    parser.add_argument("--arena-bytes", type=int, required=True)
+    parser.add_argument("--slot-bytes", type=int, required=True)
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     connection = Connection(socket.socket(fileno=options.control))
-    Worker(connection, Arena(options.arena, options.arena_bytes)).run()
+    Worker(connection, Arena(options.arena, options.slot_bytes)).run()
     return 0
 
 
