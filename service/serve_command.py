@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import socket
+import sys
 import time
 from types import FrameType
 
@@ -28,6 +29,8 @@ log = logging.getLogger("abinet")
 
 _GARBAGE = 20_000
 """Objects that may pile up before Python looks for cycles among them."""
+_SWITCH_S = 2e-4
+"""How long a thread that decodes may have to wait for the interpreter; Python's own 5 ms is 50 images."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     settings = effective.settings
     configure_logging(settings)
+    sys.setswitchinterval(_SWITCH_S)
     # The address first: a mistake there must not wait for the model.
     with listening(settings) as listener:
         folder = settings.bundle or bundled_model(settings.worker_python)
