@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -39,6 +39,17 @@ class Observer:
         self._batch_size = Histogram("abinet_batch_size", "Crops in an engine call.", CROPS, ["kind"])
         self._batch_seconds = Histogram("abinet_batch_seconds", "Engine time of one call.", SECONDS, ["kind"])
         self._restarts = Counter("abinet_worker_restarts", "Engine workers started again.", ["device"])
+        self._model_requests = Counter(
+            "abinet_model_requests", "Requests that a model was given.", ["version", "result"]
+        )
+        self._model_seconds = Histogram(
+            "abinet_model_request_duration_seconds",
+            "From the crops of a request to the last reading.",
+            SECONDS,
+            ["version"],
+        )
+        self._models: list[tuple[str, str, str]] = []
+        self._canary_percent = 0.0
         self._depth = 0
 
     def request(self, route: str, code: int, seconds: float) -> None:
@@ -62,6 +73,16 @@ class Observer:
         """A crop that was refused or failed; `reason` is the slug of its problem."""
         self._rejected.add(reason)
 
+    def model_request(self, version: str, result: str, seconds: float) -> None:
+        """A request that a model has been given: `result` is read, or the slug of its (first) failure."""
+        self._model_requests.add(version, result)
+        self._model_seconds.observe(seconds, version)
+
+    def models(self, served: Iterable[tuple[str, str, str]], canary_percent: float) -> None:
+        """What is served from now on: name, version and role, which is main or canary."""
+        self._models = list(served)
+        self._canary_percent = canary_percent
+
     def depth(self, crops: int) -> None:
         """Crops that wait for their first batch now."""
         self._depth = crops
@@ -73,6 +94,15 @@ class Observer:
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily("abinet_queue_depth", "Crops that wait for their first batch.", self._depth)
+        info = GaugeMetricFamily(
+            "abinet_model_info", "1 for each model being served.", labels=["name", "version", "role"]
+        )
+        for labels in self._models:
+            info.add_metric(labels, 1)
+        yield info
+        yield GaugeMetricFamily(
+            "abinet_canary_percent", "Share of requests that the canary reads.", self._canary_percent
+        )
         for metric in (
             self._requests,
             self._durations,
@@ -82,5 +112,7 @@ class Observer:
             self._batch_size,
             self._batch_seconds,
             self._restarts,
+            self._model_requests,
+            self._model_seconds,
         ):
             yield metric.collect()

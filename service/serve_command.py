@@ -18,8 +18,10 @@ from service.app import create_app
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
 from service.engines.process import EngineError
+from service.hangup import Hangup
 from service.http_protocol import JoiningProtocol
 from service.listener import address_of, listening
+from service.model_change import ModelChange
 from service.observer import Observer
 from service.reader import Reader
 from service.request_log import configure_logging
@@ -52,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     # The address first: a mistake there must not wait for the model.
     with listening(settings) as listener:
         folder = settings.bundle or bundled_model(settings.worker_python)
-        reader = Reader(Bundle(str(folder)), settings, Observer())
+        # Where a link leads now: a worker that is restarted later must find the same bundle.
+        reader = Reader(Bundle(str(folder.resolve())), settings, Observer())
         uvloop.run(_serve(reader, listener, started))
     return 0
 
@@ -65,6 +68,9 @@ class _Server(uvicorn.Server):
         self._reader = reader
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
         log.info("finishing what is in flight, then stopping")
         self._reader.drain()
         self.force_exit = self.should_exit  # the second signal does not wait
@@ -72,8 +78,9 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(reader: Reader, listener: socket.socket, started: float) -> None:
+    change = ModelChange(reader)
     config = uvicorn.Config(
-        create_app(reader),
+        create_app(reader, change),
         http=JoiningProtocol,
         lifespan="off",
         log_config=None,
@@ -86,7 +93,8 @@ async def _serve(reader: Reader, listener: socket.socket, started: float) -> Non
     server = _Server(config, reader)
     log.info("listening on %s", address_of(listener))
     starting = asyncio.create_task(_start(reader, server, started))
-    await server.serve(sockets=[listener])
+    async with Hangup(reader.settings.bundle, change, server.stop):
+        await server.serve(sockets=[listener])
     asked_to_stop = reader.state == "draining"
     await reader.stop()
     (failure,) = await asyncio.gather(starting, return_exceptions=True)
@@ -100,7 +108,7 @@ async def _start(reader: Reader, server: uvicorn.Server, started: float) -> None
     except Exception as error:
         server.should_exit = True
         if isinstance(error, EngineError):
-            raise ValueError(f"{reader.bundle.folder}: {error}") from error
+            raise ValueError(f"{reader.main.bundle.folder}: {error}") from error
         raise
     # What is here now stays: left out of every collection, these objects cost no request any time. Requests
     # leave no cycles behind, so there is little to collect.

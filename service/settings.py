@@ -88,6 +88,12 @@ class Settings(BaseSettings):
     """API keys, one of which a client must send; without any, none is asked for."""
     api_keys_file: Path | None = None
     """File with such keys, one a line."""
+    admin_keys: Keys = ()
+    """Keys of those who may change the model; without any, nobody may over HTTP."""
+    admin_keys_file: Path | None = None
+    """File with such keys, one a line."""
+    bundles: Path | None = None
+    """Folder of the bundles that may be loaded over HTTP."""
 
     max_queue: Count = 256
     """Crops that may wait for the engine."""
@@ -131,6 +137,8 @@ class Settings(BaseSettings):
                 f"max_body_bytes {self.max_body_bytes} cannot hold the {self.max_batch_items} images "
                 "of max_batch_items"
             )
+        if set(self.admin_keys) & set(self.api_keys):
+            raise ValueError("an API key is also one of admin_keys: an admin key is for admins alone")
         cards = [device for device in self.devices if device != "cpu"]
         if len(set(cards)) < len(cards):
             raise ValueError("an Ascend card is named twice in devices: one worker a card")

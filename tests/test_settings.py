@@ -114,7 +114,7 @@ def test_keys_come_from_the_environment_and_a_file_together(
 
 def test_a_file_without_a_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("# none yet\n")
-    with pytest.raises(ValueError, match="no API key in it"):
+    with pytest.raises(ValueError, match="no key in it"):
         settings("--api-keys-file", str(tmp_path / "keys"))
 
 

@@ -1,7 +1,7 @@
 """The engine worker: a process that loads one bundle and runs its graphs for the front, nothing else.
 
 It needs NumPy and the engine's own package, on any Python from 3.7 on. It ends when the front closes the
-socket or is gone, and leaves Ctrl-C and SIGTERM to the front, which finishes what is in flight first.
+socket or is gone, and leaves Ctrl-C, SIGTERM and SIGHUP to the front, which finishes what is in flight first.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> int:
     parser.add_argument("--arena", type=int, required=True, help="descriptor of the shared memory")
     parser.add_argument("--slot-bytes", type=int, required=True)
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     connection = Connection(socket.socket(fileno=options.control))
     Worker(connection, Arena(options.arena, options.slot_bytes)).run()
