@@ -11,7 +11,8 @@ from typing import Literal
 from service.decode import Decoder
 from service.engines.bundle import Bundle
 from service.engines.engine import EngineOptions
-from service.engines.process import EngineProcess, Loaded
+from service.engines.line import Loaded
+from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
 from service.intake import ImageFile, Intake
 from service.observer import Observer
