@@ -2,6 +2,7 @@
 # The images' installation, step by step; .ci/run takes the same steps into an empty folder.
 #   docker/install.sh dependencies PREFIX LOCK    a virtual environment with the packages of a lock file
 #   docker/install.sh cpu-only PREFIX             MindSpore without its libraries for GPUs and NPUs
+#   docker/install.sh wheel PREFIX FILE           a wheel that no package index has
 #   docker/install.sh service PREFIX              the project itself, built here
 #   docker/install.sh model PREFIX                the bundled model as a bundle in PREFIX/cache
 # Needs Python 3.10 to 3.12 with pip as python3, and runs where the project lies.
@@ -20,6 +21,9 @@ dependencies)
 cpu-only)
     cd "$prefix"/lib/python3.*/site-packages/mindspore
     rm -r include lib/plugin/ascend lib/plugin/gpu* lib/plugin/libmindspore_*ascend* lib/plugin/libmindspore_gpu*
+    ;;
+wheel)
+    into_prefix --no-index "$3"
     ;;
 service)
     build=$(mktemp -d)
