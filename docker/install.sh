@@ -8,6 +8,7 @@
 # Needs Python 3.10 to 3.12 with pip as python3, and runs where the project lies.
 set -eu
 step=$1 prefix=$2
+export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1
 
 into_prefix() {
     python3 -m pip --python "$prefix/bin/python" install --quiet --no-cache-dir --no-deps "$@"
