@@ -40,6 +40,7 @@ class Observer:
         self._batch_seconds = Histogram("abinet_batch_seconds", "Engine time of one call.", SECONDS, ["kind"])
         self._restarts = Counter("abinet_worker_restarts", "Engine workers started again.", ["device"])
         self._depth = 0
+        self._limit = 0
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """An answered request. `route` is the path template of a route: there must be few of them."""
@@ -66,6 +67,10 @@ class Observer:
         """Crops that wait for their first batch now."""
         self._depth = crops
 
+    def limit(self, crops: int) -> None:
+        """How many crops may wait."""
+        self._limit = crops
+
     def worker_restarted(self, device: str) -> None:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
@@ -73,6 +78,7 @@ class Observer:
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily("abinet_queue_depth", "Crops that wait for their first batch.", self._depth)
+        yield GaugeMetricFamily("abinet_queue_limit", "Crops that may wait.", self._limit)
         for metric in (
             self._requests,
             self._durations,

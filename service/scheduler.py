@@ -138,6 +138,7 @@ class Scheduler:
         self._decode = decode
         self._observer = observer
         self._max_queue = max_queue
+        observer.limit(max_queue)
         self._threshold = settled_threshold
         self._waiting: deque[Crop] = deque()
         self._refining: deque[Crop] = deque()
