@@ -51,6 +51,7 @@ class Observer:
         self._models: list[tuple[str, str, str]] = []
         self._canary_percent = 0.0
         self._depth = 0
+        self._limit = 0
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """An answered request. `route` is the path template of a route: there must be few of them."""
@@ -87,6 +88,10 @@ class Observer:
         """Crops that wait for their first batch now."""
         self._depth = crops
 
+    def limit(self, crops: int) -> None:
+        """How many crops may wait."""
+        self._limit = crops
+
     def worker_restarted(self, device: str) -> None:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
@@ -94,6 +99,7 @@ class Observer:
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily("abinet_queue_depth", "Crops that wait for their first batch.", self._depth)
+        yield GaugeMetricFamily("abinet_queue_limit", "Crops that may wait.", self._limit)
         info = GaugeMetricFamily(
             "abinet_model_info", "1 for each model being served.", labels=["name", "version", "role"]
         )

@@ -30,6 +30,7 @@ class Reader:
         self.settings = settings
         self.observer = observer
         self._room = Room(settings.max_queue)
+        observer.limit(settings.max_queue)
         self.main = self.new_deployment(bundle)
         self.canary: Deployment | None = None
         self.canary_percent = 0.0

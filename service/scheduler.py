@@ -13,7 +13,7 @@ import numpy as np
 from service.batching import BatchSizes
 from service.decode import Decoder, Prediction, settled
 from service.engines.engine import Cost
-from service.engines.process import Answer, NeverRanError, WorkerDiedError
+from service.engines.line import Answer, NeverRanError, WorkerDiedError
 from service.engines.protocol import SLOTS, Rows
 from service.observer import Observer
 from service.schemas import ModelName

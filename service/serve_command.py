@@ -17,7 +17,7 @@ import uvloop
 from service.app import create_app
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
-from service.engines.process import EngineError
+from service.engines.line import EngineError
 from service.hangup import Hangup
 from service.http_protocol import JoiningProtocol
 from service.listener import address_of, listening

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.decode import Decoder
 from service.engines.bundle import Bundle
-from service.engines.process import Loaded
+from service.engines.line import Loaded
 from service.observer import Observer
 from service.preprocess import Preprocessor
 from service.scheduler import Engine, Room, Scheduler, Wish

@@ -181,6 +181,7 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     observer.batch("refine", 3, 4, 0.004)
     observer.rejected("queue-full")
     observer.depth(17)
+    observer.limit(256)
     observer.worker_restarted("cpu")
     seen = samples(observer)
     assert seen["abinet_crops_total",] == 1
@@ -190,6 +191,7 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     assert seen["abinet_batch_seconds_sum", "refine"] == pytest.approx(0.004)
     assert seen["abinet_rejected_total", "queue-full"] == 1
     assert seen["abinet_queue_depth",] == 17
+    assert seen["abinet_queue_limit",] == 256
     assert seen["abinet_worker_restarts_total", "cpu"] == 1
 
 

@@ -14,7 +14,7 @@ from tiny_service import crop, encoded, tiny_bundle
 
 from service.engines.bundle import Bundle
 from service.engines.engine import Cost
-from service.engines.process import Answer, Loaded
+from service.engines.line import Answer, Loaded
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
 from service.observer import Observer

@@ -10,7 +10,7 @@ import pytest
 
 from service.decode import Decoder
 from service.engines.engine import Cost
-from service.engines.process import Answer, NeverRanError, WorkerDiedError
+from service.engines.line import Answer, NeverRanError, WorkerDiedError
 from service.engines.protocol import Rows
 from service.observer import Observer
 from service.scheduler import BatchFailedError, Crop, QueueFullError, Room, Scheduler, Submission, Wish
