@@ -215,6 +215,8 @@ def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
     observer.batch("vision", 1, 1, 0.01)
     observer.rejected("queue-full")
     observer.worker_restarted("cpu")
+    observer.models([("small", "1", "main")], 0)
+    observer.model_request("1", "read", 0.02)
     families = {
         (
             family.name + ("_total" if family.type == "counter" else ""),
