@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
+from service.fronts import Fronts
 from service.middleware import ApiKeyMiddleware, RequestMiddleware
 from service.open_inference import InferRequest
 from service.reader import Reader
@@ -27,13 +28,13 @@ _KEY_SCHEMES = {
 }
 
 
-def create_app(reader: Reader) -> FastAPI:
-    """The application around a reader, which the caller starts and stops."""
-    return _Service(reader)
+def create_app(reader: Reader, fronts: Fronts | None = None) -> FastAPI:
+    """The application around a reader, which the caller starts and stops; `fronts`, where it has siblings."""
+    return _Service(reader, fronts or Fronts(reader.observer))
 
 
 class _Service(FastAPI):
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, fronts: Fronts) -> None:
         super().__init__(
             title="abinet",
             summary="Reads cropped word images with ABINet.",
@@ -45,7 +46,7 @@ class _Service(FastAPI):
         self._lean = [route for route in read.routes if isinstance(route, LeanRoute)]
         self.include_router(read)
         self.include_router(status_router(reader))
-        self.include_router(observability_router(reader.observer, lambda: reader.state == "ready"))
+        self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
         self.include_router(open_inference_router(reader, self.version))
         add_handlers(self)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter as Counter_
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -39,6 +41,15 @@ class Observer:
         self._batch_size = Histogram("abinet_batch_size", "Crops in an engine call.", CROPS, ["kind"])
         self._batch_seconds = Histogram("abinet_batch_seconds", "Engine time of one call.", SECONDS, ["kind"])
         self._restarts = Counter("abinet_worker_restarts", "Engine workers started again.", ["device"])
+        self._metrics: tuple[Counter | Histogram, ...] = (
+            self._requests,
+            self._durations,
+            self._rejected,
+            self._crops,
+            self._queue_wait,
+            self._batch_size,
+            self._batch_seconds,
+        )
         self._depth = 0
         self._limit = 0
 
@@ -75,18 +86,37 @@ class Observer:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
 
+    def state(self) -> dict[str, Any]:
+        """Everything counted as plain values, ready for JSON."""
+        return {
+            "depth": self._depth,
+            "limit": self._limit,
+            "restarts": self._restarts.state(),
+            "latencies": self.latencies.state(),
+            "batches": self.batches.state(),
+            "metrics": [metric.state() for metric in self._metrics],
+        }
+
+    @classmethod
+    def merged(cls, states: Sequence[dict[str, Any]]) -> Observer:
+        """What the fronts of one service have counted together."""
+        observer = cls()
+        restarts: Counter_[tuple[str | int, ...]] = Counter_()
+        for state in states:
+            observer._depth += state["depth"]
+            observer._limit += state["limit"]
+            observer.latencies.absorb(state["latencies"])
+            observer.batches.absorb(state["batches"])
+            for metric, counted in zip(observer._metrics, state["metrics"], strict=True):
+                metric.absorb(counted)
+            # Each front sees every restart, but for those before its own start.
+            restarts |= Counter_({tuple(labels): count for labels, count in state["restarts"]})
+        observer._restarts.absorb(list(restarts.items()))
+        return observer
+
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily("abinet_queue_depth", "Crops that wait for their first batch.", self._depth)
         yield GaugeMetricFamily("abinet_queue_limit", "Crops that may wait.", self._limit)
-        for metric in (
-            self._requests,
-            self._durations,
-            self._rejected,
-            self._crops,
-            self._queue_wait,
-            self._batch_size,
-            self._batch_seconds,
-            self._restarts,
-        ):
+        for metric in (*self._metrics, self._restarts):
             yield metric.collect()

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol
 
 from service.decode import Decoder
 from service.engines.bundle import Bundle
-from service.engines.engine import EngineOptions
 from service.engines.line import Loaded
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
@@ -18,7 +18,7 @@ from service.intake import ImageFile, Intake
 from service.observer import Observer
 from service.patience import ClientGoneError, DeadlineError, Patience
 from service.preprocess import Preprocessor
-from service.scheduler import BatchFailedError, Crop, QueueFullError, Scheduler, Submission, Wish
+from service.scheduler import BatchFailedError, Crop, Engine, QueueFullError, Scheduler, Submission, Wish
 from service.schemas import ModelInfo, ModelName, ReadOptions
 from service.settings import Settings
 from service.supervisor import Supervisor
@@ -28,11 +28,34 @@ log = logging.getLogger("abinet")
 State = Literal["starting", "ready", "draining"]
 
 
+class ManagedEngine(Engine, Protocol):
+    """An engine whose worker somebody keeps alive: see Supervisor."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def failing(self) -> bool: ...
+
+    async def start(self) -> Loaded: ...
+
+    async def close(self) -> None: ...
+
+
 class Reader:
     """One bundle, an engine worker on each device, and the way of a crop through them."""
 
-    def __init__(self, bundle: Bundle, settings: Settings, observer: Observer) -> None:
-        """Raises BundleError where the bundle asks for what this service does not know."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        engines: Sequence[ManagedEngine] | None = None,
+    ) -> None:
+        """Starts a worker for each device, unless it is given `engines` that others keep alive.
+
+        Raises BundleError where the bundle asks for what this service does not know.
+        """
         self.settings = settings
         self.bundle = bundle
         self.observer = observer
@@ -49,9 +72,9 @@ class Reader:
             settled_threshold=settings.settled_threshold,
         )
         self._intake = Intake(Preprocessor(bundle), settings.max_pixels, self._scheduler.put)
-        self._devices = [
-            (device, self._supervisor(device, options))
-            for device, options in zip(settings.devices, settings.engine_options(), strict=True)
+        self._devices: list[tuple[str, ManagedEngine]] = [
+            (device, engine)
+            for device, engine in zip(settings.devices, engines or self._supervisors(), strict=True)
         ]
         self._loaded: Loaded | None = None
         self._serving: list[asyncio.Task[None]] = []
@@ -62,7 +85,7 @@ class Reader:
         """Ready means that a worker is alive and has run every graph of the bundle."""
         if self._draining:
             return "draining"
-        return "ready" if any(supervisor.ready for _, supervisor in self._devices) else "starting"
+        return "ready" if any(engine.ready for _, engine in self._devices) else "starting"
 
     @property
     def info(self) -> ModelInfo:
@@ -76,7 +99,7 @@ class Reader:
 
     async def start(self) -> None:
         """Starts the engine workers. Raises BundleError or EngineError where one cannot start."""
-        await asyncio.gather(*(self._start(supervisor) for _, supervisor in self._devices))
+        await asyncio.gather(*(self._start(engine) for _, engine in self._devices))
 
     def drain(self) -> None:
         """From now on not ready, while what is in flight is finished."""
@@ -88,7 +111,7 @@ class Reader:
             serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
-        await asyncio.gather(*(supervisor.close() for _, supervisor in self._devices))
+        await asyncio.gather(*(engine.close() for _, engine in self._devices))
         self._intake.close()
 
     async def read(
@@ -155,7 +178,7 @@ class Reader:
         return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
 
     def _admit(self, crops: int, wish: Wish) -> Submission:
-        if self._draining or all(supervisor.failing for _, supervisor in self._devices):
+        if self._draining or all(engine.failing for _, engine in self._devices):
             raise ServiceError(Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=crops)
         try:
             return self._scheduler.admit(crops, wish)
@@ -164,15 +187,18 @@ class Reader:
                 Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
             ) from error
 
-    def _supervisor(self, device: str, options: EngineOptions) -> Supervisor:
-        return Supervisor(
-            lambda: EngineProcess(self.bundle, options, python=self.settings.worker_python),
-            lambda: self.observer.worker_restarted(device),
-        )
+    def _supervisors(self) -> list[Supervisor]:
+        return [
+            Supervisor(
+                partial(EngineProcess, self.bundle, options, self.settings.worker_python),
+                partial(self.observer.worker_restarted, device),
+            )
+            for device, options in zip(self.settings.devices, self.settings.engine_options(), strict=True)
+        ]
 
-    async def _start(self, supervisor: Supervisor) -> None:
-        self._loaded = await supervisor.start()
-        self._serving.append(asyncio.create_task(self._scheduler.serve(supervisor, self._loaded.costs)))
+    async def _start(self, engine: ManagedEngine) -> None:
+        self._loaded = await engine.start()
+        self._serving.append(asyncio.create_task(self._scheduler.serve(engine, self._loaded.costs)))
 
 
 def _service_error(error: Exception) -> ServiceError:
