@@ -21,28 +21,30 @@ _HTML, _CSS, _SCRIPT, _ICON, _PNG = (
     "image/svg+xml",
     "image/png",
 )
+_SCRIPTS = (
+    "card",
+    "copy",
+    "crops",
+    "dom",
+    "intake",
+    "keys",
+    "latency",
+    "notice",
+    "page",
+    "reading",
+    "samples",
+    "service",
+    "stages",
+    "words",
+)
+_SAMPLE_NAMES = ("80th", "cleans", "corkys", "glowing", "harmony", "overrun", "relocation", "telescope")
 _FILES = {
     "/": (_WEB / "index.html", _HTML),
     "/favicon.ico": (_WEB / "icon.svg", _ICON),
     "/web/icon.svg": (_WEB / "icon.svg", _ICON),
     "/web/style.css": (_WEB / "style.css", _CSS),
-    **{
-        f"/web/{name}.js": (_WEB / f"{name}.js", _SCRIPT)
-        for name in ("page", "service", "intake", "reading", "card", "stages", "words", "copy", "latency", "dom")
-    },
-    **{
-        f"/web/samples/{name}.png": (_SAMPLES / f"{name}.png", _PNG)
-        for name in (
-            "cleans",
-            "telescope",
-            "corkys",
-            "80th",
-            "glowing",
-            "harmony",
-            "overrun",
-            "relocation",
-        )
-    },
+    **{f"/web/{name}.js": (_WEB / f"{name}.js", _SCRIPT) for name in _SCRIPTS},
+    **{f"/web/samples/{name}.png": (_SAMPLES / f"{name}.png", _PNG) for name in _SAMPLE_NAMES},
 }
 PAGE_PATHS = frozenset(_FILES)
 """All that belongs to the page: it needs no key, what it asks of the service does."""

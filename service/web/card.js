@@ -33,12 +33,13 @@ export class Card {
     this._show("waiting", element("p", { class: "pending" }, text));
   }
 
-  /** Shows an answer to `query`; `most` is how often the model can refine. */
-  done(answer, query, most) {
+  /** Shows the answer to `query`. */
+  done(answer, query) {
     const word = final(answer);
     this.text = word.text;
-    const stopped = `${answer.timings_ms.total.toFixed(1)} ms, stopped at ${answer.stopped_at} of ${most}`;
-    this._facts.textContent = [this._size, stopped].filter(Boolean).join(" · ");
+    this._took = `${answer.timings_ms.total.toFixed(1)} ms`;
+    this._stopped = `stopped at iteration ${answer.stopped_at}`;
+    this._showFacts();
     this._show(
       "read",
       element("div", { class: "verdict" }, largeWord(word), this._confidence(word)),
@@ -58,7 +59,7 @@ export class Card {
       "failed",
       element("p", { class: "problem" }, failure.title),
       element("p", {}, [failure.detail, failure.hint].filter(Boolean).join(" ")),
-      element("div", { class: "actions" }, button("Try again", () => this._again(this))),
+      failure.final ? null : element("div", { class: "actions" }, button("Try again", () => this._again(this))),
     );
     this.failure = failure;
   }
@@ -72,7 +73,11 @@ export class Card {
     this.failure = null;
     this.element.dataset.state = state;
     this.element.setAttribute("aria-busy", String(state === "waiting"));
-    this._body.replaceChildren(...content);
+    this._body.replaceChildren(...content.filter((part) => part !== null));
+  }
+
+  _showFacts() {
+    this._facts.textContent = [this._size, this._took, this._stopped].filter(Boolean).join(" · ");
   }
 
   _picture() {
@@ -81,7 +86,7 @@ export class Card {
     image.addEventListener("load", () => {
       const { naturalWidth: width, naturalHeight: height } = image;
       this._size = `${width} × ${height}`;
-      if (!this._facts.textContent) this._facts.textContent = this._size;
+      this._showFacts();
       // Whole multiples, so that a small crop shows the pixels that the network gets.
       const scale = Math.min(THUMBNAIL.width / width, THUMBNAIL.height / height);
       frame.classList.toggle("pixels", scale >= 2);

@@ -3,7 +3,9 @@
 import { element } from "./dom.js";
 
 const WINDOWS = { "1m": "1 minute", "5m": "5 minutes" };
+const GRAPHS = ["vision", "refine", "abinet"];
 const LABELLED = 4;
+const FEWEST_COLUMNS = 8;
 
 /** Shows reports of /v1/latency in `root`. */
 export class LatencyPanel {
@@ -36,7 +38,7 @@ export class LatencyPanel {
       element("p", { class: "facts" }, `${count.toLocaleString("en")} ${count === 1 ? "crop" : "crops"}, milliseconds`),
       stageBars(stages, p99),
       element("h3", {}, "Crops in a call"),
-      ...Object.entries(batches).map(([graph, calls]) => histogram(graph, calls)),
+      ...GRAPHS.filter((graph) => graph in batches).map((graph) => histogram(graph, batches[graph])),
     );
   }
 }
@@ -65,7 +67,7 @@ function stageBars(stages, longest) {
 
 function histogram(graph, { calls, fill, sizes }) {
   const most = Math.max(...Object.values(sizes));
-  const largest = Math.max(...Object.keys(sizes).map(Number));
+  const largest = Math.max(FEWEST_COLUMNS, ...Object.keys(sizes).map(Number));
   const columns = Array.from({ length: largest }, (_, place) => {
     const size = place + 1;
     const label = size === 1 || size % LABELLED === 0 || size === largest ? String(size) : "";

@@ -15,11 +15,11 @@ export class Reading {
     this._stopping = new AbortController();
   }
 
-  /** `query`: the options of /v1/read; `most`: how often the model can refine. */
-  add(cards, query, most) {
+  /** `query`: the options of /v1/read. */
+  add(cards, query) {
     for (const card of cards) {
       card.wait("In line");
-      this._line.push({ card, query, most });
+      this._line.push({ card, query });
     }
     while (this._running < AT_ONCE && this._line.length) this._work();
   }
@@ -39,10 +39,10 @@ export class Reading {
     }
   }
 
-  async _read({ card, query, most }) {
+  async _read({ card, query }) {
     const { signal } = this._stopping;
     try {
-      card.done(await patiently(card, query, signal), query, most);
+      card.done(await patiently(card, query, signal), query);
     } catch (error) {
       if (signal.aborted) return;
       if (!error.kind) throw error;

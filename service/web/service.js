@@ -2,8 +2,6 @@
 
 const KEY = "abinet-key";
 const HINTS = {
-  "not-an-image": "PNG, JPEG, BMP, WebP and TIFF can be read.",
-  "broken-image": "Save the picture again, or take it from where it came from.",
   "body-too-large": "Crop the picture to the word, or store it smaller.",
   "too-many-pixels": "Crop the picture to the word, or store it smaller.",
   "queue-full": "The service stayed full. Try again in a while.",
@@ -13,10 +11,18 @@ const LARGE_BYTES = 1 << 20;
 
 /** Why something was not read: for people a title and a detail, for the page what may be done about it. */
 export class Failure extends Error {
-  /** `kind`: problem, busy, key or unreachable; `retryAfter` in seconds where asking again is worth it. */
+  /**
+   * `kind`: crop (its own fault), service, busy, key or unreachable; `retryAfter`: seconds, where it is worth
+   * asking again unasked.
+   */
   constructor(kind, title, detail, { hint = "", retryAfter = 0 } = {}) {
     super(title);
     Object.assign(this, { kind, title, detail, hint, retryAfter });
+  }
+
+  /** Whether the same crop would only fail again. */
+  get final() {
+    return this.kind === "crop";
   }
 }
 
@@ -74,7 +80,12 @@ async function json(path, { query, headers = {}, ...options } = {}) {
 }
 
 function failureOf(response, { type = "", title, detail = "" }) {
-  const kind = { 401: "key", 429: "busy", 503: "busy" }[response.status] ?? "problem";
+  const { status } = response;
+  const kind = { 401: "key", 429: "busy", 503: "busy" }[status] ?? (status < 500 ? "crop" : "service");
+  if (kind === "key") {
+    const text = key.get() ? "It does not know the one it was given." : "The crop is read when it has one.";
+    return new Failure(kind, "The service asks for a key", text);
+  }
   return new Failure(kind, title ?? `The service answered ${response.status}`, detail, {
     hint: HINTS[type.split(":").pop()] ?? "",
     retryAfter: kind === "busy" ? Number(response.headers.get("Retry-After")) || 1 : 0,
@@ -86,11 +97,11 @@ async function whatBroke(blob, failure) {
   try {
     await blob.slice(0, 1).arrayBuffer();
   } catch {
-    return new Failure("problem", "The file cannot be opened", "It has been moved or changed, or is a folder.");
+    return new Failure("crop", "The file cannot be opened", "It has been moved or changed, or is a folder.");
   }
   if (blob.size < LARGE_BYTES || (await state()) === "unreachable") return failure;
   const size = (blob.size / LARGE_BYTES).toFixed(1);
-  return new Failure("problem", "The service broke off", `The file has ${size} MiB, probably more than it takes.`, {
+  return new Failure("crop", "The service broke off", `The file has ${size} MiB, probably more than it takes.`, {
     hint: HINTS["body-too-large"],
   });
 }

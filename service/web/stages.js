@@ -20,7 +20,7 @@ export function story({ iterations: [vision, ...refinements] }) {
     before = fused.text;
   }
   const count = refinements.length === 1 ? "one iteration" : `${refinements.length} iterations`;
-  if (!moves.length) return `Vision read it so, and ${count} kept it.`;
+  if (!moves.length) return `Vision read it at once; ${count} kept it.`;
   return `Vision read ${said(vision)}; ${moves.join(", ")}.`;
 }
 
@@ -31,6 +31,7 @@ export function stageTable({ iterations: [vision, ...refinements] }, name) {
     "table",
     { class: "stages" },
     element("caption", { class: "unseen" }, `What each stage read in ${name}`),
+    element("colgroup", {}, ...head.map(() => element("col"))),
     element("thead", { class: "unseen" }, element("tr", {}, ...head)),
     element("tbody", {}, row("vision", vision, null, step("0", 1))),
   );
