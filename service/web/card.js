@@ -1,7 +1,7 @@
 // One crop on the page: its picture, and what became of it.
 
 import { copy, curlCommand } from "./copy.js";
-import { announce, button, element } from "./dom.js";
+import { announce, button, element, unseen } from "./dom.js";
 import { final, stageTable, story } from "./stages.js";
 import { largeWord, percent } from "./words.js";
 
@@ -101,12 +101,7 @@ export class Card {
   }
 
   _confidence({ confidence }) {
-    return element(
-      "p",
-      { class: "confidence", title: "Confidence of the word" },
-      element("strong", {}, percent(confidence, 1)),
-      " %",
-    );
+    return element("p", { class: "confidence" }, unseen("Confidence "), element("strong", {}, percent(confidence, 1)), " %");
   }
 
   _copying(label, text) {

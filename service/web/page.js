@@ -1,7 +1,7 @@
 // The page: brings its parts together, and keeps an eye on the service.
 
 import { Crops } from "./crops.js";
-import { element } from "./dom.js";
+import { element, unseen } from "./dom.js";
 import { listen } from "./intake.js";
 import { askForKey, keyIsGood, listenForKey } from "./keys.js";
 import { LatencyPanel } from "./latency.js";
@@ -46,8 +46,8 @@ async function learnModel() {
 }
 
 function showModel({ name, version, engine, devices, manifest }) {
-  const runs = element("span", {}, `${engine} on ${devices.join(", ")}`);
-  at("model").replaceChildren(element("strong", {}, name), ` ${version}`, runs);
+  const rest = ` ${version} · ${engine} on ${devices.join(", ")}`;
+  at("model").replaceChildren(unseen("Model "), element("strong", {}, name), rest);
   if (document.querySelector("#iterations input")) return;
   for (let count = 0; count <= manifest.iterations; count++) {
     const checked = count === manifest.iterations;

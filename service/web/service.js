@@ -7,6 +7,7 @@ const HINTS = {
   "queue-full": "The service stayed full. Try again in a while.",
   "deadline-exceeded": "The service is slow or busy. Try again in a while.",
 };
+const NO_DOCUMENT = { detail: "Something between this page and the service has answered in its place." };
 const LARGE_BYTES = 1 << 20;
 
 /** Why something was not read: for people a title and a detail, for the page what may be done about it. */
@@ -65,23 +66,32 @@ export async function state() {
 
 async function json(path, { query, headers = {}, ...options } = {}) {
   const authorised = key.get() ? { ...headers, Authorization: `Bearer ${key.get()}` } : headers;
-  let response, document;
+  let response, text;
   try {
     response = await fetch(address(path, query), { cache: "no-store", ...options, headers: authorised });
-    document = await response.json().catch(() => ({}));
+    text = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure("unreachable", "The service cannot be reached", "It may be down, or the network is.", {
       hint: "The crop is read as soon as the service is back.",
     });
   }
-  if (response.ok) return document;
-  throw failureOf(response, document);
+  const document = parsed(text);
+  if (response.ok && document) return document;
+  throw failureOf(response, document ?? NO_DOCUMENT);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
 
 function failureOf(response, { type = "", title, detail = "" }) {
   const { status } = response;
-  const kind = { 401: "key", 429: "busy", 503: "busy" }[status] ?? (status < 500 ? "crop" : "service");
+  const kind = { 401: "key", 429: "busy", 503: "busy" }[status] ?? (status >= 400 && status < 500 ? "crop" : "service");
   if (kind === "key") {
     const text = key.get() ? "It does not know the one it was given." : "The crop is read when it has one.";
     return new Failure(kind, "The service asks for a key", text);
