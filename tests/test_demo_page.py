@@ -16,7 +16,16 @@ from urllib.parse import urlsplit
 
 import pytest
 from empty_bundle import empty_bundle
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FilePayload,
+    Locator,
+    Page,
+    Route,
+    expect,
+    sync_playwright,
+)
 from tiny_service import ServiceProcess, crop, encoded, service
 
 from service.engines.simulated import TEXT
@@ -149,7 +158,7 @@ def answer_with(
         for number, (language, fused) in enumerate(refinements, start=1)
     ]
 
-    def replace(route: Any) -> None:
+    def replace(route: Route) -> None:
         response = route.fetch()
         if not response.ok:
             route.fulfill(response=response)
@@ -328,7 +337,7 @@ def test_overload_is_waited_out_in_sight(open_page: Open, narrow: ServiceProcess
     page = open_page(narrow)
     with filled(narrow) as go_on:
         choose(page, file("a.png"))
-        expect(card(page, "a.png")).to_contain_text("Too many crops are waiting. Trying again in 1 s")
+        expect(card(page, "a.png")).to_contain_text("Too many crops are waiting. Trying again in 1\u00a0s")
         go_on()
         expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
 
@@ -344,6 +353,28 @@ def test_overload_that_lasts_ends_in_a_clear_message(open_page: Open, narrow: Se
         expect(card(page, "a.png")).to_contain_text("The service stayed full.")
     card(page, "a.png").get_by_role("button", name="Try again").click()
     expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+
+
+def test_as_long_as_others_are_read_a_crop_keeps_trying(open_page: Open) -> None:
+    page = open_page()
+    page.clock.install()
+    full = {"type": "urn:abinet:problem:queue-full", "title": "Too many crops are waiting"}
+
+    def answer(route: Route) -> None:
+        if (route.request.post_data_buffer or b"").endswith(b"unlucky"):
+            route.fulfill(status=429, json=full)
+        else:
+            route.continue_()
+
+    page.route("**/v1/read?*", answer)
+    choose(page, file("unlucky.png", PNG + b"unlucky"))
+    expect(card(page, "unlucky.png")).to_contain_text("5 tries left")
+    page.clock.run_for(1100)
+    expect(card(page, "unlucky.png")).to_contain_text("4 tries left")
+    choose(page, file("lucky.png"))
+    expect(card(page, "lucky.png").locator(".final")).to_contain_text(TEXT)
+    page.clock.run_for(1100)
+    expect(card(page, "unlucky.png")).to_contain_text("5 tries left")
 
 
 def test_the_page_recovers_when_the_service_comes_back(open_page: Open, bundle: str) -> None:

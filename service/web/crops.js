@@ -19,7 +19,7 @@ export class Crops {
     this._needsKey = needsKey;
     this._cards = new Set();
     this._reading = this._newReading();
-    at("again").addEventListener("click", () => this._start([...this._cards]));
+    at("again").addEventListener("click", () => this._again());
     at("clear").addEventListener("click", () => this._clear());
   }
 
@@ -37,6 +37,10 @@ export class Crops {
   /** Reads those again that failed in one of these ways. */
   retry(...kinds) {
     this._start([...this._cards].filter((card) => kinds.includes(card.failure?.kind)));
+  }
+
+  _again() {
+    this._start([...this._cards].filter((card) => card.state !== "waiting"));
   }
 
   _newReading() {

@@ -28,7 +28,8 @@ export function askForKey() {
     ? "The service does not know this key. Enter another one."
     : "It stays in this tab and is forgotten when the tab closes.";
   at("key-form").hidden = false;
-  at("key").focus();
+  at("key").focus({ preventScroll: true });
+  at("key-form").scrollIntoView({ block: "nearest" });
 }
 
 /** The service has answered: a key, where there is one, was right. */

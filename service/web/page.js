@@ -48,7 +48,8 @@ async function learnModel() {
 function showModel({ name, version, engine, devices, manifest }) {
   const rest = ` ${version} · ${engine} on ${devices.join(", ")}`;
   at("model").replaceChildren(unseen("Model "), element("strong", {}, name), rest);
-  if (document.querySelector("#iterations input")) return;
+  if (!at("iterations").hidden) return;
+  at("iterations").hidden = false;
   for (let count = 0; count <= manifest.iterations; count++) {
     const checked = count === manifest.iterations;
     const radio = element("input", { type: "radio", name: "iterations", value: count, checked });

@@ -1,9 +1,11 @@
 // Sends crops to the service, a few at a time and patiently.
 
+import { announce } from "./dom.js";
 import { read } from "./service.js";
 
 // So many at once fill the service's batches and leave the browser's six connections some air.
 const AT_ONCE = 4;
+// In a row, in which no other crop was read either.
 const TRIES = 6;
 
 /** Reads cards in their order until it is stopped; calls `changed` when one has an answer or a failure. */
@@ -12,6 +14,7 @@ export class Reading {
     this._changed = changed;
     this._line = [];
     this._running = 0;
+    this._answers = 0;
     this._stopping = new AbortController();
   }
 
@@ -42,7 +45,9 @@ export class Reading {
   async _read({ card, query }) {
     const { signal } = this._stopping;
     try {
-      card.done(await patiently(card, query, signal), query);
+      const answer = await this._patiently(card, query, signal);
+      this._answers++;
+      card.done(answer, query);
     } catch (error) {
       if (signal.aborted) return;
       if (!error.kind) throw error;
@@ -50,18 +55,23 @@ export class Reading {
     }
     this._changed(card);
   }
-}
 
-async function patiently(card, query, signal) {
-  for (let tried = 1; ; tried++) {
-    card.wait("Reading…");
-    try {
-      return await read(card.crop.blob, query, signal);
-    } catch (error) {
-      if (!error.retryAfter || tried === TRIES) throw error;
-      const left = TRIES - tried === 1 ? "the last time" : `${TRIES - tried} tries left`;
-      card.wait(`${error.title}. Trying again in ${error.retryAfter} s, ${left}.`);
-      await pause(error.retryAfter, signal);
+  async _patiently(card, query, signal) {
+    let answers = this._answers;
+    for (let tried = 1; ; tried++) {
+      card.wait("Reading…");
+      try {
+        return await read(card.crop.blob, query, signal);
+      } catch (error) {
+        if (this._answers > answers) tried = 1;
+        answers = this._answers;
+        if (!error.retryAfter || tried === TRIES) throw error;
+        const left = TRIES - tried === 1 ? "the last time" : `${TRIES - tried} tries left`;
+        const text = `${error.title}. Trying again in ${error.retryAfter}\u00a0s, ${left}.`;
+        card.wait(text);
+        announce(`${card.crop.name}: ${text}`);
+        await pause(error.retryAfter, signal);
+      }
     }
   }
 }

@@ -4,7 +4,7 @@ import { button, element } from "./dom.js";
 import { notice } from "./notice.js";
 import { address } from "./service.js";
 
-const NAMES = ["cleans", "telescope", "80th", "glowing", "corkys", "harmony", "overrun", "relocation"];
+const NAMES = ["cleans", "80th", "telescope", "glowing", "corkys", "harmony", "overrun", "relocation"];
 
 /** Shows them as buttons; `take(crops)` gets those that are chosen. */
 export function offerSamples(take) {
