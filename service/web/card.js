@@ -6,7 +6,7 @@ import { final, stageTable, story } from "./stages.js";
 import { largeWord, percent } from "./words.js";
 
 const LABEL_MS = 1500;
-const THUMBNAIL = { width: 180, height: 64 };
+const THUMBNAIL = { width: 152, height: 64 };
 let made = 0;
 
 /** `crop`: a `blob` and its `name`, and `sample`, a path, where it is one of the service's own. */
@@ -37,8 +37,8 @@ export class Card {
   done(answer, query) {
     const word = final(answer);
     this.text = word.text;
-    this._took = `${answer.timings_ms.total.toFixed(1)} ms`;
-    this._stopped = `stopped at iteration ${answer.stopped_at}`;
+    this._took = `${answer.timings_ms.total.toFixed(1)}\u00a0ms`;
+    this._stopped = `stopped at iteration\u00a0${answer.stopped_at}`;
     this._showFacts();
     this._show(
       "read",

@@ -11,7 +11,7 @@ export function final({ iterations }) {
 
 /** The history in a sentence. */
 export function story({ iterations: [vision, ...refinements] }) {
-  const said = ({ text, confidence }) => `${quoted(text)} (${percent(confidence, 1)} %)`;
+  const said = ({ text, confidence }) => `${quoted(text)} (${percent(confidence, 1)}\u00a0%)`;
   if (!refinements.length) return `Vision alone read ${said(vision)}.`;
   let before = vision.text;
   const moves = [];
