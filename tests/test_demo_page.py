@@ -489,9 +489,21 @@ def test_everything_works_from_the_keyboard(open_page: Open) -> None:
     expect(page.get_by_role("checkbox", name="Stop early")).to_be_checked()
     tab_to("Read again")
     page.keyboard.press("Enter")
+    expect(cards(page, "read")).to_have_count(1)
     tab_to("Copy JSON")
     page.keyboard.press("Enter")
     expect(page.locator("#announcer")).to_have_text("Copy JSON: copied")
+
+
+def test_the_focus_stays_at_a_crop_that_is_tried_again(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/v1/read?*", lambda route: route.fulfill(status=500, json={"title": "The engine failed"}))
+    choose(page, file("a.png"))
+    card(page, "a.png").get_by_role("button", name="Try again").focus()
+    page.unroute_all()
+    page.keyboard.press("Enter")
+    expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+    expect(card(page, "a.png")).to_be_focused()
 
 
 def test_a_screen_reader_finds_what_the_page_has(open_page: Open) -> None:

@@ -20,7 +20,8 @@ export class Card {
     this._body = element("div", { class: "body" });
     const title = element("h3", { id: `crop-${++made}`, title: crop.name }, crop.name);
     const head = element("div", { class: "head" }, this._picture(), element("div", {}, title, this._facts));
-    this.element = element("article", { class: "card", aria: { labelledby: title.id } }, head, this._body);
+    const named = { class: "card", tabIndex: -1, aria: { labelledby: title.id } };
+    this.element = element("article", named, head, this._body);
     this.wait("In line");
   }
 
@@ -73,7 +74,10 @@ export class Card {
     this.failure = null;
     this.element.dataset.state = state;
     this.element.setAttribute("aria-busy", String(state === "waiting"));
+    const hasFocus = this._body.contains(document.activeElement);
     this._body.replaceChildren(...content.filter((part) => part !== null));
+    // The button that was pressed is gone: whoever works from the keyboard stays at the crop.
+    if (hasFocus) this.element.focus();
   }
 
   _showFacts() {
