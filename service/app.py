@@ -17,6 +17,7 @@ from service.request_log import RequestLog
 from service.routes.lean import LeanDispatch, LeanRoute
 from service.routes.observability import observability_router
 from service.routes.open_inference import open_inference_router
+from service.routes.page import page_router
 from service.routes.problems import add_handlers
 from service.routes.read import read_router
 from service.routes.status import status_router
@@ -48,6 +49,7 @@ class _Service(FastAPI):
         self.include_router(status_router(reader))
         self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
         self.include_router(open_inference_router(reader, self.version))
+        self.include_router(page_router())
         add_handlers(self)
 
     def build_middleware_stack(self) -> ASGIApp:

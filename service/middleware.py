@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import Problem, ServiceError
 from service.observer import Observer
 from service.request_log import RequestLog
+from service.routes.page import PAGE_PATHS
 from service.routes.problems import FAULT, problem_response
 
 log = logging.getLogger("abinet")
@@ -34,9 +35,10 @@ OPEN_PATHS = frozenset(
         "/v2/models/abinet/ready",
         "/docs",
         "/openapi.json",
+        *PAGE_PATHS,
     }
 )
-"""What needs no key: what watches the service, and its description."""
+"""What needs no key: what watches the service, its description, and the demo page."""
 
 
 class RequestMiddleware:
