@@ -40,7 +40,8 @@ SAMPLE = HERE.parent / "models" / "zoo" / "samples" / "telescope.png"
 CLIENTS = 32
 BATCH_ITEMS = 64
 # Room for a batch of every client.
-NO_OP = ["--engine", "simulated", "--simulated-ms", "0", "--max-queue", str(CLIENTS * BATCH_ITEMS)]
+ROOM = ["--max-queue", str(2 * CLIENTS * BATCH_ITEMS)]
+NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
 
 
 class Figure(NamedTuple):
@@ -133,12 +134,15 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
     """An engine that takes no time: what the service itself can do, beside mosec and LitServe."""
     crop, folder = crop_jpeg(), opened_bundle(arguments).folder
     loads: dict[str, list[Load]] = {}
+    flags = [*NO_OP, "--fronts", str(arguments.fronts)]
 
     def measure(name: str, url: str, body: bytes, content_type: str = "image/jpeg") -> None:
-        load = run_wrk(url, body, connections=CLIENTS, seconds=arguments.seconds, content_type=content_type)
+        load = run_wrk(
+            url, body, connections=arguments.clients, seconds=arguments.seconds, content_type=content_type
+        )
         loads.setdefault(name, []).append(load)
 
-    with private_service(Path(folder), NO_OP) as ours, rivals(folder, arguments.rivals) as others:
+    with private_service(Path(folder), flags) as ours, rivals(folder, arguments.rivals) as others:
         for _ in range(arguments.rounds):
             measure("single", f"{ours}/v1/read", crop)
             measure("lean", f"{ours}/v1/read?iterations=0&detail=false", crop)
@@ -156,6 +160,37 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
     for name in others:
         figures.append(Figure(f"{name}, single crops", rates[name], "crops/s"))
         figures.append(at_least(f"ours over {name}", rates["single"] / rates[name], "", 1))
+    return figures
+
+
+def devices(arguments: argparse.Namespace) -> list[Figure]:
+    """Throughput of 1 and of 4 simulated NPUs, in batch requests, and what no NPU would hold up."""
+    folder, (body, content_type) = (
+        Path(opened_bundle(arguments).folder),
+        form("images", [crop_jpeg()] * BATCH_ITEMS),
+    )
+    flags = ["--engine", "simulated", *ROOM, "--fronts", str(arguments.fronts)]
+
+    def rate(milliseconds: float, count: int) -> float:
+        options = ["--simulated-ms", str(milliseconds), "--devices", ",".join(["cpu"] * count)]
+        with private_service(folder, [*flags, *options]) as url:
+            load = run_wrk(
+                f"{url}/v1/read/batch",
+                body,
+                connections=CLIENTS,
+                seconds=arguments.seconds,
+                content_type=content_type,
+            )
+        return load.per_second * BATCH_ITEMS
+
+    figures = [Figure("ceiling: a call takes no time", rate(0, 1), "crops/s")]
+    for milliseconds in (2, 8):
+        one, four = rate(milliseconds, 1), rate(milliseconds, 4)
+        figures += [
+            Figure(f"1 NPU, {milliseconds} ms a call", one, "crops/s"),
+            Figure(f"4 NPUs, {milliseconds} ms a call", four, "crops/s"),
+            at_least(f"4 NPUs over 1, {milliseconds} ms a call", four / one, "", 3.5),
+        ]
     return figures
 
 
@@ -398,6 +433,7 @@ def engine_flags(arguments: argparse.Namespace) -> list[str]:
 SCENARIOS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "throughput": throughput,
     "no-op": no_op,
+    "devices": devices,
     "idle": idle,
     "early-stop": early_stop,
     "start": start,
@@ -424,18 +460,21 @@ def parse_arguments() -> argparse.Namespace:
     for name, scenario in SCENARIOS.items():
         described = scenario.__doc__ or ""
         subparser = subparsers.add_parser(name, parents=[common], help=described, description=described)
-        if name not in ("no-op", "memory"):
+        if name not in ("no-op", "memory", "devices"):
             default = "simulated" if name == "soak" else "mindspore"
             subparser.add_argument("--engine", default=default, choices=ENGINES)
             subparser.add_argument("--simulated-ms", type=float, default=10.0)
-        seconds = {"throughput": 10, "no-op": 5, "idle": 10, "soak": 600}.get(name)
+        seconds = {"throughput": 10, "no-op": 5, "devices": 5, "idle": 10, "soak": 600}.get(name)
         if seconds:
             subparser.add_argument(
                 "--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)"
             )
         if name in ("throughput", "no-op", "early-stop", "start"):
             subparser.add_argument("--rounds", type=int, default=3, help="turns (default %(default)s)")
+        if name in ("no-op", "devices"):
+            subparser.add_argument("--fronts", type=int, default=1, help="front processes")
         if name == "no-op":
+            subparser.add_argument("--clients", type=int, default=CLIENTS, help="connections")
             subparser.add_argument("--rivals", nargs="*", default=["mosec", "litserve"])
         if name == "early-stop":
             subparser.add_argument("--labels", type=Path, required=True, help="a labelled set of crops")

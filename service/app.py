@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
+from service.fronts import Fronts
 from service.keys import KeyRing
 from service.middleware import ApiKeyMiddleware, RequestMiddleware
 from service.model_change import ModelChange
@@ -19,6 +20,7 @@ from service.routes.lean import LeanDispatch, LeanRoute
 from service.routes.model_change import ADMIN_SCHEMES, model_change_router
 from service.routes.observability import observability_router
 from service.routes.open_inference import open_inference_router
+from service.routes.page import page_router
 from service.routes.problems import add_handlers
 from service.routes.read import read_router
 from service.routes.status import status_router
@@ -30,13 +32,16 @@ _KEY_SCHEMES = {
 }
 
 
-def create_app(reader: Reader, change: ModelChange | None = None) -> FastAPI:
-    """The application around a reader, which the caller starts, stops and perhaps changes as well."""
-    return _Service(reader, change or ModelChange(reader))
+def create_app(reader: Reader, change: ModelChange | None = None, fronts: Fronts | None = None) -> FastAPI:
+    """The application around a reader, which the caller starts, stops and perhaps changes as well.
+
+    `fronts` are this front and its siblings, where there are any.
+    """
+    return _Service(reader, change or ModelChange(reader), fronts or Fronts(reader.observer))
 
 
 class _Service(FastAPI):
-    def __init__(self, reader: Reader, change: ModelChange) -> None:
+    def __init__(self, reader: Reader, change: ModelChange, fronts: Fronts) -> None:
         super().__init__(
             title="abinet",
             summary="Reads cropped word images with ABINet.",
@@ -49,8 +54,9 @@ class _Service(FastAPI):
         self.include_router(read)
         self.include_router(status_router(reader))
         self.include_router(model_change_router(reader, change))
-        self.include_router(observability_router(reader.observer, lambda: reader.state == "ready"))
+        self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
         self.include_router(open_inference_router(reader, self.version))
+        self.include_router(page_router())
         add_handlers(self)
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -7,17 +7,28 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 from service.decode import Decoder
 from service.engines.bundle import Bundle
-from service.engines.engine import EngineOptions
+from service.engines.line import Loaded
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
 from service.intake import ImageFile, Intake
 from service.observer import Observer
 from service.patience import ClientGoneError, DeadlineError, Patience
 from service.preprocess import Preprocessor
-from service.scheduler import BatchFailedError, Crop, QueueFullError, Room, Scheduler, Submission, Wish
+from service.scheduler import (
+    BatchFailedError,
+    Crop,
+    Engine,
+    QueueFullError,
+    Room,
+    Scheduler,
+    Submission,
+    Wish,
+)
 from service.schemas import ModelName, ReadOptions
 from service.settings import Settings
 from service.supervisor import Supervisor
@@ -29,14 +40,38 @@ READ = "read"
 """The result of a request that did not fail."""
 
 
+class ManagedEngine(Engine, Protocol):
+    """An engine whose worker somebody keeps alive: see Supervisor."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def failing(self) -> bool: ...
+
+    async def start(self) -> Loaded: ...
+
+    async def close(self) -> None: ...
+
+
 class Deployment:
     """One bundle with an engine worker on each device.
 
     A request that it has begun is its own until it is answered; `retire` ends the workers after the last one.
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings, observer: Observer, room: Room) -> None:
-        """Raises ValueError where the bundle asks for what this service does not know."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        room: Room,
+        engines: Sequence[ManagedEngine] | None = None,
+    ) -> None:
+        """With workers of its own, unless it is given `engines` that others keep alive.
+
+        Raises ValueError where the bundle asks for what this service does not know.
+        """
         self.bundle = bundle
         self.model = ModelName(name=bundle.name, version=bundle.version)
         self.engine: str = settings.engine
@@ -58,10 +93,7 @@ class Deployment:
         )
         self._preprocess = Preprocessor(bundle)
         self._intake = Intake(self._preprocess, settings.max_pixels, self._scheduler.put)
-        self._devices = [
-            self._supervisor(device, options)
-            for device, options in zip(settings.devices, settings.engine_options(), strict=True)
-        ]
+        self._engines = list(engines or self._supervisors())
         self._starting: list[asyncio.Task[None]] = []
         self._serving: list[asyncio.Task[None]] = []
         self._in_flight = 0
@@ -72,19 +104,19 @@ class Deployment:
     @property
     def ready(self) -> bool:
         """Whether a worker is alive and has run every graph of the bundle."""
-        return any(supervisor.ready for supervisor in self._devices)
+        return any(engine.ready for engine in self._engines)
 
     @property
     def failing(self) -> bool:
         """Whether no worker is there and none is about to be."""
-        return all(supervisor.failing for supervisor in self._devices)
+        return all(engine.failing for engine in self._engines)
 
     async def start(self, *, with_trial: bool = False) -> None:
         """Starts the engine workers, and with a trial has each read a crop before anybody's crops come.
 
         Raises BundleError, EngineError or TrialError where one cannot start or reads nonsense.
         """
-        self._starting = [asyncio.create_task(self._start(one, with_trial)) for one in self._devices]
+        self._starting = [asyncio.create_task(self._start(one, with_trial)) for one in self._engines]
         await asyncio.gather(*self._starting)
         self.has_started = True
 
@@ -175,30 +207,33 @@ class Deployment:
                 Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
             ) from error
 
-    def _supervisor(self, device: str, options: EngineOptions) -> Supervisor:
-        return Supervisor(
-            lambda: EngineProcess(self.bundle, options, python=self._settings.worker_python),
-            lambda: self._observer.worker_restarted(device),
-        )
+    def _supervisors(self) -> list[Supervisor]:
+        return [
+            Supervisor(
+                partial(EngineProcess, self.bundle, options, self._settings.worker_python),
+                partial(self._observer.worker_restarted, device),
+            )
+            for device, options in zip(self._settings.devices, self._settings.engine_options(), strict=True)
+        ]
 
-    async def _start(self, supervisor: Supervisor, with_trial: bool) -> None:
-        loaded = await supervisor.start()
+    async def _start(self, engine: ManagedEngine, with_trial: bool) -> None:
+        loaded = await engine.start()
         if with_trial:
-            await try_out(supervisor, self.bundle, loaded, self._settings.timeout_s)
+            await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
         self.engine = loaded.release
-        self._serving.append(asyncio.create_task(self._scheduler.serve(supervisor, loaded.costs)))
+        self._serving.append(asyncio.create_task(self._scheduler.serve(engine, loaded.costs)))
 
     async def _close(self) -> None:
         for serving in self._serving:
             serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
-        await asyncio.gather(*(supervisor.close() for supervisor in self._devices))
+        await asyncio.gather(*(engine.close() for engine in self._engines))
         for task in [*self._starting, *self._serving]:
             task.cancel()
         self._intake.close()
         # They know this deployment: with them it would wait for the garbage collector.
-        self._devices, self._starting = [], []
+        self._engines, self._starting = [], []
 
 
 def _result(crops: Sequence[Crop]) -> str:

@@ -7,21 +7,22 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from service.errors import ServiceError
-from service.model_change import ModelChange
 
 log = logging.getLogger("abinet")
 
 
 class Hangup:
-    """Entered, it answers SIGHUP with a change of the model, and where the terminal is gone with `stop`."""
+    """Entered, it answers SIGHUP with `load`, and where the terminal is gone with `stop`."""
 
-    def __init__(self, bundle: Path | None, change: ModelChange, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, bundle: Path | None, load: Callable[[Path], Awaitable[None]], stop: Callable[[], None]
+    ) -> None:
         self._bundle = bundle
-        self._change = change
+        self._load = load
         self._stop = stop
         self._had_terminal = _has_terminal()
         self._changes: set[asyncio.Task[None]] = set()
@@ -42,13 +43,13 @@ class Hangup:
         elif self._bundle is None:
             log.warning("SIGHUP: there is nothing to change, because no bundle is set")
         else:
-            change = asyncio.create_task(self._load(self._bundle))
+            change = asyncio.create_task(self._change(self._bundle))
             self._changes.add(change)
             change.add_done_callback(self._changes.discard)
 
-    async def _load(self, bundle: Path) -> None:
+    async def _change(self, bundle: Path) -> None:
         try:
-            await self._change.load(bundle)
+            await self._load(bundle)
         except ServiceError as error:
             log.error("SIGHUP: %s", error.detail)
 

@@ -15,6 +15,7 @@ from service.keys import KeyRing
 from service.observer import Observer
 from service.request_log import RequestLog
 from service.routes.model_change import ADMIN_PATHS
+from service.routes.page import PAGE_PATHS
 from service.routes.problems import FAULT, problem_response
 
 log = logging.getLogger("abinet")
@@ -33,9 +34,10 @@ OPEN_PATHS = frozenset(
         "/v2/models/abinet/ready",
         "/docs",
         "/openapi.json",
+        *PAGE_PATHS,
     }
 )
-"""What needs no key: what watches the service, and its description."""
+"""What needs no key: what watches the service, its description, and the demo page."""
 _WITHOUT_KEY = OPEN_PATHS | ADMIN_PATHS
 
 

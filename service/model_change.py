@@ -96,6 +96,8 @@ class ModelChange:
         if self._is_busy:
             raise _conflict("Another change is under way; try again when it is done.")
         self._refuse_while_draining()
+        if not self._reader.can_change:
+            raise refused_with_fronts()
         if not self._reader.main.has_started:
             raise ServiceError(
                 Problem.NOT_READY, "The first model is still starting.", retry_after=1, crops=0
@@ -109,6 +111,13 @@ class ModelChange:
     def _refuse_while_draining(self) -> None:
         if self._reader.state == "draining":
             raise ServiceError(Problem.NOT_READY, "The service is draining.", crops=0)
+
+
+def refused_with_fronts() -> ServiceError:
+    """What a service with several front processes says to any change."""
+    return ServiceError(
+        Problem.ADMIN_OFF, "With several fronts the model cannot be changed: restart the service.", crops=0
+    )
 
 
 def bundle_in(folder: Path, name: str) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter as Counter_
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -47,6 +49,17 @@ class Observer:
             "From the crops of a request to the last reading.",
             SECONDS,
             ["version"],
+        )
+        self._metrics: tuple[Counter | Histogram, ...] = (
+            self._requests,
+            self._durations,
+            self._rejected,
+            self._crops,
+            self._queue_wait,
+            self._batch_size,
+            self._batch_seconds,
+            self._model_requests,
+            self._model_seconds,
         )
         self._models: list[tuple[str, str, str]] = []
         self._canary_percent = 0.0
@@ -96,6 +109,36 @@ class Observer:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
 
+    def state(self) -> dict[str, Any]:
+        """Everything counted as plain values, ready for JSON."""
+        return {
+            "depth": self._depth,
+            "limit": self._limit,
+            "restarts": self._restarts.state(),
+            "latencies": self.latencies.state(),
+            "batches": self.batches.state(),
+            "metrics": [metric.state() for metric in self._metrics],
+            "models": (self._models, self._canary_percent),
+        }
+
+    @classmethod
+    def merged(cls, states: Sequence[dict[str, Any]]) -> Observer:
+        """What the fronts of one service have counted together."""
+        observer = cls()
+        restarts: Counter_[tuple[str | int, ...]] = Counter_()
+        for state in states:
+            observer._depth += state["depth"]
+            observer._limit += state["limit"]
+            observer.latencies.absorb(state["latencies"])
+            observer.batches.absorb(state["batches"])
+            for metric, counted in zip(observer._metrics, state["metrics"], strict=True):
+                metric.absorb(counted)
+            # Each front sees every restart, but for those before its own start.
+            restarts |= Counter_({tuple(labels): count for labels, count in state["restarts"]})
+            observer.models(*state["models"])
+        observer._restarts.absorb(list(restarts.items()))
+        return observer
+
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily("abinet_queue_depth", "Crops that wait for their first batch.", self._depth)
@@ -109,16 +152,5 @@ class Observer:
         yield GaugeMetricFamily(
             "abinet_canary_percent", "Share of requests that the canary reads.", self._canary_percent
         )
-        for metric in (
-            self._requests,
-            self._durations,
-            self._rejected,
-            self._crops,
-            self._queue_wait,
-            self._batch_size,
-            self._batch_seconds,
-            self._restarts,
-            self._model_requests,
-            self._model_seconds,
-        ):
+        for metric in (*self._metrics, self._restarts):
             yield metric.collect()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from hashlib import blake2b
 from typing import Literal
 
-from service.deployment import Deployment
+from service.deployment import Deployment, ManagedEngine
 from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
 from service.intake import ImageFile
@@ -25,13 +25,24 @@ State = Literal["starting", "ready", "draining"]
 class Reader:
     """The model being served, perhaps a canary beside it, and which of them reads a request."""
 
-    def __init__(self, bundle: Bundle, settings: Settings, observer: Observer) -> None:
-        """Raises ValueError where the bundle asks for what this service does not know."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        engines: Sequence[ManagedEngine] | None = None,
+    ) -> None:
+        """Starts a worker for each device, unless it is given `engines` that others keep alive.
+
+        Raises ValueError where the bundle asks for what this service does not know.
+        """
         self.settings = settings
         self.observer = observer
         self._room = Room(settings.max_queue)
         observer.limit(settings.max_queue)
-        self.main = self.new_deployment(bundle)
+        self.main = self.new_deployment(bundle, engines)
+        self.can_change = engines is None
+        """Whether another model can be served: its workers would have to be started here."""
         self.canary: Deployment | None = None
         self.canary_percent = 0.0
         self._retiring: dict[Deployment, asyncio.Task[None]] = {}
@@ -155,9 +166,9 @@ class Reader:
             return self.canary
         return self.main
 
-    def new_deployment(self, bundle: Bundle) -> Deployment:
+    def new_deployment(self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None) -> Deployment:
         """Of a bundle, not started yet, with a share in the room of the queue. Raises ValueError."""
-        return Deployment(bundle, self.settings, self.observer, self._room)
+        return Deployment(bundle, self.settings, self.observer, self._room, engines)
 
     def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
         """From the next request on these, both started. One that is left out ends after its last answer."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from service.calls import Calls
 from service.engines.line import Answer, EngineError, Line, Loaded, NeverRanError, WorkerDiedError
@@ -20,11 +20,14 @@ _FAILING_S = 5.0
 
 
 class RemoteEngine:
-    """The worker that listens at `path`, and every one that takes its place."""
+    """The worker that listens at `path`, and then each that takes its place: `restarted` is called."""
 
-    def __init__(self, path: str, slot_bytes: int, silence_s: float = 60.0) -> None:
+    def __init__(
+        self, path: str, slot_bytes: int, restarted: Callable[[], None], silence_s: float = 60.0
+    ) -> None:
         self._path = path
         self._slot_bytes = slot_bytes
+        self._restarted = restarted
         self._silence_s = silence_s
         self._calls: Calls | None = None
         self._lost_at = 0.0
@@ -77,6 +80,7 @@ class RemoteEngine:
                 self._lose(WorkerDiedError("the service is stopping"))
                 line.close()
             line, _ = await self._attached()
+            self._restarted()
 
     def _lose(self, error: WorkerDiedError) -> None:
         self._ready.clear()

@@ -10,7 +10,6 @@ import signal
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import httpx
 import numpy as np
@@ -20,7 +19,7 @@ from pydantic import SecretStr
 from tiny_service import crop, encoded, problem
 
 from service.app import create_app
-from service.deployment import Deployment
+from service.deployment import Deployment, ManagedEngine
 from service.engines.bundle import Bundle
 from service.engines.engine import Cost
 from service.engines.line import Answer, Loaded
@@ -32,7 +31,6 @@ from service.observer import Observer
 from service.reader import Reader
 from service.schemas import ReadOptions
 from service.settings import Settings
-from service.supervisor import Supervisor
 from service.trial import TrialError, try_out
 
 IMAGE = encoded(crop())
@@ -77,11 +75,8 @@ class Played(Reader):
         self.engines: dict[str, PlayedEngine] = {}
         super().__init__(bundle, settings, Observer())
 
-    def new_deployment(self, bundle: Bundle) -> Deployment:
-        deployment = super().new_deployment(bundle)
-        engine = self.engines.setdefault(bundle.version, PlayedEngine())
-        deployment._devices = [cast(Supervisor, engine)]
-        return deployment
+    def new_deployment(self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None) -> Deployment:
+        return super().new_deployment(bundle, [self.engines.setdefault(bundle.version, PlayedEngine())])
 
 
 def bundle(folder: Path, version: str) -> Bundle:
@@ -281,7 +276,7 @@ def test_sighup_without_a_bundle_is_survived_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(reader: Played, change: ModelChange) -> None:
-        async with Hangup(None, change, reader.drain):
+        async with Hangup(None, change.load, reader.drain):
             os.kill(os.getpid(), signal.SIGHUP)
             await until(lambda: "nothing to change" in caplog.text)
         assert reader.state == "ready"

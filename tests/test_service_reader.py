@@ -63,7 +63,7 @@ def with_reader(
 ) -> None:
     async def main() -> None:
         reader = Reader(Bundle(str(tiny_bundle())), settings or Settings(), Observer())
-        reader.main._devices = [cast(Supervisor, engine)]
+        reader.main._engines = [cast(Supervisor, engine)]
         await reader.start()
         await asyncio.wait_for(test(reader), 10)
         await reader.stop()
