@@ -26,8 +26,8 @@ import httpx
 import numpy as np
 from wrk import Load, run_wrk
 
+from abinet_client.batch.private_service import private_service
 from models.data.sets import UnusableSample, open_set
-from models.evaluation.private_service import private_service
 from models.evaluation.scoring import reads
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
@@ -97,7 +97,7 @@ def throughput(arguments: argparse.Namespace) -> list[Figure]:
     worker = EngineProcess(bundle, options, arguments.worker_python)
     try:
         worker.load()
-        with private_service(Path(bundle.folder), engine_flags(arguments)) as url:
+        with serving(bundle.folder, engine_flags(arguments)) as url:
             for _ in range(arguments.rounds):
                 bare_rates.append(bare_engine(worker, bundle, batch, arguments.seconds))
                 load = run_wrk(f"{url}/v1/read", crop_jpeg(), connections=CLIENTS, seconds=arguments.seconds)
@@ -142,7 +142,7 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
         )
         loads.setdefault(name, []).append(load)
 
-    with private_service(Path(folder), flags) as ours, rivals(folder, arguments.rivals) as others:
+    with serving(folder, flags) as ours, rivals(folder, arguments.rivals) as others:
         for _ in range(arguments.rounds):
             measure("single", f"{ours}/v1/read", crop)
             measure("lean", f"{ours}/v1/read?iterations=0&detail=false", crop)
@@ -173,7 +173,7 @@ def devices(arguments: argparse.Namespace) -> list[Figure]:
 
     def rate(milliseconds: float, count: int) -> float:
         options = ["--simulated-ms", str(milliseconds), "--devices", ",".join(["cpu"] * count)]
-        with private_service(folder, [*flags, *options]) as url:
+        with serving(str(folder), [*flags, *options]) as url:
             load = run_wrk(
                 f"{url}/v1/read/batch",
                 body,
@@ -245,7 +245,7 @@ def wait_for_answer(url: str, body: bytes, content_type: str) -> None:
 
 def idle(arguments: argparse.Namespace) -> list[Figure]:
     """One client, one request at a time: what the service adds to the engine's own time."""
-    with private_service(Path(opened_bundle(arguments).folder), engine_flags(arguments)) as url:
+    with serving(opened_bundle(arguments).folder, engine_flags(arguments)) as url:
         told = load_generator("idle", url, "--seconds", str(arguments.seconds))
     return [
         Figure("requests", told["requests"], ""),
@@ -261,7 +261,7 @@ def early_stop(arguments: argparse.Namespace) -> list[Figure]:
     samples = labelled(arguments.labels)
     took: dict[bool, list[float]] = {False: [], True: []}
     right = {}
-    with private_service(Path(opened_bundle(arguments).folder), engine_flags(arguments)) as url:
+    with serving(opened_bundle(arguments).folder, engine_flags(arguments)) as url:
         for _ in range(arguments.rounds):
             for stop in took:
                 before = engine_seconds(url)
@@ -311,11 +311,11 @@ def read_all(url: str, images: list[bytes], early_stop: bool) -> list[str]:
 
 def start(arguments: argparse.Namespace) -> list[Figure]:
     """Seconds from the command to readiness, the bundle being there; known to 0.2 s."""
-    folder = Path(opened_bundle(arguments).folder)
+    folder = opened_bundle(arguments).folder
     seconds = []
     for _ in range(arguments.rounds):
         started = time.perf_counter()
-        with private_service(folder, engine_flags(arguments)):
+        with serving(folder, engine_flags(arguments)):
             seconds.append(time.perf_counter() - started)
     return [at_most(f"start to ready, median of {len(seconds)}", statistics.median(seconds), "s", 15)]
 
@@ -323,7 +323,7 @@ def start(arguments: argparse.Namespace) -> list[Figure]:
 def memory(arguments: argparse.Namespace) -> list[Figure]:
     """The front's resident memory over many requests, the first tenth as a warm-up."""
     sizes: list[float] = []
-    with private_service(Path(opened_bundle(arguments).folder), NO_OP) as url:
+    with serving(opened_bundle(arguments).folder, NO_OP) as url:
         done = 0.0
         while done < arguments.requests:
             run_wrk(f"{url}/v1/read", crop_jpeg(), connections=CLIENTS, seconds=2)
@@ -342,7 +342,7 @@ def memory(arguments: argparse.Namespace) -> list[Figure]:
 def soak(arguments: argparse.Namespace) -> list[Figure]:
     """Twice as many requests as can be served: each must get a result or a clear 429 or 504."""
     flags = engine_flags(arguments)
-    with private_service(Path(opened_bundle(arguments).folder), flags) as url:
+    with serving(opened_bundle(arguments).folder, flags) as url:
         load = run_wrk(f"{url}/v1/read", crop_jpeg(), connections=2 * CLIENTS, seconds=5)
         before = metrics(url)
         rate = 2 * load.per_second
@@ -421,6 +421,11 @@ def opened_bundle(arguments: argparse.Namespace) -> Bundle:
 def engine_options(arguments: argparse.Namespace) -> EngineOptions:
     settings = Settings(engine=arguments.engine, simulated_ms=arguments.simulated_ms)
     return settings.engine_options()[0]
+
+
+def serving(folder: str, flags: list[str]) -> contextlib.AbstractContextManager[str]:
+    """The URL of a service of our own, over TCP as its clients elsewhere have it."""
+    return private_service(["--bundle", folder, "--port", "0", *flags])
 
 
 def engine_flags(arguments: argparse.Namespace) -> list[str]:

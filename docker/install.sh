@@ -3,7 +3,7 @@
 #   docker/install.sh dependencies PREFIX LOCK    a virtual environment with the packages of a lock file
 #   docker/install.sh cpu-only PREFIX             MindSpore without its libraries for GPUs and NPUs
 #   docker/install.sh wheel PREFIX FILE           a wheel that no package index has
-#   docker/install.sh service PREFIX              the project itself, built here
+#   docker/install.sh service PREFIX              the project itself and its client, built here
 #   docker/install.sh model PREFIX                the bundled model as a bundle in PREFIX/cache
 # Needs Python 3.10 to 3.12 with pip as python3, and runs where the project lies.
 set -eu
@@ -29,7 +29,7 @@ wheel)
 service)
     build=$(mktemp -d)
     python3 -m pip install --quiet --no-cache-dir --require-hashes --target "$build" --requirement docker/build.lock
-    PYTHONPATH=$build into_prefix --no-index --no-build-isolation .
+    PYTHONPATH=$build into_prefix --no-index --no-build-isolation ./clients .
     rm -r "$build"
     ;;
 model)

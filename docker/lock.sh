@@ -9,7 +9,7 @@ lock() {
     shift
     rm -f "$output"
     uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-        --no-emit-find-links --custom-compile-command docker/lock.sh --output-file "$output" "$@" >/dev/null
+        --no-emit-find-links --no-emit-package abinet-client --custom-compile-command docker/lock.sh --output-file "$output" "$@" >/dev/null
 }
 
 lock docker/cpu.lock --constraint requirements.lock pyproject.toml

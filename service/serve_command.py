@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
+import signal
 import socket
+import sys
+import threading
 import time
 
 import uvloop
@@ -31,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings and where each comes from, and stop"
     )
+    parser.add_argument(
+        "--stop-with-stdin",
+        action="store_true",
+        help="stop when the standard input ends, and so with the program that holds its other end",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,6 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
     settings = effective.settings
     configure_logging(settings)
     share_interpreter()
+    # Until the server takes over; an export that is under way then ends as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if arguments.stop_with_stdin:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
     # The address first: a mistake there must not wait for the model.
     with listening(settings) as listener:
         folder = settings.bundle or bundled_model(settings.worker_python)
@@ -52,6 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             uvloop.run(_serve(Reader(bundle, settings, Observer()), listener, started))
     return 0
+
+
+def _stop_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 1 << 16):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _serve(reader: Reader, listener: socket.socket, started: float) -> None:
