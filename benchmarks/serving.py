@@ -39,6 +39,8 @@ HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "models" / "zoo" / "samples" / "telescope.png"
 CLIENTS = 32
 BATCH_ITEMS = 64
+LOAD = 0.7
+"""How busy devices and fronts should be at most: queues grow fast beyond."""
 # Room for a batch of every client.
 ROOM = ["--max-queue", str(2 * CLIENTS * BATCH_ITEMS)]
 NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
@@ -192,6 +194,60 @@ def devices(arguments: argparse.Namespace) -> list[Figure]:
             at_least(f"4 NPUs over 1, {milliseconds} ms a call", four / one, "", 3.5),
         ]
     return figures
+
+
+def capacity(arguments: argparse.Namespace) -> list[Figure]:
+    """Engine time by batch, crops a second of a front's core, and how many of both some traffic needs."""
+    bundle = opened_bundle(arguments)
+    worker = EngineProcess(bundle, engine_options(arguments), arguments.worker_python)
+    try:
+        worker.load()
+        costs = {batch: engine_times(worker, bundle, batch) for batch in sorted(batches(bundle))}
+    finally:
+        worker.kill()
+    figures = []
+    for batch, (vision, refine) in costs.items():
+        figures.append(Figure(f"vision, batch {batch}", 1e3 * vision, "ms"))
+        figures.append(Figure(f"a refinement, batch {batch}", 1e3 * refine, "ms"))
+    device = max(batch / (vision + bundle.iterations * refine) for batch, (vision, refine) in costs.items())
+    figures.append(Figure(f"one device, {bundle.iterations} iterations", device, "crops/s"))
+    for name, path, body in (
+        ("single crops with detail", "/v1/read", (crop_jpeg(), "image/jpeg")),
+        (f"batches of {BATCH_ITEMS}", "/v1/read/batch", form("images", [crop_jpeg()] * BATCH_ITEMS)),
+    ):
+        front = crops_of_a_core(bundle, path, body, arguments.seconds)
+        figures.append(Figure(f"one core of a front, {name}", front, "crops/s"))
+        for traffic in arguments.traffic:
+            cards = -(-traffic // (LOAD * device))
+            cores = -(-traffic // (LOAD * front))
+            figures.append(Figure(f"  {traffic:,.0f} crops/s: devices", cards, ""))
+            figures.append(Figure(f"  {traffic:,.0f} crops/s: cores for fronts", cores, ""))
+    return figures
+
+
+def batches(bundle: Bundle) -> set[int]:
+    return {graph.batch for graph in bundle.graphs_of("vision")}
+
+
+def engine_times(worker: EngineProcess, bundle: Bundle, batch: int) -> tuple[float, float]:
+    """Seconds of vision and of one refinement, medians."""
+    images = np.zeros((batch, bundle.channels, bundle.height, bundle.width), np.float32)
+    vision, refine = [], []
+    for _ in range(20):
+        answer = worker.run("vision", [images])
+        vision.append(answer.seconds)
+        refine.append(worker.run("refine", answer.tensors).seconds)
+    return statistics.median(vision), statistics.median(refine)
+
+
+def crops_of_a_core(bundle: Bundle, path: str, body: tuple[bytes, str], seconds: float) -> float:
+    """By the processor time that a front itself took for a crop."""
+    with serving(bundle.folder, NO_OP) as url:
+        before = metrics(url)
+        run_wrk(f"{url}{path}", body[0], connections=CLIENTS, seconds=seconds, content_type=body[1])
+        after = metrics(url)
+    took = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
+    return (after["abinet_crops_total"] - before["abinet_crops_total"]) / took
 
 
 @contextlib.contextmanager
@@ -439,6 +495,7 @@ SCENARIOS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "throughput": throughput,
     "no-op": no_op,
     "devices": devices,
+    "capacity": capacity,
     "idle": idle,
     "early-stop": early_stop,
     "start": start,
@@ -469,7 +526,9 @@ def parse_arguments() -> argparse.Namespace:
             default = "simulated" if name == "soak" else "mindspore"
             subparser.add_argument("--engine", default=default, choices=ENGINES)
             subparser.add_argument("--simulated-ms", type=float, default=10.0)
-        seconds = {"throughput": 10, "no-op": 5, "devices": 5, "idle": 10, "soak": 600}.get(name)
+        seconds = {"throughput": 10, "no-op": 5, "devices": 5, "capacity": 5, "idle": 10, "soak": 600}.get(
+            name
+        )
         if seconds:
             subparser.add_argument(
                 "--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)"
@@ -478,6 +537,10 @@ def parse_arguments() -> argparse.Namespace:
             subparser.add_argument("--rounds", type=int, default=3, help="turns (default %(default)s)")
         if name in ("no-op", "devices"):
             subparser.add_argument("--fronts", type=int, default=1, help="front processes")
+        if name == "capacity":
+            subparser.add_argument(
+                "--traffic", type=float, nargs="*", default=[100.0, 1000.0, 10_000.0], help="crops a second"
+            )
         if name == "no-op":
             subparser.add_argument("--clients", type=int, default=CLIENTS, help="connections")
             subparser.add_argument("--rivals", nargs="*", default=["mosec", "litserve"])
