@@ -17,7 +17,7 @@ from service.open_inference import InferRequest
 from service.reader import Reader
 from service.request_log import RequestLog
 from service.routes.lean import LeanDispatch, LeanRoute
-from service.routes.model_change import ADMIN_SCHEMES, model_change_router
+from service.routes.model_change import ADMIN_SCHEMES, Change, model_change_router
 from service.routes.observability import observability_router
 from service.routes.open_inference import open_inference_router
 from service.routes.page import page_router
@@ -32,7 +32,7 @@ _KEY_SCHEMES = {
 }
 
 
-def create_app(reader: Reader, change: ModelChange | None = None, fronts: Fronts | None = None) -> FastAPI:
+def create_app(reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> FastAPI:
     """The application around a reader, which the caller starts, stops and perhaps changes as well.
 
     `fronts` are this front and its siblings, where there are any.
@@ -41,7 +41,7 @@ def create_app(reader: Reader, change: ModelChange | None = None, fronts: Fronts
 
 
 class _Service(FastAPI):
-    def __init__(self, reader: Reader, change: ModelChange, fronts: Fronts) -> None:
+    def __init__(self, reader: Reader, change: Change, fronts: Fronts) -> None:
         super().__init__(
             title="abinet",
             summary="Reads cropped word images with ABINet.",

@@ -14,8 +14,8 @@ import uvicorn
 from service.app import create_app
 from service.fronts import Fronts
 from service.http_protocol import JoiningProtocol
-from service.model_change import ModelChange
 from service.reader import Reader
+from service.routes.model_change import Change
 
 log = logging.getLogger("abinet")
 
@@ -28,9 +28,7 @@ _SWITCH_S = 2e-4
 class HttpServer(uvicorn.Server):
     """Serves a reader until it is asked to stop."""
 
-    def __init__(
-        self, reader: Reader, change: ModelChange | None = None, fronts: Fronts | None = None
-    ) -> None:
+    def __init__(self, reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 create_app(reader, change, fronts),

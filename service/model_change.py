@@ -54,12 +54,12 @@ class ModelChange:
             else:
                 log.info("%s %s is served already", bundle.name, bundle.version)
 
-    def promote(self) -> None:
+    async def promote(self) -> None:
         """The canary takes the main model's place. Raises ServiceError where there is none."""
         with self._alone():
             self._serve(self._canary())
 
-    def roll_back(self) -> None:
+    async def roll_back(self) -> None:
         """The canary is served no longer. Raises ServiceError where there is none."""
         with self._alone():
             self._canary()
@@ -96,8 +96,6 @@ class ModelChange:
         if self._is_busy:
             raise _conflict("Another change is under way; try again when it is done.")
         self._refuse_while_draining()
-        if not self._reader.can_change:
-            raise refused_with_fronts()
         if not self._reader.main.has_started:
             raise ServiceError(
                 Problem.NOT_READY, "The first model is still starting.", retry_after=1, crops=0
@@ -111,13 +109,6 @@ class ModelChange:
     def _refuse_while_draining(self) -> None:
         if self._reader.state == "draining":
             raise ServiceError(Problem.NOT_READY, "The service is draining.", crops=0)
-
-
-def refused_with_fronts() -> ServiceError:
-    """What a service with several front processes says to any change."""
-    return ServiceError(
-        Problem.ADMIN_OFF, "With several fronts the model cannot be changed: restart the service.", crops=0
-    )
 
 
 def bundle_in(folder: Path, name: str) -> Path:

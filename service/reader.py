@@ -41,8 +41,6 @@ class Reader:
         self._room = Room(settings.max_queue)
         observer.limit(settings.max_queue)
         self.main = self.new_deployment(bundle, engines)
-        self.can_change = engines is None
-        """Whether another model can be served: its workers would have to be started here."""
         self.canary: Deployment | None = None
         self.canary_percent = 0.0
         self._retiring: dict[Deployment, asyncio.Task[None]] = {}

@@ -166,6 +166,77 @@ def test_a_bundle_that_the_worker_refuses_ends_the_service_with_the_reason(folde
         refused.process.kill()
 
 
+@pytest.fixture
+def models(tmp_path: Path) -> Iterator[tuple[ServiceProcess, Path]]:
+    """Two fronts that may load the bundles of a folder: versions 1 and 2, and one that is broken."""
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+        empty_bundle(tmp_path / version, version=version)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "link").symlink_to("1")
+    arguments = ("--bundle", str(tmp_path / "link"), "--bundles", str(tmp_path), *SIMULATED)
+    with service(*arguments, environment={"ABINET_ADMIN_KEYS": "admin"}) as running:
+        yield running, tmp_path
+
+
+def change(client: httpx.Client, path: str, **body: str | float) -> httpx.Response:
+    return client.post(f"/v1/model/{path}", json=body, headers={"X-API-Key": "admin"})
+
+
+def versions(clients: list[httpx.Client], **headers: str) -> list[str]:
+    answers = [client.post("/v1/read", content=encoded(crop()), headers=headers) for client in clients]
+    return [answer.json()["model"]["version"] for answer in answers]
+
+
+def test_a_change_of_the_model_reaches_every_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 4) as clients:
+        assert versions(clients) == ["1"] * 4
+        assert change(clients[0], "load", bundle="2").json()["version"] == "2"
+        assert versions(clients) == ["2"] * 4
+        until(lambda: len(children(running.process.pid, "engines.worker")) == 1)
+        assert versions(clients) == ["2"] * 4
+
+
+def test_a_bundle_that_is_broken_changes_nothing_at_any_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 2) as clients:
+        refused = change(clients[0], "load", bundle="broken")
+        assert refused.json()["type"].endswith("bad-bundle")
+        assert versions(clients) == ["1"] * 2
+
+
+def test_a_canary_is_the_same_at_every_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 2) as clients:
+        assert change(clients[0], "load", bundle="2", canary_percent=0).status_code == 200
+        assert versions(clients) == ["1"] * 2
+        assert versions(clients, **{"X-Model-Version": "2"}) == ["2"] * 2
+        assert change(clients[1], "promote").status_code == 200
+        assert versions(clients) == ["2"] * 2
+
+
+def test_a_front_that_is_replaced_serves_what_the_others_do(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 1) as clients:
+        change(clients[0], "load", bundle="2")
+    victim, _ = children(running.process.pid, "front_process")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(set(children(running.process.pid, "front_process")) - {victim}) == 2)
+    with connections(running, 4) as clients:
+        until(lambda: all(client.get("/health/ready").status_code == 200 for client in clients))
+        assert versions(clients) == ["2"] * 4
+
+
+def test_sighup_changes_the_model_of_every_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, folder = models
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("2")
+    running.process.send_signal(signal.SIGHUP)
+    with connections(running, 4) as clients:
+        until(lambda: versions(clients) == ["2"] * 4)
+
+
 @contextlib.contextmanager
 def _in_background(work: Callable[[], None]) -> Iterator[None]:
     from threading import Thread

@@ -94,18 +94,23 @@ class Connection:
         received: dict[str, Any] = json.loads(message.decode())
         return received
 
-    def receive_with_file(self, timeout: float) -> tuple[dict[str, Any], int]:
-        """The next message and the descriptor that came with it. Raises as `receive`."""
+    def receive_with_files(self, timeout: float) -> tuple[dict[str, Any], list[int]]:
+        """The next message and the descriptor that came with it, if any. Raises as `receive`."""
         self._socket.settimeout(timeout)
         space = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
-        body, ancillary, _, _ = self._socket.recvmsg(_LONGEST_MESSAGE, space)
+        try:
+            body, ancillary, _, _ = self._socket.recvmsg(_LONGEST_MESSAGE, space)
+        except (socket.timeout, BlockingIOError):
+            raise
+        except OSError as error:
+            raise ConnectionClosedError(str(error)) from error
+        if not body:
+            raise ConnectionClosedError("end of stream")
         files = array.array("i")
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 files.frombytes(data)
-        if not body or len(files) != 1:
-            raise ConnectionClosedError("no message with one file")
-        return json.loads(body.decode()), files[0]
+        return json.loads(body.decode()), files.tolist()
 
     def close(self) -> None:
         self._socket.close()

@@ -58,11 +58,11 @@ class Worker:
         assert self._listener is not None
         connection = Connection(self._listener.accept()[0])
         try:
-            call, file = connection.receive_with_file(_INTRODUCTION_S)
+            call, (file,) = connection.receive_with_files(_INTRODUCTION_S)
             with open(file, "rb+", buffering=0):
                 peer = Peer(connection, Arena(file, call["slot_bytes"]))
             connection.send(self._loaded)
-        except (ConnectionClosedError, OSError):
+        except (ConnectionClosedError, OSError, ValueError):
             connection.close()
         else:
             self._selector.register(connection, selectors.EVENT_READ, peer)

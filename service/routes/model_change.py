@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from fastapi import APIRouter
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from starlette.responses import Response
 
 from service.errors import Problem, ServiceError, invalid
 from service.keys import KeyRing
-from service.model_change import ModelChange, bundle_in
+from service.model_change import bundle_in
 from service.reader import Reader
 from service.request_body import read_body
 from service.routes.lean import JsonResponse, LeanRoute
@@ -48,7 +49,17 @@ _OF_LOADING = (
 )
 
 
-def model_change_router(reader: Reader, change: ModelChange) -> APIRouter:
+class Change(Protocol):
+    """What changes the model: see ModelChange."""
+
+    async def load(self, folder: Path, canary_percent: float | None = None) -> None: ...
+
+    async def promote(self) -> None: ...
+
+    async def roll_back(self) -> None: ...
+
+
+def model_change_router(reader: Reader, change: Change) -> APIRouter:
     router = APIRouter(prefix="/v1/model", tags=["model"], route_class=LeanRoute)
     settings = reader.settings
     admins = KeyRing(settings.admin_keys)
@@ -88,14 +99,14 @@ def model_change_router(reader: Reader, change: ModelChange) -> APIRouter:
     async def promote(request: Request) -> Response:
         """The canary takes the place of the main model, which ends with its last answer."""
         check_admin(request)
-        change.promote()
+        await change.promote()
         return _info()
 
     @post("/rollback", *_PROBLEMS)
     async def rollback(request: Request) -> Response:
         """The canary gets no more requests and ends with its last answer."""
         check_admin(request)
-        change.roll_back()
+        await change.roll_back()
         return _info()
 
     def _info() -> Response:
