@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter as Counter_
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
@@ -105,6 +104,11 @@ class Observer:
         """How many crops may wait."""
         self._limit = crops
 
+    def devices(self, names: Iterable[str]) -> None:
+        """Which devices there are: a counter that appeared with its first event would hide that one."""
+        for name in names:
+            self._restarts.add(name, count=0)
+
     def worker_restarted(self, device: str) -> None:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
@@ -125,7 +129,7 @@ class Observer:
     def merged(cls, states: Sequence[dict[str, Any]]) -> Observer:
         """What the fronts of one service have counted together."""
         observer = cls()
-        restarts: Counter_[tuple[str | int, ...]] = Counter_()
+        restarts: dict[tuple[str | int, ...], int] = {}
         for state in states:
             observer._depth += state["depth"]
             observer._limit += state["limit"]
@@ -134,7 +138,8 @@ class Observer:
             for metric, counted in zip(observer._metrics, state["metrics"], strict=True):
                 metric.absorb(counted)
             # Each front sees every restart, but for those before its own start.
-            restarts |= Counter_({tuple(labels): count for labels, count in state["restarts"]})
+            for labels, count in state["restarts"]:
+                restarts[tuple(labels)] = max(count, restarts.get(tuple(labels), 0))
             observer.models(*state["models"])
         observer._restarts.absorb(list(restarts.items()))
         return observer

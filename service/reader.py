@@ -40,6 +40,7 @@ class Reader:
         self.observer = observer
         self._room = Room(settings.max_queue)
         observer.limit(settings.max_queue)
+        observer.devices(settings.devices)
         self.main = self.new_deployment(bundle, engines)
         self.canary: Deployment | None = None
         self.canary_percent = 0.0

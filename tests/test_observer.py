@@ -184,6 +184,7 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     observer.rejected("queue-full")
     observer.depth(17)
     observer.limit(256)
+    observer.devices(["cpu", "ascend:0"])
     observer.worker_restarted("cpu")
     seen = samples(observer)
     assert seen["abinet_crops_total",] == 1
@@ -195,6 +196,7 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     assert seen["abinet_queue_depth",] == 17
     assert seen["abinet_queue_limit",] == 256
     assert seen["abinet_worker_restarts_total", "cpu"] == 1
+    assert seen["abinet_worker_restarts_total", "ascend:0"] == 0
 
 
 def test_prometheus_sees_a_silent_service_too() -> None:
