@@ -39,6 +39,8 @@ HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "models" / "zoo" / "samples" / "telescope.png"
 CLIENTS = 32
 BATCH_ITEMS = 64
+SETTLE_S = 2.0
+"""When wrk ends it leaves requests that are still being read."""
 LOAD = 0.7
 """How busy devices and fronts should be at most: queues grow fast beyond."""
 # Room for a batch of every client.
@@ -400,6 +402,7 @@ def soak(arguments: argparse.Namespace) -> list[Figure]:
     flags = engine_flags(arguments)
     with serving(opened_bundle(arguments).folder, flags) as url:
         load = run_wrk(f"{url}/v1/read", crop_jpeg(), connections=2 * CLIENTS, seconds=5)
+        time.sleep(SETTLE_S)
         before = metrics(url)
         rate = 2 * load.per_second
         told = load_generator(

@@ -68,6 +68,9 @@ class Connection:
             return await asyncio.wait_for(self._reader.read(), PATIENCE_S)
         return b""
 
+    def close(self) -> None:
+        self._writer.close()
+
 
 class Overload:
     """Requests at a steady rate, whether those before were answered or not (an open loop)."""
@@ -77,7 +80,7 @@ class Overload:
         self._image = image
         self._deadline_ms = deadline_ms
         self._free: list[Connection] = []
-        self._retired: list[Connection] = []
+        self._leaving: set[asyncio.Task[None]] = set()
         self._codes: Counter[int] = Counter()
         self._milliseconds: list[float] = []
         self._lost = self._astray = self._no_retry_after = 0
@@ -96,8 +99,8 @@ class Overload:
         offered_s = time.perf_counter() - started
         await asyncio.gather(*pending)
         seconds = time.perf_counter() - started
-        for connection in self._free + self._retired:
-            self._astray += bool(await connection.left_over())
+        self._retire()
+        await asyncio.gather(*list(self._leaving))
         return {
             "sent": count,
             "seconds": seconds,
@@ -136,9 +139,19 @@ class Overload:
         """The one used last, or a new one."""
         if self._free and time.monotonic() - self._free[-1].used < _IDLE_S:
             return self._free.pop()
-        self._retired += self._free
-        self._free.clear()
+        self._retire()
         return Connection(*await asyncio.open_connection(*self._address))
+
+    def _retire(self) -> None:
+        """Closes the connections that are not used again, each when it has been listened to."""
+        for connection in self._free:
+            self._leaving.add(task := asyncio.create_task(self._see_off(connection)))
+            task.add_done_callback(self._leaving.discard)
+        self._free.clear()
+
+    async def _see_off(self, connection: Connection) -> None:
+        self._astray += bool(await connection.left_over())
+        connection.close()
 
 
 def percentile(values: list[float], percent: int) -> float:
