@@ -41,7 +41,7 @@ def deployment(arguments: Arguments) -> serve.Application:
                 "target_ongoing_requests": replicas.target_ongoing,
             }
         }
-    return AbinetReplica.options(
+    return _deployment.options(
         **options,
         ray_actor_options={"num_cpus": replicas.cpus, "resources": resources(settings.devices)},
         # More than a replica can have waiting: a request too many meets our queue and its problem details.
@@ -51,32 +51,32 @@ def deployment(arguments: Arguments) -> serve.Application:
     ).bind(given)
 
 
-@serve.deployment(name="abinet")
-@serve.ingress()
 class AbinetReplica:
     """A whole service but for the listening: one reader, its scheduler and its engine workers."""
 
-    reader: Reader
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self._reader: Reader | None = None
 
-    async def __init__(self, given: dict[str, Any]) -> None:
-        # Ray takes the replica as ready when this returns.
-        self.reader = await started_reader(given)
-        configure_logging(self.reader.settings)
-        model = self.reader.info
-        log.info("%s %s is ready on %s", model.name, model.version, ", ".join(model.devices))
-
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return _without_request_id(create_app(self.reader))
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
+        # Ray sends the replica no requests before this has returned.
+        self._reader = reader = await started_reader(self._given)
+        configure_logging(reader.settings)
+        log.info("%s %s is ready on %s", reader.model.name, reader.model.version, reader.settings.devices)
+        return _without_request_id(create_app(reader))
 
     def check_health(self) -> None:
         """Raises where no engine worker is ready; Ray replaces a replica that stays so."""
-        if self.reader.state == "starting":
+        if self._reader is None or self._reader.state == "starting":
             raise RuntimeError("no engine worker is ready")
 
     async def __del__(self) -> None:
         # Ray calls it once, after the requests under way.
-        if hasattr(self, "reader"):
-            await self.reader.stop()
+        if self._reader is not None:
+            await self._reader.stop()
+
+
+_deployment: Any = serve.deployment(name="abinet")(serve.ingress()(AbinetReplica))
 
 
 def _without_request_id(app: ASGIApp) -> ASGIApp:
