@@ -26,8 +26,8 @@ import httpx
 import numpy as np
 from wrk import Load, run_wrk
 
+from abinet_client.batch.private_service import private_service
 from models.data.sets import UnusableSample, open_set
-from models.evaluation.private_service import private_service
 from models.evaluation.scoring import reads
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
@@ -39,8 +39,11 @@ HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "models" / "zoo" / "samples" / "telescope.png"
 CLIENTS = 32
 BATCH_ITEMS = 64
+LOAD = 0.7
+"""How busy devices and fronts should be at most: queues grow fast beyond."""
 # Room for a batch of every client.
-NO_OP = ["--engine", "simulated", "--simulated-ms", "0", "--max-queue", str(CLIENTS * BATCH_ITEMS)]
+ROOM = ["--max-queue", str(2 * CLIENTS * BATCH_ITEMS)]
+NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
 
 
 class Figure(NamedTuple):
@@ -96,7 +99,7 @@ def throughput(arguments: argparse.Namespace) -> list[Figure]:
     worker = EngineProcess(bundle, options, arguments.worker_python)
     try:
         worker.load()
-        with private_service(Path(bundle.folder), engine_flags(arguments)) as url:
+        with serving(bundle.folder, engine_flags(arguments)) as url:
             for _ in range(arguments.rounds):
                 bare_rates.append(bare_engine(worker, bundle, batch, arguments.seconds))
                 load = run_wrk(f"{url}/v1/read", crop_jpeg(), connections=CLIENTS, seconds=arguments.seconds)
@@ -133,12 +136,15 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
     """An engine that takes no time: what the service itself can do, beside mosec and LitServe."""
     crop, folder = crop_jpeg(), opened_bundle(arguments).folder
     loads: dict[str, list[Load]] = {}
+    flags = [*NO_OP, "--fronts", str(arguments.fronts)]
 
     def measure(name: str, url: str, body: bytes, content_type: str = "image/jpeg") -> None:
-        load = run_wrk(url, body, connections=CLIENTS, seconds=arguments.seconds, content_type=content_type)
+        load = run_wrk(
+            url, body, connections=arguments.clients, seconds=arguments.seconds, content_type=content_type
+        )
         loads.setdefault(name, []).append(load)
 
-    with private_service(Path(folder), NO_OP) as ours, rivals(folder, arguments.rivals) as others:
+    with serving(folder, flags) as ours, rivals(folder, arguments.rivals) as others:
         for _ in range(arguments.rounds):
             measure("single", f"{ours}/v1/read", crop)
             measure("lean", f"{ours}/v1/read?iterations=0&detail=false", crop)
@@ -157,6 +163,91 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
         figures.append(Figure(f"{name}, single crops", rates[name], "crops/s"))
         figures.append(at_least(f"ours over {name}", rates["single"] / rates[name], "", 1))
     return figures
+
+
+def devices(arguments: argparse.Namespace) -> list[Figure]:
+    """Throughput of 1 and of 4 simulated NPUs, in batch requests, and what no NPU would hold up."""
+    folder, (body, content_type) = (
+        Path(opened_bundle(arguments).folder),
+        form("images", [crop_jpeg()] * BATCH_ITEMS),
+    )
+    flags = ["--engine", "simulated", *ROOM, "--fronts", str(arguments.fronts)]
+
+    def rate(milliseconds: float, count: int) -> float:
+        options = ["--simulated-ms", str(milliseconds), "--devices", ",".join(["cpu"] * count)]
+        with serving(str(folder), [*flags, *options]) as url:
+            load = run_wrk(
+                f"{url}/v1/read/batch",
+                body,
+                connections=CLIENTS,
+                seconds=arguments.seconds,
+                content_type=content_type,
+            )
+        return load.per_second * BATCH_ITEMS
+
+    figures = [Figure("ceiling: a call takes no time", rate(0, 1), "crops/s")]
+    for milliseconds in (2, 8):
+        one, four = rate(milliseconds, 1), rate(milliseconds, 4)
+        figures += [
+            Figure(f"1 NPU, {milliseconds} ms a call", one, "crops/s"),
+            Figure(f"4 NPUs, {milliseconds} ms a call", four, "crops/s"),
+            at_least(f"4 NPUs over 1, {milliseconds} ms a call", four / one, "", 3.5),
+        ]
+    return figures
+
+
+def capacity(arguments: argparse.Namespace) -> list[Figure]:
+    """Engine time by batch, crops a second of a front's core, and how many of both some traffic needs."""
+    bundle = opened_bundle(arguments)
+    worker = EngineProcess(bundle, engine_options(arguments), arguments.worker_python)
+    try:
+        worker.load()
+        costs = {batch: engine_times(worker, bundle, batch) for batch in sorted(batches(bundle))}
+    finally:
+        worker.kill()
+    figures = []
+    for batch, (vision, refine) in costs.items():
+        figures.append(Figure(f"vision, batch {batch}", 1e3 * vision, "ms"))
+        figures.append(Figure(f"a refinement, batch {batch}", 1e3 * refine, "ms"))
+    device = max(batch / (vision + bundle.iterations * refine) for batch, (vision, refine) in costs.items())
+    figures.append(Figure(f"one device, {bundle.iterations} iterations", device, "crops/s"))
+    for name, path, body in (
+        ("single crops with detail", "/v1/read", (crop_jpeg(), "image/jpeg")),
+        (f"batches of {BATCH_ITEMS}", "/v1/read/batch", form("images", [crop_jpeg()] * BATCH_ITEMS)),
+    ):
+        front = crops_of_a_core(bundle, path, body, arguments.seconds)
+        figures.append(Figure(f"one core of a front, {name}", front, "crops/s"))
+        for traffic in arguments.traffic:
+            cards = -(-traffic // (LOAD * device))
+            cores = -(-traffic // (LOAD * front))
+            figures.append(Figure(f"  {traffic:,.0f} crops/s: devices", cards, ""))
+            figures.append(Figure(f"  {traffic:,.0f} crops/s: cores for fronts", cores, ""))
+    return figures
+
+
+def batches(bundle: Bundle) -> set[int]:
+    return {graph.batch for graph in bundle.graphs_of("vision")}
+
+
+def engine_times(worker: EngineProcess, bundle: Bundle, batch: int) -> tuple[float, float]:
+    """Seconds of vision and of one refinement, medians."""
+    images = np.zeros((batch, bundle.channels, bundle.height, bundle.width), np.float32)
+    vision, refine = [], []
+    for _ in range(20):
+        answer = worker.run("vision", [images])
+        vision.append(answer.seconds)
+        refine.append(worker.run("refine", answer.tensors).seconds)
+    return statistics.median(vision), statistics.median(refine)
+
+
+def crops_of_a_core(bundle: Bundle, path: str, body: tuple[bytes, str], seconds: float) -> float:
+    """By the processor time that a front itself took for a crop."""
+    with serving(bundle.folder, NO_OP) as url:
+        before = metrics(url)
+        run_wrk(f"{url}{path}", body[0], connections=CLIENTS, seconds=seconds, content_type=body[1])
+        after = metrics(url)
+    took = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
+    return (after["abinet_crops_total"] - before["abinet_crops_total"]) / took
 
 
 @contextlib.contextmanager
@@ -210,7 +301,7 @@ def wait_for_answer(url: str, body: bytes, content_type: str) -> None:
 
 def idle(arguments: argparse.Namespace) -> list[Figure]:
     """One client, one request at a time: what the service adds to the engine's own time."""
-    with private_service(Path(opened_bundle(arguments).folder), engine_flags(arguments)) as url:
+    with serving(opened_bundle(arguments).folder, engine_flags(arguments)) as url:
         told = load_generator("idle", url, "--seconds", str(arguments.seconds))
     return [
         Figure("requests", told["requests"], ""),
@@ -226,7 +317,7 @@ def early_stop(arguments: argparse.Namespace) -> list[Figure]:
     samples = labelled(arguments.labels)
     took: dict[bool, list[float]] = {False: [], True: []}
     right = {}
-    with private_service(Path(opened_bundle(arguments).folder), engine_flags(arguments)) as url:
+    with serving(opened_bundle(arguments).folder, engine_flags(arguments)) as url:
         for _ in range(arguments.rounds):
             for stop in took:
                 before = engine_seconds(url)
@@ -276,11 +367,11 @@ def read_all(url: str, images: list[bytes], early_stop: bool) -> list[str]:
 
 def start(arguments: argparse.Namespace) -> list[Figure]:
     """Seconds from the command to readiness, the bundle being there; known to 0.2 s."""
-    folder = Path(opened_bundle(arguments).folder)
+    folder = opened_bundle(arguments).folder
     seconds = []
     for _ in range(arguments.rounds):
         started = time.perf_counter()
-        with private_service(folder, engine_flags(arguments)):
+        with serving(folder, engine_flags(arguments)):
             seconds.append(time.perf_counter() - started)
     return [at_most(f"start to ready, median of {len(seconds)}", statistics.median(seconds), "s", 15)]
 
@@ -288,7 +379,7 @@ def start(arguments: argparse.Namespace) -> list[Figure]:
 def memory(arguments: argparse.Namespace) -> list[Figure]:
     """The front's resident memory over many requests, the first tenth as a warm-up."""
     sizes: list[float] = []
-    with private_service(Path(opened_bundle(arguments).folder), NO_OP) as url:
+    with serving(opened_bundle(arguments).folder, NO_OP) as url:
         done = 0.0
         while done < arguments.requests:
             run_wrk(f"{url}/v1/read", crop_jpeg(), connections=CLIENTS, seconds=2)
@@ -307,7 +398,7 @@ def memory(arguments: argparse.Namespace) -> list[Figure]:
 def soak(arguments: argparse.Namespace) -> list[Figure]:
     """Twice as many requests as can be served: each must get a result or a clear 429 or 504."""
     flags = engine_flags(arguments)
-    with private_service(Path(opened_bundle(arguments).folder), flags) as url:
+    with serving(opened_bundle(arguments).folder, flags) as url:
         load = run_wrk(f"{url}/v1/read", crop_jpeg(), connections=2 * CLIENTS, seconds=5)
         before = metrics(url)
         rate = 2 * load.per_second
@@ -388,6 +479,11 @@ def engine_options(arguments: argparse.Namespace) -> EngineOptions:
     return settings.engine_options()[0]
 
 
+def serving(folder: str, flags: list[str]) -> contextlib.AbstractContextManager[str]:
+    """The URL of a service of our own, over TCP as its clients elsewhere have it."""
+    return private_service(["--bundle", folder, "--port", "0", *flags])
+
+
 def engine_flags(arguments: argparse.Namespace) -> list[str]:
     flags = ["--engine", arguments.engine, "--worker-python", arguments.worker_python]
     return [*flags, "--simulated-ms", str(arguments.simulated_ms)]
@@ -398,6 +494,8 @@ def engine_flags(arguments: argparse.Namespace) -> list[str]:
 SCENARIOS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "throughput": throughput,
     "no-op": no_op,
+    "devices": devices,
+    "capacity": capacity,
     "idle": idle,
     "early-stop": early_stop,
     "start": start,
@@ -424,18 +522,27 @@ def parse_arguments() -> argparse.Namespace:
     for name, scenario in SCENARIOS.items():
         described = scenario.__doc__ or ""
         subparser = subparsers.add_parser(name, parents=[common], help=described, description=described)
-        if name not in ("no-op", "memory"):
+        if name not in ("no-op", "memory", "devices"):
             default = "simulated" if name == "soak" else "mindspore"
             subparser.add_argument("--engine", default=default, choices=ENGINES)
             subparser.add_argument("--simulated-ms", type=float, default=10.0)
-        seconds = {"throughput": 10, "no-op": 5, "idle": 10, "soak": 600}.get(name)
+        seconds = {"throughput": 10, "no-op": 5, "devices": 5, "capacity": 5, "idle": 10, "soak": 600}.get(
+            name
+        )
         if seconds:
             subparser.add_argument(
                 "--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)"
             )
         if name in ("throughput", "no-op", "early-stop", "start"):
             subparser.add_argument("--rounds", type=int, default=3, help="turns (default %(default)s)")
+        if name in ("no-op", "devices"):
+            subparser.add_argument("--fronts", type=int, default=1, help="front processes")
+        if name == "capacity":
+            subparser.add_argument(
+                "--traffic", type=float, nargs="*", default=[100.0, 1000.0, 10_000.0], help="crops a second"
+            )
         if name == "no-op":
+            subparser.add_argument("--clients", type=int, default=CLIENTS, help="connections")
             subparser.add_argument("--rivals", nargs="*", default=["mosec", "litserve"])
         if name == "early-stop":
             subparser.add_argument("--labels", type=Path, required=True, help="a labelled set of crops")

@@ -9,17 +9,22 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
+from service.fronts import Fronts
+from service.keys import KeyRing
 from service.middleware import ApiKeyMiddleware, RequestMiddleware
+from service.model_change import ModelChange
 from service.open_inference import InferRequest
 from service.reader import Reader
 from service.request_log import RequestLog
 from service.routes.lean import LeanDispatch, LeanRoute
+from service.routes.model_change import ADMIN_SCHEMES, Change, model_change_router
 from service.routes.observability import observability_router
 from service.routes.open_inference import open_inference_router
+from service.routes.page import page_router
 from service.routes.problems import add_handlers
 from service.routes.read import read_router
 from service.routes.status import status_router
-from service.schemas import BatchRequest
+from service.schemas import BatchRequest, LoadRequest
 
 _KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -27,13 +32,16 @@ _KEY_SCHEMES = {
 }
 
 
-def create_app(reader: Reader) -> FastAPI:
-    """The application around a reader, which the caller starts and stops."""
-    return _Service(reader)
+def create_app(reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> FastAPI:
+    """The application around a reader, which the caller starts, stops and perhaps changes as well.
+
+    `fronts` are this front and its siblings, where there are any.
+    """
+    return _Service(reader, change or ModelChange(reader), fronts or Fronts(reader.observer))
 
 
 class _Service(FastAPI):
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, change: Change, fronts: Fronts) -> None:
         super().__init__(
             title="abinet",
             summary="Reads cropped word images with ABINet.",
@@ -45,8 +53,10 @@ class _Service(FastAPI):
         self._lean = [route for route in read.routes if isinstance(route, LeanRoute)]
         self.include_router(read)
         self.include_router(status_router(reader))
-        self.include_router(observability_router(reader.observer, lambda: reader.state == "ready"))
+        self.include_router(model_change_router(reader, change))
+        self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
         self.include_router(open_inference_router(reader, self.version))
+        self.include_router(page_router())
         add_handlers(self)
 
     def build_middleware_stack(self) -> ASGIApp:
@@ -54,7 +64,7 @@ class _Service(FastAPI):
         settings = self._reader.settings
         app: ASGIApp = LeanDispatch(super().build_middleware_stack(), self._lean)
         if settings.api_keys:
-            app = ApiKeyMiddleware(app, [key.get_secret_value() for key in settings.api_keys])
+            app = ApiKeyMiddleware(app, KeyRing(settings.api_keys))
         return RequestMiddleware(app, self._reader.observer, RequestLog(settings))
 
     def openapi(self) -> dict[str, Any]:
@@ -62,11 +72,12 @@ class _Service(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             _, schema = models_json_schema(
-                [(BatchRequest, "validation"), (InferRequest, "validation")],
+                [(model, "validation") for model in (BatchRequest, InferRequest, LoadRequest)],
                 ref_template="#/components/schemas/{model}",
             )
             document["components"]["schemas"].update(schema["$defs"])
+            schemes = document["components"]["securitySchemes"] = dict(ADMIN_SCHEMES)
             if self._reader.settings.api_keys:
-                document["components"]["securitySchemes"] = _KEY_SCHEMES
+                schemes.update(_KEY_SCHEMES)
                 document["security"] = [{name: []} for name in _KEY_SCHEMES]
         return super().openapi()

@@ -30,6 +30,8 @@ def bundled_model(python: str) -> Path:
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: the bundled checkpoint is missing; pass --bundle")
     bundle = _cache() / f"{NAME}-{file_sha256(str(checkpoint))[:12]}-mindspore-{_mindspore_release(python)}"
+    if bundle.is_dir():  # it appears whole or not at all, and an image's cache cannot be written
+        return bundle
     bundle.parent.mkdir(parents=True, exist_ok=True)
     # Two services that start at once must not both export: the second waits here and finds the bundle.
     with open(bundle.parent / ".lock", "w") as lock:

@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("service.serve_command", "read crops over HTTP"),
+    "read": Command("abinet_client.batch.command", "read folders of crops into a table"),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing in ("", "service", "export", "models"):
+        if missing in ("", "service", "export", "models", "abinet_client"):
             raise
         print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[train]'", file=sys.stderr)
         return USER_ERROR

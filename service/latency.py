@@ -11,9 +11,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+WINDOWS = {"1m": 60, "5m": 300}
+"""Windows that are asked for, in seconds."""
 WINDOW_S = 300
 """Seconds that are remembered."""
 RELATIVE_ERROR = 0.02
@@ -56,6 +59,7 @@ class StageLatencies:
         # Not np.zeros, whose memory the system would hand out only as the seconds pass.
         self._counts = np.full((WINDOW_S, len(stages), _BUCKETS), 0, np.uint32)
         self._maxima = np.zeros((WINDOW_S, len(stages)))
+        self._absorbed: list[dict[str, Any]] = []
         self._stage_offsets = np.arange(len(stages)) * _BUCKETS
 
     def add(self, milliseconds: tuple[float, ...]) -> None:
@@ -66,14 +70,33 @@ class StageLatencies:
 
     def summary(self, seconds: int) -> dict[str, Summary]:
         """Every stage over the last `seconds` (`WINDOW_S` at most), the current one included."""
-        self._count()
-        rows = np.arange(self._second - seconds + 1, self._second + 1) % WINDOW_S
-        counts = self._counts[rows].sum(axis=0, dtype=np.int64)
-        maxima = self._maxima[rows].max(axis=0)
+        counts, maxima = self._window(seconds)
+        for state in self._absorbed:
+            places, added, others = state[str(seconds)]
+            counts.flat[places] += np.array(added, np.int64)
+            maxima = np.maximum(maxima, others)
         return {
             stage: _summary(count, float(maximum))
             for stage, count, maximum in zip(self._stages, counts, maxima, strict=True)
         }
+
+    def state(self) -> dict[str, Any]:
+        """Plain values of each window, for `absorb` in another process."""
+        state = {}
+        for seconds in WINDOWS.values():
+            counts, maxima = self._window(seconds)
+            places = np.flatnonzero(counts)
+            state[str(seconds)] = (places.tolist(), counts.flat[places].tolist(), maxima.tolist())
+        return state
+
+    def absorb(self, state: dict[str, Any]) -> None:
+        """Adds what another process has measured until now."""
+        self._absorbed.append(state)
+
+    def _window(self, seconds: int) -> tuple[np.ndarray, np.ndarray]:
+        self._count()
+        rows = np.arange(self._second - seconds + 1, self._second + 1) % WINDOW_S
+        return self._counts[rows].sum(axis=0, dtype=np.int64), self._maxima[rows].max(axis=0)
 
     def _count(self) -> None:
         """Counts what is pending for its second, then goes on to the present one."""
@@ -98,6 +121,7 @@ class BatchWindow:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._seconds: deque[tuple[int, Counter[tuple[str, int, int]]]] = deque()
+        self._absorbed: list[dict[str, Any]] = []
 
     def add(self, kind: str, size: int, capacity: int) -> None:
         """A call of one graph with `size` crops in a batch of `capacity`."""
@@ -111,7 +135,21 @@ class BatchWindow:
     def calls(self, seconds: int) -> Counter[tuple[str, int, int]]:
         """How often each (kind, size, capacity) ran in the last `seconds`."""
         since = int(self._clock()) - seconds
-        return sum((calls for second, calls in self._seconds if second > since), Counter())
+        calls = sum((calls for second, calls in self._seconds if second > since), Counter())
+        for state in self._absorbed:
+            calls.update({(kind, size, capacity): n for kind, size, capacity, n in state[str(seconds)]})
+        return calls
+
+    def state(self) -> dict[str, Any]:
+        """Plain values of each window, for `absorb` in another process."""
+        return {
+            str(seconds): [(*call, count) for call, count in self.calls(seconds).items()]
+            for seconds in WINDOWS.values()
+        }
+
+    def absorb(self, state: dict[str, Any]) -> None:
+        """Adds what another process has counted until now."""
+        self._absorbed.append(state)
 
 
 def _buckets(milliseconds: np.ndarray) -> np.ndarray:

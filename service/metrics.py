@@ -29,6 +29,15 @@ class Counter:
     def add(self, *labels: str | int, count: int = 1) -> None:
         self._counts[labels] = self._counts.get(labels, 0) + count
 
+    def state(self) -> list[tuple[Labels, int]]:
+        """Plain values, for `absorb` in another process."""
+        return list(self._counts.items())
+
+    def absorb(self, state: Sequence[tuple[Sequence[str | int], int]]) -> None:
+        """Adds what another process has counted."""
+        for labels, count in state:
+            self.add(*labels, count=count)
+
     def collect(self) -> Metric:
         family = CounterMetricFamily(*self._description, labels=self._labels)
         for labels, count in self._counts.items():
@@ -48,11 +57,24 @@ class Histogram:
         self._series: dict[Labels, _Series] = {} if labels else {(): _Series(len(bounds))}
 
     def observe(self, value: float, *labels: str | int) -> None:
-        series = self._series.get(labels)
-        if series is None:
-            series = self._series[labels] = _Series(len(self._bounds))
+        series = self._series.get(labels) or self._begin(labels)
         series.counts[bisect_left(self._bounds, value)] += 1
         series.sum += value
+
+    def state(self) -> list[tuple[Labels, list[int], float]]:
+        """Plain values, for `absorb` in another process."""
+        return [(labels, series.counts, series.sum) for labels, series in self._series.items()]
+
+    def absorb(self, state: Sequence[tuple[Sequence[str | int], list[int], float]]) -> None:
+        """Adds what another process has observed."""
+        for labels, counts, total in state:
+            series = self._series.get(tuple(labels)) or self._begin(tuple(labels))
+            series.counts = [mine + other for mine, other in zip(series.counts, counts, strict=True)]
+            series.sum += total
+
+    def _begin(self, labels: Labels) -> _Series:
+        series = self._series[labels] = _Series(len(self._bounds))
+        return series
 
     def collect(self) -> Metric:
         family = HistogramMetricFamily(*self._description, labels=self._labels)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import random
 import re
 import time
-from collections.abc import Sequence
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, ServiceError
+from service.errors import ServiceError
+from service.keys import KeyRing
 from service.observer import Observer
 from service.request_log import RequestLog
+from service.routes.model_change import ADMIN_PATHS
+from service.routes.page import PAGE_PATHS
 from service.routes.problems import FAULT, problem_response
 
 log = logging.getLogger("abinet")
@@ -34,9 +34,11 @@ OPEN_PATHS = frozenset(
         "/v2/models/abinet/ready",
         "/docs",
         "/openapi.json",
+        *PAGE_PATHS,
     }
 )
-"""What needs no key: what watches the service, and its description."""
+"""What needs no key: what watches the service, its description, and the demo page."""
+_WITHOUT_KEY = OPEN_PATHS | ADMIN_PATHS
 
 
 class RequestMiddleware:
@@ -99,24 +101,20 @@ class RequestMiddleware:
 
 
 class ApiKeyMiddleware:
-    """Lets through only requests with one of the keys, but for `OPEN_PATHS`."""
+    """Lets through only requests with one of the keys, but for `OPEN_PATHS` and those of admins."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self._app = app
-        self._keys = [key.encode() for key in keys]
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._is_known(_key(scope)):
-            await self._app(scope, receive, send)
-            return
-        error = ServiceError(
-            Problem.UNAUTHORISED, "Send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
-        )
-        await problem_response(Request(scope), error)(scope, receive, send)
-
-    def _is_known(self, key: bytes) -> bool:
-        """In a time that does not tell how much of a key was right, or which."""
-        return any([hmac.compare_digest(key, known) for known in self._keys])
+        app = self._app
+        if scope["type"] == "http" and scope["path"] not in _WITHOUT_KEY:
+            try:
+                self._keys.check(scope)
+            except ServiceError as error:
+                app = problem_response(Request(scope), error)
+        await app(scope, receive, send)
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -125,10 +123,3 @@ def _request_id(scope: Scope) -> bytes:
             found: bytes = value
             return found
     return b"%032x" % random.getrandbits(128)
-
-
-def _key(scope: Scope) -> bytes:
-    headers = Headers(scope=scope)
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-    return key.encode("latin-1")

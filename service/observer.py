@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
+from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -39,7 +40,30 @@ class Observer:
         self._batch_size = Histogram("abinet_batch_size", "Crops in an engine call.", CROPS, ["kind"])
         self._batch_seconds = Histogram("abinet_batch_seconds", "Engine time of one call.", SECONDS, ["kind"])
         self._restarts = Counter("abinet_worker_restarts", "Engine workers started again.", ["device"])
+        self._model_requests = Counter(
+            "abinet_model_requests", "Requests that a model was given.", ["version", "result"]
+        )
+        self._model_seconds = Histogram(
+            "abinet_model_request_duration_seconds",
+            "From the crops of a request to the last reading.",
+            SECONDS,
+            ["version"],
+        )
+        self._metrics: tuple[Counter | Histogram, ...] = (
+            self._requests,
+            self._durations,
+            self._rejected,
+            self._crops,
+            self._queue_wait,
+            self._batch_size,
+            self._batch_seconds,
+            self._model_requests,
+            self._model_seconds,
+        )
+        self._models: list[tuple[str, str, str]] = []
+        self._canary_percent = 0.0
         self._depth = 0
+        self._limit = 0
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """An answered request. `route` is the path template of a route: there must be few of them."""
@@ -62,25 +86,76 @@ class Observer:
         """A crop that was refused or failed; `reason` is the slug of its problem."""
         self._rejected.add(reason)
 
+    def model_request(self, version: str, result: str, seconds: float) -> None:
+        """A request that a model has been given: `result` is read, or the slug of its (first) failure."""
+        self._model_requests.add(version, result)
+        self._model_seconds.observe(seconds, version)
+
+    def models(self, served: Iterable[tuple[str, str, str]], canary_percent: float) -> None:
+        """What is served from now on: name, version and role, which is main or canary."""
+        self._models = list(served)
+        self._canary_percent = canary_percent
+
     def depth(self, crops: int) -> None:
         """Crops that wait for their first batch now."""
         self._depth = crops
+
+    def limit(self, crops: int) -> None:
+        """How many crops may wait."""
+        self._limit = crops
+
+    def devices(self, names: Iterable[str]) -> None:
+        """Which devices there are: a counter that appeared with its first event would hide that one."""
+        for name in names:
+            self._restarts.add(name, count=0)
 
     def worker_restarted(self, device: str) -> None:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
 
+    def state(self) -> dict[str, Any]:
+        """Everything counted as plain values, ready for JSON."""
+        return {
+            "depth": self._depth,
+            "limit": self._limit,
+            "restarts": self._restarts.state(),
+            "latencies": self.latencies.state(),
+            "batches": self.batches.state(),
+            "metrics": [metric.state() for metric in self._metrics],
+            "models": (self._models, self._canary_percent),
+        }
+
+    @classmethod
+    def merged(cls, states: Sequence[dict[str, Any]]) -> Observer:
+        """What the fronts of one service have counted together."""
+        observer = cls()
+        restarts: dict[tuple[str | int, ...], int] = {}
+        for state in states:
+            observer._depth += state["depth"]
+            observer._limit += state["limit"]
+            observer.latencies.absorb(state["latencies"])
+            observer.batches.absorb(state["batches"])
+            for metric, counted in zip(observer._metrics, state["metrics"], strict=True):
+                metric.absorb(counted)
+            # Each front sees every restart, but for those before its own start.
+            for labels, count in state["restarts"]:
+                restarts[tuple(labels)] = max(count, restarts.get(tuple(labels), 0))
+            observer.models(*state["models"])
+        observer._restarts.absorb(list(restarts.items()))
+        return observer
+
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily("abinet_queue_depth", "Crops that wait for their first batch.", self._depth)
-        for metric in (
-            self._requests,
-            self._durations,
-            self._rejected,
-            self._crops,
-            self._queue_wait,
-            self._batch_size,
-            self._batch_seconds,
-            self._restarts,
-        ):
+        yield GaugeMetricFamily("abinet_queue_limit", "Crops that may wait.", self._limit)
+        info = GaugeMetricFamily(
+            "abinet_model_info", "1 for each model being served.", labels=["name", "version", "role"]
+        )
+        for labels in self._models:
+            info.add_metric(labels, 1)
+        yield info
+        yield GaugeMetricFamily(
+            "abinet_canary_percent", "Share of requests that the canary reads.", self._canary_percent
+        )
+        for metric in (*self._metrics, self._restarts):
             yield metric.collect()

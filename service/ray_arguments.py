@@ -11,8 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.settings import Count, Settings
 from service.settings_sources import Found, first_fault, refuse_unknown, settings_of
 
-_OF_RAY = ("host", "port", "uds")
-"""Ray's proxies listen, not the replicas."""
+_OF_RAY = {
+    **dict.fromkeys(("host", "port", "uds"), "Ray's proxies listen, and their address is Ray's own setting"),
+    "fronts": "each replica is one; ask for more replicas",
+    **dict.fromkeys(
+        ("admin_keys", "admin_keys_file", "bundles"),
+        "one replica alone would change its model; deploy the application again with another bundle",
+    ),
+}
+"""Settings that mean nothing here, and why."""
 
 
 class ArgumentError(click.ClickException, ValueError):
@@ -57,11 +64,9 @@ def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
         refuse_unknown(arguments, [*Settings.model_fields, *Replicas.model_fields, "config"])
         mine = {name: value for name, value in arguments.items() if name in Replicas.model_fields}
         settings = settings_of({name: arguments[name] for name in arguments if name not in mine})
-        for name in _OF_RAY:
+        for name, reason in _OF_RAY.items():
             if name in settings.origins:
-                raise ValueError(
-                    f"{settings.origins[name]}: Ray's proxies listen, and their address is Ray's own setting"
-                )
+                raise ValueError(f"{settings.origins[name]}: {reason}")
         return Arguments(_replicas(mine), settings.settings, _given(settings.settings))
     except OSError as error:
         raise ArgumentError(f"{error.filename}: {error.strerror}") from None

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pyarrow import fs
 
-IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".webp", ".tif", ".tiff")
+from abinet_client.batch.sources import IMAGES
 
 
 class Place(NamedTuple):

@@ -19,11 +19,12 @@ import pyarrow
 import ray.data
 from pyarrow import fs
 
+from abinet_client.batch.rows import FORMATS, Row
+from abinet_client.batch.sources import IMAGES
 from service.errors import Problem, ServiceError
 from service.ray_arguments import Arguments
-from service.ray_files import IMAGES, Place, content, image_files, is_empty, place_of, write_whole
+from service.ray_files import Place, content, image_files, is_empty, place_of, write_whole
 from service.ray_reader import resources, started_reader
-from service.ray_tables import Row, encoded
 from service.scheduler import Crop
 from service.schemas import ReadOptions
 
@@ -143,7 +144,8 @@ class PartReader:
         """A part's files (path, source, part) -> how many have an error; its table is written."""
         source, part = files["source"][0].as_py(), files["part"][0].as_py()
         rows = self._run(self._rows(source, files["path"].to_pylist()))
-        table = encoded(rows, self._job.format)
+        write = FORMATS[self._job.format](detail=False)
+        table = b"".join([write.header(), *map(write.encode, rows)])
         write_whole(self._job.output, f"part-{part:06d}.{self._job.format}", table)
         return {"failed": [sum(row.error is not None for row in rows)]}
 
@@ -166,7 +168,7 @@ class PartReader:
             except (OSError, ValueError) as error:
                 return Row(name, error=" ".join(str(error).split()))
         final = crop.predictions[-1]
-        return Row(name, final.text, round(final.confidence, 6))
+        return Row(name, final.text, final.confidence)
 
     async def _read(self, body: bytes) -> Crop:
         """Raises ServiceError: what is said of this crop, or that no engine worker could be had for long."""

@@ -10,7 +10,7 @@ import ray
 
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
-from service.engines.process import EngineError
+from service.engines.line import EngineError
 from service.observer import Observer
 from service.reader import Reader
 from service.settings import Settings
@@ -35,7 +35,7 @@ async def started_reader(given: Mapping[str, Any]) -> Reader:
     devices = assigned_devices(settings.devices, _npus_of_ray(), os.environ.get(_VISIBLE))
     settings = Settings(**{**given, "devices": devices})
     folder = settings.bundle or bundled_model(settings.worker_python)
-    reader = Reader(Bundle(str(folder)), settings, Observer())
+    reader = Reader(Bundle(str(folder.resolve())), settings, Observer())
     try:
         await reader.start()
     except EngineError as error:

@@ -1,26 +1,21 @@
-"""The service without HTTP: image bytes in, readings out, from engines that it starts and stops."""
+"""The service without HTTP: image bytes in, readings out, from the model being served or its canary."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
 from typing import Literal
 
-from service.decode import Decoder
+from service.deployment import Deployment, ManagedEngine
 from service.engines.bundle import Bundle
-from service.engines.engine import EngineOptions
-from service.engines.process import EngineProcess, Loaded
 from service.errors import Problem, ServiceError
-from service.intake import ImageFile, Intake
+from service.intake import ImageFile
 from service.observer import Observer
-from service.patience import ClientGoneError, DeadlineError, Patience
-from service.preprocess import Preprocessor
-from service.scheduler import BatchFailedError, Crop, QueueFullError, Scheduler, Submission, Wish
-from service.schemas import ModelInfo, ModelName, ReadOptions
+from service.scheduler import Crop, Room
+from service.schemas import CanaryInfo, ModelInfo, ModelName, ReadOptions
 from service.settings import Settings
-from service.supervisor import Supervisor
 
 log = logging.getLogger("abinet")
 
@@ -28,54 +23,70 @@ State = Literal["starting", "ready", "draining"]
 
 
 class Reader:
-    """One bundle, an engine worker on each device, and the way of a crop through them."""
+    """The model being served, perhaps a canary beside it, and which of them reads a request."""
 
-    def __init__(self, bundle: Bundle, settings: Settings, observer: Observer) -> None:
-        """Raises BundleError where the bundle asks for what this service does not know."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        engines: Sequence[ManagedEngine] | None = None,
+    ) -> None:
+        """Starts a worker for each device, unless it is given `engines` that others keep alive.
+
+        Raises ValueError where the bundle asks for what this service does not know.
+        """
         self.settings = settings
-        self.bundle = bundle
         self.observer = observer
-        self.model = ModelName(name=bundle.name, version=bundle.version)
-        self._iterations = bundle.iterations if settings.iterations is None else settings.iterations
-        if self._iterations > bundle.iterations:
-            raise ValueError(
-                f"{self._iterations} iterations asked, but {bundle.folder} has {bundle.iterations}"
-            )
-        self._scheduler = Scheduler(
-            Decoder(bundle.charset),
-            observer,
-            max_queue=settings.max_queue,
-            settled_threshold=settings.settled_threshold,
-        )
-        self._intake = Intake(Preprocessor(bundle), settings.max_pixels, self._scheduler.put)
-        self._devices = [
-            (device, self._supervisor(device, options))
-            for device, options in zip(settings.devices, settings.engine_options(), strict=True)
-        ]
-        self._loaded: Loaded | None = None
-        self._serving: list[asyncio.Task[None]] = []
+        self._room = Room(settings.max_queue)
+        observer.limit(settings.max_queue)
+        observer.devices(settings.devices)
+        self.main = self.new_deployment(bundle, engines)
+        self.canary: Deployment | None = None
+        self.canary_percent = 0.0
+        self._retiring: dict[Deployment, asyncio.Task[None]] = {}
         self._draining = False
+        self._tell_observer()
 
     @property
     def state(self) -> State:
-        """Ready means that a worker is alive and has run every graph of the bundle."""
+        """Ready means that a worker of the main model is alive and has run every graph of the bundle."""
         if self._draining:
             return "draining"
-        return "ready" if any(supervisor.ready for _, supervisor in self._devices) else "starting"
+        return "ready" if self.main.ready else "starting"
+
+    @property
+    def model(self) -> ModelName:
+        """The main model."""
+        return self.main.model
+
+    @property
+    def deployments(self) -> list[Deployment]:
+        """The main model and the canary, if any."""
+        return [self.main] if self.canary is None else [self.main, self.canary]
 
     @property
     def info(self) -> ModelInfo:
+        canary = self.canary
         return ModelInfo(
             **vars(self.model),
-            engine=self._loaded.release if self._loaded else self.settings.engine,
+            engine=self.main.engine,
             graph=self.settings.graph,
             devices=list(self.settings.devices),
-            manifest=self.bundle.manifest,
+            manifest=self.main.bundle.manifest,
+            canary=None
+            if canary is None
+            else CanaryInfo(
+                **vars(canary.model),
+                percent=self.canary_percent,
+                engine=canary.engine,
+                manifest=canary.bundle.manifest,
+            ),
         )
 
     async def start(self) -> None:
         """Starts the engine workers. Raises BundleError or EngineError where one cannot start."""
-        await asyncio.gather(*(self._start(supervisor) for _, supervisor in self._devices))
+        await self.main.start()
 
     def drain(self) -> None:
         """From now on not ready, while what is in flight is finished."""
@@ -83,12 +94,9 @@ class Reader:
 
     async def stop(self) -> None:
         self.drain()
-        for serving in self._serving:
-            serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await serving
-        await asyncio.gather(*(supervisor.close() for _, supervisor in self._devices))
-        self._intake.close()
+        for retiring in self._retiring.values():
+            retiring.cancel()
+        await asyncio.gather(*(one.close() for one in [*self.deployments, *self._retiring]))
 
     async def read(
         self,
@@ -98,37 +106,23 @@ class Reader:
         detail: bool = True,
         timeout_s: float | None = None,
         client_gone: Callable[[], Awaitable[None]] | None = None,
+        version: str = "",
+        request_id: str = "",
     ) -> list[Crop]:
         """Image files -> their crops, each with predictions or an error.
 
-        `detail` is for requests that do not say. `client_gone` returns when nobody waits any more. Raises
-        ServiceError where the crops cannot be taken, or none of them could be read in time.
+        `detail` is for requests that do not say. `client_gone` returns when nobody waits any more. `version`
+        and `request_id` say which model reads them (see choose). Raises ServiceError where the crops cannot
+        be taken, or none of them could be read in time.
         """
-        wish = self._wish(options, detail)
-        submission = self._admit(len(bodies), wish)
-        timeout = min(timeout_s or self.settings.timeout_s, self.settings.timeout_s)
-        crops = submission.crops
-        late: ServiceError | None = None
-        try:
-            with Patience(timeout, client_gone):
-                self._intake.add(crops, bodies)
-                await submission.done
-        except ClientGoneError as error:
-            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
-        except DeadlineError as error:
-            late = ServiceError(Problem.DEADLINE, str(error), crops=len(bodies))
-            if not any(crop.predictions for crop in crops):
-                raise late from None
-        finally:
-            self._scheduler.give_up(submission)
-            # Crops know their submission: if it knew them on, they would wait for the garbage collector.
-            submission.crops = []
-        for crop in crops:
-            if crop.error is not None:
-                crop.error = _service_error(crop.error)
-            elif not crop.predictions:
-                crop.error = late
-        return crops
+        deployment = self.choose(version, request_id)
+        if self._draining or deployment.failing:
+            raise ServiceError(
+                Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=len(bodies)
+            )
+        return await deployment.read(
+            bodies, options, detail=detail, timeout_s=timeout_s, client_gone=client_gone
+        )
 
     async def read_one(
         self,
@@ -137,47 +131,65 @@ class Reader:
         *,
         timeout_s: float | None = None,
         client_gone: Callable[[], Awaitable[None]] | None = None,
+        version: str = "",
+        request_id: str = "",
     ) -> Crop:
         """One image file -> its crop. Raises ServiceError."""
-        (crop,) = await self.read([body], options, timeout_s=timeout_s, client_gone=client_gone)
+        (crop,) = await self.read(
+            [body],
+            options,
+            timeout_s=timeout_s,
+            client_gone=client_gone,
+            version=version,
+            request_id=request_id,
+        )
         if crop.error is not None:
             raise crop.error
         return crop
 
-    def _wish(self, options: ReadOptions, detail: bool) -> Wish:
-        iterations = self._iterations if options.iterations is None else options.iterations
-        if iterations > self.bundle.iterations:
+    def choose(self, version: str = "", request_id: str = "") -> Deployment:
+        """Which model reads a request. Raises ServiceError where no model has the version.
+
+        The same identifier finds the same model, and what the canary reads at some percentage it also reads
+        at a higher one.
+        """
+        if version:
+            for deployment in self.deployments:
+                if deployment.model.version == version:
+                    return deployment
+            served = " and ".join(repr(deployment.model.version) for deployment in self.deployments)
             raise ServiceError(
-                Problem.INVALID_REQUEST,
-                f"{iterations} iterations asked; this model refines {self.bundle.iterations} times at most.",
+                Problem.NO_SUCH_MODEL, f"There is no version {version!r} here; served is {served}."
             )
-        return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
+        if self.canary is not None and _place(request_id) < self.canary_percent:
+            return self.canary
+        return self.main
 
-    def _admit(self, crops: int, wish: Wish) -> Submission:
-        if self._draining or all(supervisor.failing for _, supervisor in self._devices):
-            raise ServiceError(Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=crops)
-        try:
-            return self._scheduler.admit(crops, wish)
-        except QueueFullError as error:
-            raise ServiceError(
-                Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
-            ) from error
+    def new_deployment(self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None) -> Deployment:
+        """Of a bundle, not started yet, with a share in the room of the queue. Raises ValueError."""
+        return Deployment(bundle, self.settings, self.observer, self._room, engines)
 
-    def _supervisor(self, device: str, options: EngineOptions) -> Supervisor:
-        return Supervisor(
-            lambda: EngineProcess(self.bundle, options, python=self.settings.worker_python),
-            lambda: self.observer.worker_restarted(device),
+    def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
+        """From the next request on these, both started. One that is left out ends after its last answer."""
+        before = self.deployments
+        self.main, self.canary, self.canary_percent = main, canary, percent
+        self._tell_observer()
+        for deployment in before:
+            if deployment not in self.deployments:
+                self._retiring[deployment] = asyncio.create_task(self._retire(deployment))
+
+    async def _retire(self, deployment: Deployment) -> None:
+        await deployment.retire()
+        log.info("%s %s has answered its last request", deployment.model.name, deployment.model.version)
+        del self._retiring[deployment]
+
+    def _tell_observer(self) -> None:
+        roles = zip(self.deployments, ("main", "canary"), strict=False)
+        self.observer.models(
+            [(one.model.name, one.model.version, role) for one, role in roles], self.canary_percent
         )
 
-    async def _start(self, supervisor: Supervisor) -> None:
-        self._loaded = await supervisor.start()
-        self._serving.append(asyncio.create_task(self._scheduler.serve(supervisor, self._loaded.costs)))
 
-
-def _service_error(error: Exception) -> ServiceError:
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, BatchFailedError):
-        return ServiceError(Problem.ENGINE_FAILED, f"{error}.")
-    log.error("a batch failed", exc_info=error)
-    return ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")
+def _place(request_id: str) -> float:
+    """Where an identifier lies between 0 and 100 (exclusive), evenly spread."""
+    return 100 * int.from_bytes(blake2b(request_id.encode(), digest_size=6).digest(), "big") / 2**48

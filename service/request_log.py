@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from service.schemas import Timings
 from service.settings import Settings
 
-PROBES = ("/health/", "/v2/health/", "/metrics")
+PROBES = ("/health/", "/v2/health/", "/metrics", "/v1/latency")
 """Routes that are asked every few seconds: logged only where they fail."""
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from service.batching import BatchSizes
 from service.decode import Decoder, Prediction, settled
 from service.engines.engine import Cost
-from service.engines.process import Answer, NeverRanError, WorkerDiedError
+from service.engines.line import Answer, NeverRanError, WorkerDiedError
 from service.engines.protocol import SLOTS, Rows
 from service.observer import Observer
+from service.schemas import ModelName
 
 
 class QueueFullError(Exception):
@@ -46,11 +47,20 @@ class Wish(NamedTuple):
     detail: bool = True
 
 
-class Submission:
-    """The crops of one request, and the promise that each will be read or fail."""
+class Room:
+    """How many crops may wait for their first batch, and how many do, whichever schedulers they wait in."""
 
-    def __init__(self, count: int, wish: Wish) -> None:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.depth = 0
+
+
+class Submission:
+    """The crops of one request for one model, and the promise that each will be read or fail."""
+
+    def __init__(self, count: int, wish: Wish, model: ModelName) -> None:
         self.wish = wish
+        self.model = model
         self.started = time.perf_counter()
         self.given_up = False
         """Nobody waits any more: what is left of the work is dropped."""
@@ -124,7 +134,7 @@ class _Lane:
 
 
 class Scheduler:
-    """Runs crops through engines, none of which waits while there are crops.
+    """Runs crops through one model's engines, none of which waits while there are crops.
 
     An idle engine takes what is there at once; while all are busy, crops gather for the next batch. Work that
     has begun goes first: a refinement costs a tenth of the vision model. Only while there are full batches of
@@ -133,24 +143,32 @@ class Scheduler:
     """
 
     def __init__(
-        self, decode: Decoder, observer: Observer, *, max_queue: int = 256, settled_threshold: float = 0.9
+        self,
+        model: ModelName,
+        decode: Decoder,
+        observer: Observer,
+        room: Room,
+        *,
+        settled_threshold: float = 0.9,
     ) -> None:
+        self._model = model
         self._decode = decode
         self._observer = observer
-        self._max_queue = max_queue
+        self._room = room
         self._threshold = settled_threshold
         self._waiting: deque[Crop] = deque()
         self._refining: deque[Crop] = deque()
         self._lanes: list[_Lane] = []
-        self._depth = 0
         self._changed = asyncio.Event()
 
     def admit(self, count: int, wish: Wish) -> Submission:
         """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError."""
-        if self._depth + count > self._max_queue:
-            raise QueueFullError(f"{self._depth} crops are waiting, {self._max_queue} may")
-        self._set_depth(self._depth + count)
-        return Submission(count, wish)
+        room = self._room
+        if room.depth + count > room.limit:
+            raise QueueFullError(f"{room.depth} crops are waiting, {room.limit} may")
+        room.depth += count
+        self._note_depth()
+        return Submission(count, wish, self._model)
 
     def put(self, crops: Iterable[Crop]) -> None:
         """Crops that have their image, or an error in its place."""
@@ -165,7 +183,7 @@ class Scheduler:
             else:
                 self._leave_queue(crop)
                 crop.submission.finish_one()
-        self._set_depth(self._depth)
+        self._note_depth()
         self._changed.set()
 
     def give_up(self, submission: Submission) -> None:
@@ -175,7 +193,7 @@ class Scheduler:
         submission.given_up = True
         for crop in submission.crops:
             self._leave_queue(crop)
-        self._set_depth(self._depth)
+        self._note_depth()
         for queue in (self._waiting, self._refining):
             wanted = [crop for crop in queue if crop.submission is not submission]
             queue.clear()
@@ -235,7 +253,7 @@ class Scheduler:
         for crop in crops:
             self._leave_queue(crop)
             crop.queue_s += started - crop.since
-        self._set_depth(self._depth)
+        self._note_depth()
         try:
             answer = await engine.run(kind, _columns(kind, crops), size, _times(kind, crops))
             self._observer.batch(kind, len(crops), size, answer.seconds)
@@ -319,11 +337,10 @@ class Scheduler:
     def _leave_queue(self, crop: Crop) -> None:
         if crop.is_waiting:
             crop.is_waiting = False
-            self._depth -= 1
+            self._room.depth -= 1
 
-    def _set_depth(self, crops: int) -> None:
-        self._depth = crops
-        self._observer.depth(crops)
+    def _note_depth(self) -> None:
+        self._observer.depth(self._room.depth)
 
 
 def _fail(crops: list[Crop], error: Exception) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 
 class ReadOptions(BaseModel):
@@ -201,6 +202,14 @@ class BatchResult(BaseModel):
     model: ModelName
 
 
+class CanaryInfo(ModelName):
+    """The bundle that reads a share of the requests, to be judged by it."""
+
+    percent: Percent
+    engine: str = Field(examples=["MindSpore 2.8.0"])
+    manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
+
+
 class ModelInfo(ModelName):
     """The bundle being served and what runs it."""
 
@@ -208,6 +217,20 @@ class ModelInfo(ModelName):
     graph: str = Field(examples=["stepwise"])
     devices: list[str] = Field(examples=[["cpu"]], description="Each has an engine worker of its own.")
     manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
+    canary: CanaryInfo | None = None
+
+
+class LoadRequest(BaseModel):
+    """A bundle to be served: in place of the present one, or beside it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bundle: str = Field(description="Name of a folder in `bundles`.", examples=["small-2"])
+    canary_percent: Percent | None = Field(
+        default=None,
+        description="Share of the requests that it reads as a canary, 0 being those that name its version. "
+        "Without it the bundle takes the present one's place.",
+    )
 
 
 class Health(BaseModel):

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
+import os
+import signal
 import socket
 import sys
+import threading
 import time
-from types import FrameType
 
-import uvicorn
 import uvloop
 
-from service.app import create_app
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
-from service.engines.process import EngineError
-from service.http_protocol import JoiningProtocol
+from service.engines.line import EngineError
+from service.front_manager import serve_with_fronts
+from service.hangup import Hangup
+from service.http_server import HttpServer, settle_memory, share_interpreter
 from service.listener import address_of, listening
+from service.model_change import ModelChange
 from service.observer import Observer
 from service.reader import Reader
 from service.request_log import configure_logging
@@ -27,16 +29,16 @@ from service.settings_sources import add_flags, as_toml, read_settings
 
 log = logging.getLogger("abinet")
 
-_GARBAGE = 20_000
-"""Objects that may pile up before Python looks for cycles among them."""
-_SWITCH_S = 2e-4
-"""How long a thread that decodes may have to wait for the interpreter; Python's own 5 ms is 50 images."""
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_flags(parser)
     parser.add_argument(
         "--print-config", action="store_true", help="print the settings and where each comes from, and stop"
+    )
+    parser.add_argument(
+        "--stop-with-stdin",
+        action="store_true",
+        help="stop when the standard input ends, and so with the program that holds its other end",
     )
 
 
@@ -48,45 +50,36 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     settings = effective.settings
     configure_logging(settings)
-    sys.setswitchinterval(_SWITCH_S)
+    share_interpreter()
+    # Until the server takes over; an export that is under way then ends as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if arguments.stop_with_stdin:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
     # The address first: a mistake there must not wait for the model.
     with listening(settings) as listener:
         folder = settings.bundle or bundled_model(settings.worker_python)
-        reader = Reader(Bundle(str(folder)), settings, Observer())
-        uvloop.run(_serve(reader, listener, started))
+        # Where a link leads now: a worker that is restarted later must find the same bundle.
+        bundle = Bundle(str(folder.resolve()))
+        if settings.fronts > 1:
+            uvloop.run(serve_with_fronts(bundle, settings, listener, started))
+        else:
+            uvloop.run(_serve(Reader(bundle, settings, Observer()), listener, started))
     return 0
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn, but a signal means draining and then an exit code of 0."""
-
-    def __init__(self, config: uvicorn.Config, reader: Reader) -> None:
-        super().__init__(config)
-        self._reader = reader
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        log.info("finishing what is in flight, then stopping")
-        self._reader.drain()
-        self.force_exit = self.should_exit  # the second signal does not wait
-        self.should_exit = True
+def _stop_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 1 << 16):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _serve(reader: Reader, listener: socket.socket, started: float) -> None:
-    config = uvicorn.Config(
-        create_app(reader),
-        http=JoiningProtocol,
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(reader.settings.drain_s),
-    )
-    server = _Server(config, reader)
+    change = ModelChange(reader)
+    server = HttpServer(reader, change)
     log.info("listening on %s", address_of(listener))
     starting = asyncio.create_task(_start(reader, server, started))
-    await server.serve(sockets=[listener])
+    async with Hangup(reader.settings.bundle, change.load, server.drain):
+        await server.serve(sockets=[listener])
     asked_to_stop = reader.state == "draining"
     await reader.stop()
     (failure,) = await asyncio.gather(starting, return_exceptions=True)
@@ -94,18 +87,14 @@ async def _serve(reader: Reader, listener: socket.socket, started: float) -> Non
         raise failure
 
 
-async def _start(reader: Reader, server: uvicorn.Server, started: float) -> None:
+async def _start(reader: Reader, server: HttpServer, started: float) -> None:
     try:
         await reader.start()
     except Exception as error:
         server.should_exit = True
         if isinstance(error, EngineError):
-            raise ValueError(f"{reader.bundle.folder}: {error}") from error
+            raise ValueError(f"{reader.main.bundle.folder}: {error}") from error
         raise
-    # What is here now stays: left out of every collection, these objects cost no request any time. Requests
-    # leave no cycles behind, so there is little to collect.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE, 20, 20)
+    settle_memory()
     model = reader.info
     log.info("%s %s is ready after %.1f s", model.name, model.version, time.perf_counter() - started)

@@ -88,7 +88,15 @@ class Settings(BaseSettings):
     """API keys, one of which a client must send; without any, none is asked for."""
     api_keys_file: Path | None = None
     """File with such keys, one a line."""
+    admin_keys: Keys = ()
+    """Keys of those who may change the model; without any, nobody may over HTTP."""
+    admin_keys_file: Path | None = None
+    """File with such keys, one a line."""
+    bundles: Path | None = None
+    """Folder of the bundles that may be loaded over HTTP."""
 
+    fronts: Count = 1
+    """Processes that speak HTTP, read images and share the engine workers."""
     max_queue: Count = 256
     """Crops that may wait for the engine."""
     max_batch_items: Count = 64
@@ -126,15 +134,29 @@ class Settings(BaseSettings):
                 f"max_batch_items {self.max_batch_items} is more than max_queue {self.max_queue}: "
                 "such a batch would never be taken; lower the first or raise the second"
             )
+        if self.max_batch_items > self.max_queue // self.fronts:
+            raise ValueError(
+                f"max_batch_items {self.max_batch_items} is more than a front's share of max_queue "
+                f"{self.max_queue}, {self.max_queue // self.fronts}: raise max_queue"
+            )
         if self.max_body_bytes < self.max_batch_items * _SMALLEST_IMAGE_BYTES:
             raise ValueError(
                 f"max_body_bytes {self.max_body_bytes} cannot hold the {self.max_batch_items} images "
                 "of max_batch_items"
             )
+        if set(self.admin_keys) & set(self.api_keys):
+            raise ValueError("an API key is also one of admin_keys: an admin key is for admins alone")
         cards = [device for device in self.devices if device != "cpu"]
         if len(set(cards)) < len(cards):
             raise ValueError("an Ascend card is named twice in devices: one worker a card")
         return self
+
+    def of_front(self) -> dict[str, Any]:
+        """Plain values, secrets and all, for one of several front processes: its share of the queue."""
+        values = self.model_dump(mode="json", exclude={"api_keys", "admin_keys"})
+        for name in ("api_keys", "admin_keys"):
+            values[name] = [key.get_secret_value() for key in getattr(self, name)]
+        return {**values, "fronts": 1, "max_queue": self.max_queue // self.fronts}
 
     def engine_options(self) -> tuple[EngineOptions, ...]:
         """How each device's worker runs the bundle, in the order of `devices`."""

@@ -15,8 +15,8 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from service.settings import Settings
 
-_SECRET = "api_keys"
-"""No flag, because every user of the machine can read a command line; never printed."""
+_SECRETS = ("api_keys", "admin_keys")
+"""No flags, because every user of the machine can read a command line; never printed. Each has a `_file`."""
 
 
 class Found(NamedTuple):
@@ -37,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """A flag for every setting. Parsed arguments hold only the flags that were given."""
     parser.add_argument("--config", type=Path, help="TOML file with settings (default: $ABINET_CONFIG)")
     for name, field in Settings.model_fields.items():
-        if name == _SECRET:
+        if name in _SECRETS:
             continue
         text = (field.description or "").rstrip(".").replace("%", "%%")
         if field.default not in (None, ()):
@@ -70,10 +70,12 @@ def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> 
     }
     values = {name: value for name, (value, _) in found.items()}
     try:
-        if found.get("api_keys_file"):
-            keys = [*_keys(values.get(_SECRET, [])), *_lines(values["api_keys_file"])]
-            origins = [found[name].origin for name in (_SECRET, "api_keys_file") if name in found]
-            values[_SECRET], found[_SECRET] = keys, Found(keys, " and ".join(origins))
+        for secret in _SECRETS:
+            file = f"{secret}_file"
+            if found.get(file):
+                keys = [*_keys(values.get(secret, [])), *_lines(values[file])]
+                origins = [found[name].origin for name in (secret, file) if name in found]
+                values[secret], found[secret] = keys, Found(keys, " and ".join(origins))
         settings = Settings(**values)
     except ValidationError as error:
         raise ValueError(first_fault(error, found)) from None
@@ -98,7 +100,7 @@ def first_fault(error: ValidationError, found: Mapping[str, Found]) -> str:
         return message
     name = str(fault["loc"][0])
     value, origin = found[name]
-    return f"{origin}: {message}" if name == _SECRET else f"{origin} {_plain(value)}: {message}"
+    return f"{origin}: {message}" if name in _SECRETS else f"{origin} {_plain(value)}: {message}"
 
 
 def as_toml(effective: Effective) -> str:
@@ -106,7 +108,7 @@ def as_toml(effective: Effective) -> str:
     lines = []
     for name, value in effective.settings:
         origin = effective.origins.get(name, "default")
-        if name == _SECRET:
+        if name in _SECRETS:
             lines.append(f"# {name}: {len(value)}, not shown  # {origin}")
         elif value is None:
             lines.append(f"# {name} is not set")
@@ -147,7 +149,7 @@ def _lines(path: str | Path) -> list[str]:
     lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise ValueError(f"{path}: no API key in it")
+        raise ValueError(f"{path}: no key in it")
     return keys
 
 

@@ -5,24 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.calls import Calls
 from service.engines.bundle import BundleError
-from service.engines.process import (
-    Answer,
-    CallError,
-    EngineError,
-    EngineProcess,
-    Loaded,
-    NeverRanError,
-    WorkerDiedError,
-    ending,
-)
+from service.engines.line import Answer, EngineError, Loaded, NeverRanError, WorkerDiedError
+from service.engines.process import EngineProcess, ending
 from service.engines.protocol import Rows
-from service.scheduler import BatchFailedError
 
 log = logging.getLogger("abinet")
 
@@ -52,8 +43,7 @@ class Supervisor:
         self._deaths = 0
         self._closing = False
         self._keeping: asyncio.Task[None] | None = None
-        self._calls: deque[asyncio.Future[Answer]] = deque()
-        self._silence: asyncio.TimerHandle | None = None
+        self._calls: Calls | None = None
         self._starts = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._watch = ThreadPoolExecutor(1, thread_name_prefix="engine-watch")
 
@@ -78,63 +68,18 @@ class Supervisor:
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-        """Runs one graph (see EngineProcess.send), after the calls before: `SLOTS` of them at a time.
-
-        Raises WorkerDiedError where the worker died of it or while it ran: another call may succeed. Raises
-        BatchFailedError where the engine raised an error.
-        """
-        process = self._process
-        if process is None or not self._ready.is_set():
+        """Runs one graph (see Calls.run)."""
+        if self._calls is None:
             raise NeverRanError("the engine worker is being restarted")
-        try:
-            process.send(kind, columns, size, times)
-        except WorkerDiedError as error:
-            self._lose(process, error)
-            raise
-        call: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._calls.append(call)
-        if self._silence is None:
-            self._listen_for_silence(process)
-        try:
-            answer = await call
-        except CallError as error:
-            raise BatchFailedError(f"the engine raised {error}") from error
+        answer = await self._calls.run(kind, columns, size, times)
         self._deaths = 0
         return answer
 
-    def _take_answer(self, process: EngineProcess) -> None:
-        """The worker's socket is readable: the first call has its answer, or the worker has died."""
-        try:
-            result: Answer | Exception = process.receive()
-        except BlockingIOError:
-            return
-        except CallError as error:
-            result = error
-        except WorkerDiedError as error:
-            self._lose(process, error)
-            return
-        call = self._calls.popleft()
-        if call.done():  # nobody waits for it any more
-            pass
-        elif isinstance(result, Exception):
-            call.set_exception(result)
-        else:
-            call.set_result(result)
-        self._listen_for_silence(process)
-
-    def _listen_for_silence(self, process: EngineProcess) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
-        if self._calls:
-            error = WorkerDiedError(f"the engine worker gave no answer for {self._silence_s:g} s")
-            self._silence = asyncio.get_running_loop().call_later(self._silence_s, self._lose, process, error)
-
-    def _lose(self, process: EngineProcess, error: WorkerDiedError) -> None:
+    def _lose(self, error: WorkerDiedError) -> None:
         """A worker that has died, or is as good as dead. `_keep` replaces it."""
-        if process is self._process and self._ready.is_set():
-            self._forget(error)
-            process.kill()
+        self._end_calls(error)
+        if self._process is not None:
+            self._process.kill()
 
     async def close(self) -> None:
         """Ends the worker after its call, or by force where it still loads or its call takes too long."""
@@ -144,7 +89,7 @@ class Supervisor:
         process = self._process
         if process is not None:
             is_loaded = self._ready.is_set()
-            self._forget(WorkerDiedError("the service is stopping"))
+            self._end_calls(WorkerDiedError("the service is stopping"))
             closing = self._in_thread(self._starts, process.close)
             try:
                 await asyncio.wait_for(closing, _CLOSE_S if is_loaded else 0)
@@ -163,7 +108,7 @@ class Supervisor:
             if process is not None:
                 code = await self._in_thread(self._watch, process.wait)
                 log.warning("engine worker %d has died (%d), another is started", process.pid, code)
-                self._forget(WorkerDiedError(f"the engine worker {ending(code)}"))
+                self._end_calls(WorkerDiedError(f"the engine worker {ending(code)}"))
                 process.kill()
                 self._process = None
             self._deaths += 1
@@ -188,24 +133,16 @@ class Supervisor:
             process.kill()
             self._process = None
             raise
-        asyncio.get_running_loop().add_reader(process.fileno(), self._take_answer, process)
+        self._calls = Calls(process, self._lose, self._silence_s)
         self._ready.set()
         log.info("engine worker %d runs %s", process.pid, loaded.release)
         return loaded
 
-    def _forget(self, error: WorkerDiedError) -> None:
-        """No more calls to the present worker; those sent fail, of which only the first has begun."""
-        if self._process is not None and self._ready.is_set():
-            asyncio.get_running_loop().remove_reader(self._process.fileno())
+    def _end_calls(self, error: WorkerDiedError) -> None:
         self._ready.clear()
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
-        while self._calls:
-            call = self._calls.popleft()
-            if not call.done():
-                call.set_exception(error)
-            error = NeverRanError(str(error))
+        if self._calls is not None:
+            self._calls.end(error)
+            self._calls = None
 
     async def _in_thread(self, thread: ThreadPoolExecutor, function: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(thread, function)

@@ -1,6 +1,7 @@
 """Fixtures that more than one test file needs."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,20 @@ def lite_python() -> Path:
         if os.environ.get("ABINET_REQUIRE_LITE") == "1":
             raise
         pytest.skip(f"no MindSpore Lite: {error}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium or Chrome.
+
+    Where there is none the test skips, or fails where ABINET_REQUIRE_BROWSER=1 says that it must be there.
+    """
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    if os.environ.get("ABINET_REQUIRE_BROWSER") == "1":
+        pytest.fail("no Chromium; apt-get install chromium")
+    pytest.skip("no Chromium; apt-get install chromium")
 
 
 @pytest.fixture(scope="session")

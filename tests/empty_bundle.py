@@ -11,7 +11,7 @@ from service.engines.bundle import Bundle
 CHARSET = "abcdefghijklmnopqrstuvwxyz1234567890"
 
 
-def empty_bundle(folder: Path, charset: str = CHARSET, max_length: int = 25) -> Bundle:
+def empty_bundle(folder: Path, charset: str = CHARSET, max_length: int = 25, version: str = "1") -> Bundle:
     """Graphs of all kinds at batch sizes 1 and 4, written into the folder."""
     graphs = [
         {
@@ -28,7 +28,7 @@ def empty_bundle(folder: Path, charset: str = CHARSET, max_length: int = 25) -> 
     manifest = {
         "format": 1,
         "name": "empty",
-        "version": "1",
+        "version": version,
         "charset": charset,
         "max_length": max_length,
         "iterations": 3,

@@ -17,7 +17,8 @@ from tiny_service import crop, service, tiny_bundle
 
 from service.engines.bundle import Bundle, BundleError
 from service.engines.engine import EngineOptions
-from service.engines.process import CallError, EngineProcess, WorkerDiedError
+from service.engines.line import CallError, WorkerDiedError
+from service.engines.process import EngineProcess
 
 MINDSPORE, LITE = EngineOptions(), EngineOptions(engine="lite")
 IMAGES = np.random.default_rng(0).normal(size=(4, 3, 32, 128)).astype(np.float32)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.fronts import Fronts
 from service.latency import LARGEST_MS, RELATIVE_ERROR, WINDOW_S, BatchWindow, StageLatencies, Summary
 from service.observer import STAGES, Observer
 from service.routes.observability import LatencyReport, observability_router
@@ -39,7 +41,7 @@ def timings(milliseconds: float) -> Timings:
 
 def get(observer: Observer, path: str, ready: bool = True, **headers: str) -> httpx.Response:
     app = FastAPI()
-    app.include_router(observability_router(observer, lambda: ready))
+    app.include_router(observability_router(Fronts(observer), lambda: ready))
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -181,6 +183,8 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     observer.batch("refine", 3, 4, 0.004)
     observer.rejected("queue-full")
     observer.depth(17)
+    observer.limit(256)
+    observer.devices(["cpu", "ascend:0"])
     observer.worker_restarted("cpu")
     seen = samples(observer)
     assert seen["abinet_crops_total",] == 1
@@ -190,7 +194,9 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     assert seen["abinet_batch_seconds_sum", "refine"] == pytest.approx(0.004)
     assert seen["abinet_rejected_total", "queue-full"] == 1
     assert seen["abinet_queue_depth",] == 17
+    assert seen["abinet_queue_limit",] == 256
     assert seen["abinet_worker_restarts_total", "cpu"] == 1
+    assert seen["abinet_worker_restarts_total", "ascend:0"] == 0
 
 
 def test_prometheus_sees_a_silent_service_too() -> None:
@@ -213,6 +219,8 @@ def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
     observer.batch("vision", 1, 1, 0.01)
     observer.rejected("queue-full")
     observer.worker_restarted("cpu")
+    observer.models([("small", "1", "main")], 0)
+    observer.model_request("1", "read", 0.02)
     families = {
         (
             family.name + ("_total" if family.type == "counter" else ""),
@@ -226,3 +234,27 @@ def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
     rows = re.findall(r"^\| `(abinet_\w+)` \| (.*?) ?\| (.*) \|$", text, re.MULTILINE)
     documented = {(name, tuple(sorted(re.findall(r"\w+", labels))), help) for name, labels, help in rows}
     assert documented == {(name, tuple(sorted(labels)), help) for name, labels, help in families}
+
+
+def test_what_several_fronts_have_seen_adds_up() -> None:
+    one, other = Observer(), Observer()
+    for observer, milliseconds in ((one, 1.0), (other, 100.0), (other, 100.0)):
+        observer.crop(timings(milliseconds))
+        observer.batch("vision", 3, 4, 0.01)
+        observer.request("/v1/read", 200, 0.01)
+        observer.worker_restarted("cpu")
+    one.depth(2)
+    other.depth(3)
+    states = [orjson.loads(orjson.dumps(observer.state())) for observer in (one, other)]
+    merged = Observer.merged(states)
+    seen = samples(merged)
+    assert seen["abinet_crops_total",] == 3
+    assert seen["abinet_requests_total", "200", "/v1/read"] == 3
+    assert seen["abinet_queue_depth",] == 5
+    assert seen["abinet_batch_size_count", "vision"] == 3
+    # Every front sees every restart.
+    assert seen["abinet_worker_restarts_total", "cpu"] == 2
+    total = merged.latencies.summary(60)["total"]
+    assert (total.count, total.max) == (3, 100.0)
+    assert total.p50 == pytest.approx(100, rel=RELATIVE_ERROR)
+    assert merged.batches.calls(300) == {("vision", 3, 4): 3}

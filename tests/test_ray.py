@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import signal
 import socket
@@ -15,32 +14,30 @@ from typing import Any
 
 import httpx
 import pytest
-from abinet_client import Client
 from empty_bundle import empty_bundle
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 from tiny_service import crop, encoded, problem
+
+from abinet_client import Client
 
 pytest.importorskip("ray", reason="Ray is not installed: the extra `ray` brings it")
 
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # The nodes of the cluster below inherit both.
+    # Under `uv run` Ray would pack this folder and start its workers with uv as well.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # The nodes of the cluster below inherit what follows.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.ray_proxy.middlewares",
     # The one proxy is on the first node, and would keep every request there.
     "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
 }
 
-import ray  # noqa: E402
-from ray import serve  # noqa: E402
-from ray.cluster_utils import Cluster  # noqa: E402
+import ray
+from ray import serve
+from ray.cluster_utils import Cluster
 
-from service.ray_app import app  # noqa: E402
-from service.ray_arguments import ArgumentError, read_arguments  # noqa: E402
-from service.ray_proxy import ProblemMiddleware  # noqa: E402
-from service.ray_read import read  # noqa: E402
-from service.ray_reader import assigned_devices  # noqa: E402
+from service.ray_app import app
+from service.ray_arguments import read_arguments
+from service.ray_read import read
 
 pytestmark = pytest.mark.ray
 

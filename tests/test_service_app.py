@@ -13,7 +13,7 @@ from service.errors import Problem, ServiceError
 from service.observer import Observer
 from service.reader import Reader
 from service.scheduler import Crop
-from service.schemas import ModelName, ReadOptions
+from service.schemas import ReadOptions
 from service.settings import Settings
 
 
@@ -23,7 +23,6 @@ class FailingReader:
     def __init__(self, error: Exception) -> None:
         self.settings = Settings()
         self.observer = Observer()
-        self.model = ModelName(name="tiny", version="1")
         self._error = error
 
     async def read_one(self, body: bytes, options: ReadOptions, **_: object) -> Crop:

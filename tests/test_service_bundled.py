@@ -36,6 +36,16 @@ def test_the_caches_folder_names_checkpoint_and_release(monkeypatch: pytest.Monk
     assert folder.name.startswith(f"abinet_small_en-{digest[:12]}-mindspore-2.")
 
 
+def test_a_bundle_that_is_there_is_served_without_a_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundled, "_export", lambda python, checkpoint, bundle: bundle.mkdir())
+    folder = bundled.bundled_model(sys.executable)
+    (tmp_path / "bundles" / ".lock").unlink()
+    assert bundled.bundled_model(sys.executable) == folder
+    assert [path.name for path in (tmp_path / "bundles").iterdir()] == [folder.name]
+
+
 def test_an_export_that_fails_says_why_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

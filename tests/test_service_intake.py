@@ -15,6 +15,7 @@ from service.errors import Problem, ServiceError
 from service.intake import ImageFile, Intake
 from service.preprocess import Preprocessor
 from service.scheduler import Crop, Submission, Wish
+from service.schemas import ModelName
 
 SMALL = encoded(crop())
 BASE64 = base64.b64encode(SMALL).decode()
@@ -59,7 +60,7 @@ def taking(test: Callable[[Intake, NotedPreprocessor, Ready], Awaitable[None]]) 
 
 
 def add(intake: Intake, *files: ImageFile) -> Submission:
-    submission = Submission(len(files), Wish(0))
+    submission = Submission(len(files), Wish(0), ModelName(name="tiny", version="1"))
     intake.add(submission.crops, files)
     return submission
 

@@ -14,7 +14,6 @@ from service.app import create_app
 from service.middleware import OPEN_PATHS
 from service.observer import Observer
 from service.reader import Reader
-from service.schemas import ModelName
 from service.settings import Settings
 
 
@@ -26,7 +25,6 @@ class StartingReader:
     def __init__(self, *keys: str) -> None:
         self.settings = Settings(api_keys=tuple(map(SecretStr, keys)))
         self.observer = Observer()
-        self.model = ModelName(name="tiny", version="1")
 
 
 def get(

@@ -14,7 +14,7 @@ from tiny_service import crop, encoded, tiny_bundle
 
 from service.engines.bundle import Bundle
 from service.engines.engine import Cost
-from service.engines.process import Answer, Loaded
+from service.engines.line import Answer, Loaded
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
 from service.observer import Observer
@@ -63,7 +63,7 @@ def with_reader(
 ) -> None:
     async def main() -> None:
         reader = Reader(Bundle(str(tiny_bundle())), settings or Settings(), Observer())
-        reader._devices = [("played", cast(Supervisor, engine))]
+        reader.main._engines = [cast(Supervisor, engine)]
         await reader.start()
         await asyncio.wait_for(test(reader), 10)
         await reader.stop()

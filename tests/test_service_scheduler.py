@@ -10,10 +10,11 @@ import pytest
 
 from service.decode import Decoder
 from service.engines.engine import Cost
-from service.engines.process import Answer, NeverRanError, WorkerDiedError
+from service.engines.line import Answer, NeverRanError, WorkerDiedError
 from service.engines.protocol import Rows
 from service.observer import Observer
-from service.scheduler import BatchFailedError, Crop, QueueFullError, Scheduler, Submission, Wish
+from service.scheduler import BatchFailedError, Crop, QueueFullError, Room, Scheduler, Submission, Wish
+from service.schemas import ModelName
 
 SHAPE, STEPS, CLASSES = (3, 32, 128), 26, 37
 CHEAP_BATCHES = [Cost(kind, batch, 1.0) for kind in ("vision", "refine") for batch in (1, 4)]
@@ -84,7 +85,13 @@ def scheduled(
 
 def new_scheduler(max_queue: int = 8, threshold: float = 0.9) -> Scheduler:
     charset = "abcdefghijklmnopqrstuvwxyz1234567890"
-    return Scheduler(Decoder(charset), Observer(), max_queue=max_queue, settled_threshold=threshold)
+    return Scheduler(
+        ModelName(name="tiny", version="1"),
+        Decoder(charset),
+        Observer(),
+        Room(max_queue),
+        settled_threshold=threshold,
+    )
 
 
 def submit(scheduler: Scheduler, *values: float, iterations: int = 0, early_stop: bool = False) -> Submission:

@@ -10,14 +10,8 @@ from typing import cast
 import pytest
 
 from service.engines.bundle import BundleError
-from service.engines.process import (
-    Answer,
-    CallError,
-    EngineProcess,
-    Loaded,
-    NeverRanError,
-    WorkerDiedError,
-)
+from service.engines.line import Answer, CallError, Loaded, NeverRanError, WorkerDiedError
+from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
 from service.scheduler import BatchFailedError
 from service.supervisor import Supervisor

@@ -101,26 +101,29 @@ def test_the_engines_and_graphs_are_those_that_there_are() -> None:
     assert Settings.model_fields["graph"].annotation.__args__ == tuple(KINDS)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["api", "admin"])
 def test_keys_come_from_the_environment_and_a_file_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     (tmp_path / "keys").write_text("# the shop\nthird\n\n")
-    monkeypatch.setenv("ABINET_API_KEYS", "first, second")
-    found = effective("--api-keys-file", str(tmp_path / "keys"))
-    keys = [key.get_secret_value() for key in found.settings.api_keys]
+    variable = f"ABINET_{kind.upper()}_KEYS"
+    monkeypatch.setenv(variable, "first, second")
+    found = effective(f"--{kind}-keys-file", str(tmp_path / "keys"))
+    keys = [key.get_secret_value() for key in getattr(found.settings, f"{kind}_keys")]
     assert keys == ["first", "second", "third"]
-    assert "# api_keys: 3, not shown  # ABINET_API_KEYS and --api-keys-file" in as_toml(found)
+    assert f"# {kind}_keys: 3, not shown  # {variable} and --{kind}-keys-file" in as_toml(found)
 
 
 def test_a_file_without_a_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("# none yet\n")
-    with pytest.raises(ValueError, match="no API key in it"):
+    with pytest.raises(ValueError, match="no key in it"):
         settings("--api-keys-file", str(tmp_path / "keys"))
 
 
-def test_no_key_can_be_given_on_the_command_line() -> None:
+@pytest.mark.parametrize("flag", ["--api-keys", "--admin-keys"])
+def test_no_key_can_be_given_on_the_command_line(flag: str) -> None:
     with pytest.raises(SystemExit):
-        settings("--api-keys", "secret")
+        settings(flag, "secret")
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,7 @@ def test_no_key_can_be_given_on_the_command_line() -> None:
         ({"max_batch_items": 300}, "max_batch_items 300 is more than max_queue 256"),
         ({"max_body_bytes": 1000}, "max_body_bytes 1000 cannot hold the 64 images"),
         ({"devices": ("ascend:1", "1")}, "named twice"),
+        ({"api_keys": ("a", "b"), "admin_keys": ("b",)}, "an API key is also one of admin_keys"),
     ],
 )
 def test_contradictions_are_refused(limits: dict, complaint: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -45,6 +46,7 @@ class Call(Generic[T_co]):
     path: str
     understand: Callable[[Answer], T_co]
     request: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     may_retry: bool = True
 
 
@@ -61,8 +63,28 @@ def read_batch(bodies: Sequence[bytes], options: Options) -> Call[list[Reading |
             raise UnexpectedAnswer(f"{len(bodies)} crops sent, {len(batch.items)} answered.")
         return [_item(item, batch.model) for item in batch.items]
 
-    files = [("images", (str(place), body, "application/octet-stream")) for place, body in enumerate(bodies)]
-    return Call("POST", "/v1/read/batch", understand, {"files": files, "params": options.params()})
+    content, content_type = _form(bodies)
+    request = {"content": content, "params": options.params()}
+    return Call("POST", "/v1/read/batch", understand, request, {"Content-Type": content_type})
+
+
+def _form(bodies: Sequence[bytes]) -> tuple[bytes, str]:
+    """The files as multipart/form-data and its content type.
+
+    In one piece: of httpx's own forms every part is three writes to the socket, and for the service as many
+    reads.
+    """
+    boundary = secrets.token_hex(16)
+    part = (
+        '--{}\r\nContent-Disposition: form-data; name="images"; filename="{}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    pieces = [
+        piece
+        for place, body in enumerate(bodies)
+        for piece in (part.format(boundary, place).encode(), body, b"\r\n")
+    ]
+    return b"".join([*pieces, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}"
 
 
 def is_too_much(error: AbinetError, bodies: Sequence[bytes]) -> bool:

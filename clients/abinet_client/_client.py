@@ -237,7 +237,11 @@ class Client:
     def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
         request = self._http.build_request(
-            call.method, call.path, headers=_deadline(left), timeout=_timeout(left), **call.request
+            call.method,
+            call.path,
+            headers={**_deadline(left), **call.headers},
+            timeout=_timeout(left),
+            **call.request,
         )
         try:
             response = self._http.send(request, stream=True)
@@ -411,7 +415,11 @@ class AsyncClient:
     async def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
         request = self._http.build_request(
-            call.method, call.path, headers=_deadline(left), timeout=_timeout(left), **call.request
+            call.method,
+            call.path,
+            headers={**_deadline(left), **call.headers},
+            timeout=_timeout(left),
+            **call.request,
         )
         try:
             response = await self._http.send(request, stream=True)

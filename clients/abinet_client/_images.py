@@ -7,7 +7,6 @@ import os
 import struct
 import sys
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from abinet_client._exceptions import BadImage
@@ -38,7 +37,8 @@ def file_bytes(image: Image) -> bytes:
         return bytes(image)
     if isinstance(image, (str, os.PathLike)):
         try:
-            return Path(image).read_bytes()
+            with open(image, "rb", buffering=0) as file:
+                return file.read()
         except (OSError, ValueError) as error:
             raise BadImage(f"{os.fspath(image)}: {getattr(error, 'strerror', None) or error}") from error
     # Whoever has such an object has imported what it is made of.

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from abinet_client.batch.connect import UNIX
 from models.evaluation.reading import Crop, Prediction, Reading, Refusal
 
 CONCURRENT = 32
@@ -24,7 +25,8 @@ _COME_AGAIN = (429, 503)
 
 
 class HttpReader:
-    """The service at ``url``; a context manager that closes its connections.
+    """The service at ``address``, "http://HOST:PORT" or "unix:PATH"; a context manager that closes its
+    connections.
 
     A service that asks for an API key gets the one of the environment variable ABINET_API_KEY.
 
@@ -32,27 +34,28 @@ class HttpReader:
         ValueError: nothing there that answers as the service does.
     """
 
-    def __init__(self, url: str, *, trust_env: bool = True) -> None:
-        """``trust_env``: whether proxies of the environment are on the way."""
-        self._url = url
+    def __init__(self, address: str) -> None:
+        self._address = address
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="read")
         key = os.environ.get("ABINET_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else None
+        limits = httpx.Limits(max_connections=CONCURRENT, max_keepalive_connections=CONCURRENT)
+        socket = address[len(UNIX) :] if address.startswith(UNIX) else None
         try:
             self._client = httpx.Client(
-                base_url=url,
+                base_url="http://localhost" if socket else address,
                 headers=headers,
                 timeout=TIMEOUT_S,
-                limits=httpx.Limits(max_connections=CONCURRENT, max_keepalive_connections=CONCURRENT),
-                trust_env=trust_env,
+                limits=limits,
+                transport=httpx.HTTPTransport(uds=socket, limits=limits) if socket else None,
             )
             answer = self._client.get("/v1/model").raise_for_status().json()
             self.model: str = answer["name"]
             self.engine: str = f"{answer['engine']} on {', '.join(answer['devices'])}, served"
             self.iterations: int = answer["manifest"]["iterations"]
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{url}: no abinet service answers there ({_reason(error)})") from None
+            raise ValueError(f"{address}: no abinet service answers there ({_reason(error)})") from None
 
     def __enter__(self) -> HttpReader:
         return self
@@ -82,7 +85,7 @@ class HttpReader:
             try:
                 answer = self._client.post("/v1/read", content=body, params={"iterations": self.iterations})
             except httpx.HTTPError as error:
-                raise ValueError(f"{self._url}: {_reason(error)}") from None
+                raise ValueError(f"{self._address}: {_reason(error)}") from None
             if answer.status_code == 200:
                 return _reading(answer.json())
             problem = _problem(answer)
@@ -91,7 +94,9 @@ class HttpReader:
             pause = float(answer.headers.get("Retry-After", 1))
             again = answer.status_code in _COME_AGAIN and time.monotonic() + pause < deadline
             if not again or self._stopping.wait(pause):
-                raise ValueError(f"{self._url}: {answer.status_code} {problem['title']}: {problem['detail']}")
+                raise ValueError(
+                    f"{self._address}: {answer.status_code} {problem['title']}: {problem['detail']}"
+                )
 
 
 def _reading(result: dict[str, Any]) -> Reading:

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from abinet_client.batch.private_service import private_service
 from models.evaluation.http_reader import HttpReader
-from models.evaluation.private_service import private_service
 from models.evaluation.reading import Reader
 
 
@@ -29,8 +29,8 @@ def open_reader(source: str, serve_options: Sequence[str] = ()) -> Iterator[Read
             yield reader
     elif is_bundle:
         with (
-            private_service(Path(source), serve_options) as url,
-            HttpReader(url, trust_env=False) as reader,
+            private_service(["--bundle", source, *serve_options]) as address,
+            HttpReader(address) as reader,
         ):
             yield reader
     else:

@@ -18,7 +18,8 @@ from service.doctor.check import Check
 from service.doctor.failures import remedy_for
 from service.engines.bundle import Bundle, BundleError
 from service.engines.engine import KINDS, EngineOptions
-from service.engines.process import EngineError, EngineProcess
+from service.engines.line import EngineError
+from service.engines.process import EngineProcess
 from service.engines.protocol import SLOTS
 from service.settings import Settings
 

@@ -7,6 +7,7 @@ while the worker runs this one.
 
 from __future__ import annotations
 
+import array
 import json
 import mmap
 import socket
@@ -20,6 +21,7 @@ Rows = Union[np.ndarray, Sequence[np.ndarray]]
 SLOTS = 2
 """Calls that may be under way: one that runs, and one that is there when it ends."""
 _LONGEST_MESSAGE = 1 << 16
+_BACKLOG = 128
 
 
 class ConnectionClosedError(Exception):
@@ -31,8 +33,27 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
+def listening_at(path: str) -> socket.socket:
+    """A socket at which workers take connections of fronts."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def connected(path: str) -> socket.socket:
+    """A connection to whoever listens there. Raises OSError where nobody does."""
+    front = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        front.connect(path)
+    except OSError:
+        front.close()
+        raise
+    return front
+
+
 class Connection:
-    """One end of the socket pair between front and worker."""
+    """One end of a socket between front and worker."""
 
     def __init__(self, control: socket.socket) -> None:
         self._socket = control
@@ -40,10 +61,18 @@ class Connection:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Raises ConnectionClosedError where the other process is gone."""
+    def send(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
+        """Sends a message, and descriptors of open files with it.
+
+        Raises ConnectionClosedError where the other process is gone.
+        """
+        body = json.dumps(message).encode()
         try:
-            self._socket.send(json.dumps(message).encode())
+            if files:
+                rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))
+                self._socket.sendmsg([body], [rights])
+            else:
+                self._socket.send(body)
         except OSError as error:
             raise ConnectionClosedError(str(error)) from error
 
@@ -64,6 +93,24 @@ class Connection:
             raise ConnectionClosedError("end of stream")
         received: dict[str, Any] = json.loads(message.decode())
         return received
+
+    def receive_with_files(self, timeout: float) -> tuple[dict[str, Any], list[int]]:
+        """The next message and the descriptor that came with it, if any. Raises as `receive`."""
+        self._socket.settimeout(timeout)
+        space = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
+        try:
+            body, ancillary, _, _ = self._socket.recvmsg(_LONGEST_MESSAGE, space)
+        except (socket.timeout, BlockingIOError):
+            raise
+        except OSError as error:
+            raise ConnectionClosedError(str(error)) from error
+        if not body:
+            raise ConnectionClosedError("end of stream")
+        files = array.array("i")
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                files.frombytes(data)
+        return json.loads(body.decode()), files.tolist()
 
     def close(self) -> None:
         self._socket.close()

@@ -1,44 +1,85 @@
 """The engine worker: a process that loads one bundle and runs its graphs for the front, nothing else.
 
 It needs NumPy and the engine's own package, on any Python from 3.7 on. It ends when the front closes the
-socket or is gone, and leaves Ctrl-C and SIGTERM to the front, which finishes what is in flight first.
+socket or is gone, and leaves Ctrl-C, SIGTERM and SIGHUP to the front, which finishes what is in flight first.
 """
 
 from __future__ import annotations
 
 import argparse
+import selectors
 import signal
 import socket
 import sys
 import time
 import traceback
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.engines.bundle import Bundle, BundleError
 from service.engines.engine import Engine, EngineOptions, open_engine
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
+_INTRODUCTION_S = 1.0
+
+
+class Peer(NamedTuple):
+    """Who calls: the front that started this worker, or another one."""
+
+    connection: Connection
+    arena: Arena
+
 
 class Worker:
-    """Answers the front's calls, one at a time."""
+    """Answers calls, one at a time, of whichever front calls first.
 
-    def __init__(self, connection: Connection, arena: Arena) -> None:
-        self._connection = connection
-        self._arena = arena
+    `owner` started this process, and has it load; when it goes, the worker ends. Other fronts connect at the
+    `listener`, and are answered once there is something to run.
+    """
+
+    def __init__(self, owner: Peer, listener: socket.socket | None = None) -> None:
+        self._owner = owner
+        self._listener = listener
         self._engine: Engine | None = None
+        self._loaded: dict[str, Any] = {}
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(owner.connection, selectors.EVENT_READ, owner)
 
     def run(self) -> None:
-        """Until the front closes the socket."""
+        """Until its owner closes the socket."""
         while True:
-            try:
-                call = self._connection.receive()
-                self._connection.send(self._answer(call))
-            except ConnectionClosedError:
-                return
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    self._take_in()
+                elif not self._serve(key.data) and key.data is self._owner:
+                    return
 
-    def _answer(self, call: dict[str, Any]) -> dict[str, Any]:
+    def _take_in(self) -> None:
+        """Another front."""
+        assert self._listener is not None
+        connection = Connection(self._listener.accept()[0])
         try:
-            return self._load(call) if call["call"] == "load" else self._run_graph(call)
+            call, (file,) = connection.receive_with_files(_INTRODUCTION_S)
+            with open(file, "rb+", buffering=0):
+                peer = Peer(connection, Arena(file, call["slot_bytes"]))
+            connection.send(self._loaded)
+        except (ConnectionClosedError, OSError, ValueError):
+            connection.close()
+        else:
+            self._selector.register(connection, selectors.EVENT_READ, peer)
+
+    def _serve(self, peer: Peer) -> bool:
+        """Answers one call; false where the peer has gone."""
+        try:
+            peer.connection.send(self._answer(peer.connection.receive(), peer.arena))
+        except ConnectionClosedError:
+            self._selector.unregister(peer.connection)
+            peer.connection.close()
+            return False
+        return True
+
+    def _answer(self, call: dict[str, Any], arena: Arena) -> dict[str, Any]:
+        try:
+            return self._load(call) if call["call"] == "load" else self._run_graph(call, arena)
         except BundleError as error:
             return {"refused": str(error)}
         except Exception as error:
@@ -47,16 +88,19 @@ class Worker:
 
     def _load(self, call: dict[str, Any]) -> dict[str, Any]:
         self._engine = open_engine(Bundle(call["bundle"]), EngineOptions(**call["options"]))
-        return {"release": self._engine.release, "costs": self._engine.warm_up()}
+        self._loaded = {"release": self._engine.release, "costs": self._engine.warm_up()}
+        if self._listener is not None:
+            self._selector.register(self._listener, selectors.EVENT_READ)
+        return self._loaded
 
-    def _run_graph(self, call: dict[str, Any]) -> dict[str, Any]:
+    def _run_graph(self, call: dict[str, Any], arena: Arena) -> dict[str, Any]:
         if self._engine is None:
             raise ValueError("no bundle is loaded")
-        tensors = self._arena.views(call["tensors"])
+        tensors = arena.views(call["tensors"])
         started = time.perf_counter()
         outputs = self._engine.run(call["graph"], tensors, call["times"])
         seconds = time.perf_counter() - started
-        places = self._arena.write(call["slot"], outputs, len(outputs[0]))
+        places = arena.write(call["slot"], outputs, len(outputs[0]))
         return {"tensors": places, "seconds": seconds}
 
 
@@ -65,11 +109,13 @@ def main() -> int:
     parser.add_argument("--control", type=int, required=True, help="descriptor of the socket to the front")
     parser.add_argument("--arena", type=int, required=True, help="descriptor of the shared memory")
     parser.add_argument("--slot-bytes", type=int, required=True)
+    parser.add_argument("--listener", type=int, help="descriptor of the socket at which other fronts connect")
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    connection = Connection(socket.socket(fileno=options.control))
-    Worker(connection, Arena(options.arena, options.slot_bytes)).run()
+    owner = Peer(Connection(socket.socket(fileno=options.control)), Arena(options.arena, options.slot_bytes))
+    listener = None if options.listener is None else socket.socket(fileno=options.listener)
+    Worker(owner, listener).run()
     return 0
 
 

@@ -25,6 +25,12 @@ from service.routes.problems import problem_response
 from service.schemas import ReadOptions
 
 _TIMEOUT = re.compile(rb"[1-9]\d{0,8}")
+_VERSION_HEADER = {
+    "name": "X-Model-Version",
+    "in": "header",
+    "description": "Which of the models being served has to read this, by its version.",
+    "schema": {"type": "string"},
+}
 _TIMEOUT_HEADER = {
     "name": "X-Timeout-Ms",
     "in": "header",
@@ -80,6 +86,11 @@ def timeout_s(request: Request) -> float | None:
     return int(value) / 1e3
 
 
+def model_version(request: Request) -> str:
+    """The version of the model that the request asks for; empty where it asks for none."""
+    return header(request, b"x-model-version").decode("latin-1")
+
+
 async def client_gone(request: Request) -> None:
     """Returns when the client of a request whose body has been read has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
@@ -100,7 +111,7 @@ class JsonResponse(Response):
 
 
 def documented_options(options: type[BaseModel]) -> list[dict[str, Any]]:
-    """For OpenAPI: the query parameters that `options` describes, and the header with the deadline."""
+    """For OpenAPI: the query parameters that `options` describes, and the headers."""
     schema = options.model_json_schema()
     parameters = [
         {
@@ -111,4 +122,4 @@ def documented_options(options: type[BaseModel]) -> list[dict[str, Any]]:
         }
         for name, field in schema["properties"].items()
     ]
-    return [*parameters, _TIMEOUT_HEADER]
+    return [*parameters, _TIMEOUT_HEADER, _VERSION_HEADER]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
@@ -14,10 +15,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.latency import RELATIVE_ERROR
+from service.fronts import Fronts
+from service.latency import RELATIVE_ERROR, WINDOWS
 from service.observer import Observer
-
-WINDOWS = {"1m": 60, "5m": 300}
 
 
 class StageLatency(BaseModel):
@@ -65,28 +65,33 @@ class LatencyReport(BaseModel):
     windows: dict[str, LatencyWindow]
 
 
-def observability_router(observer: Observer, is_ready: Callable[[], bool]) -> APIRouter:
-    """The routes that show what `observer` has seen; `is_ready` is asked at every scrape."""
+def observability_router(fronts: Fronts, is_ready: Callable[[], bool]) -> APIRouter:
+    """The routes that show what all `fronts` have seen; `is_ready` is asked at every scrape."""
     router = APIRouter(tags=["observability"])
-    registry = CollectorRegistry()
-    registry.register(_ServiceCollector(observer, is_ready))
-    ProcessCollector(registry=registry)
 
     @router.get("/metrics", response_class=Response)
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
         """Counters for Prometheus, as text or OpenMetrics."""
         encode, content_type = choose_encoder(accept)
+        observer, processes = await fronts.observed()
+        registry = CollectorRegistry()
+        registry.register(_ServiceCollector(observer, is_ready))
+        registry.register(_ProcessesCollector(processes))
         return Response(encode(registry), media_type=content_type)
 
     @router.get("/v1/latency")
     async def latency() -> LatencyReport:
         """Percentiles of every stage and the batch sizes over the last 1 and 5 minutes."""
+        observer, _ = await fronts.observed()
         return LatencyReport(
             relative_error=RELATIVE_ERROR,
             windows={name: _window(observer, seconds) for name, seconds in WINDOWS.items()},
         )
 
     return router
+
+
+_NOT_ADDED = ("process_start_time_seconds", "process_max_fds")
 
 
 class _ServiceCollector(Collector):
@@ -97,6 +102,22 @@ class _ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("abinet_ready", "1 when the service takes crops.", int(self._is_ready()))
         yield from self._observer.collect()
+
+
+class _ProcessesCollector(Collector):
+    """What prometheus_client says of one process, for several: memory, time and files added up."""
+
+    def __init__(self, processes: Sequence[int]) -> None:
+        self._processes = processes
+
+    def collect(self) -> Iterator[Metric]:
+        collectors = [ProcessCollector(pid=partial(int, pid), registry=None) for pid in self._processes]
+        collected = [metrics for metrics in map(list, map(ProcessCollector.collect, collectors)) if metrics]
+        for same in zip(*collected, strict=False):
+            values = [metric.samples[0].value for metric in same]
+            total = min(values) if same[0].name in _NOT_ADDED else sum(values)
+            same[0].samples[0] = same[0].samples[0]._replace(value=total)
+            yield same[0]
 
 
 def _window(observer: Observer, seconds: int) -> LatencyWindow:

@@ -28,7 +28,7 @@ from service.open_inference import (
 )
 from service.reader import Reader
 from service.request_body import read_body
-from service.routes.lean import JsonResponse, LeanRoute, client_gone, timeout_s
+from service.routes.lean import JsonResponse, LeanRoute, client_gone, model_version, timeout_s
 from service.schemas import ReadOptions
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -72,7 +72,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         return JsonResponse(
             {
                 "name": NAME,
-                "versions": [reader.model.version],
+                "versions": [one.model.version for one in reader.deployments],
                 "platform": "mindspore_mindir",
                 "inputs": [{"name": "image", "datatype": "BYTES", "shape": [_ANY]}],
                 "outputs": [
@@ -106,11 +106,16 @@ def _readiness(content: dict[str, Any]) -> Response:
 
 
 def _check_model(request: Request, reader: Reader) -> None:
-    name, version = request.path_params["name"], request.path_params.get("version", reader.model.version)
-    if (name, version) != (NAME, reader.model.version):
-        raise ServiceError(
-            Problem.NO_SUCH_MODEL, f"There is only {NAME!r}, version {reader.model.version!r}."
-        )
+    if request.path_params["name"] != NAME:
+        raise ServiceError(Problem.NO_SUCH_MODEL, f"There is only {NAME!r}.")
+    if version := _version(request):
+        reader.choose(version)
+
+
+def _version(request: Request) -> str:
+    """As the path names it, or else a header."""
+    version: str = request.path_params.get("version") or model_version(request)
+    return version
 
 
 async def _infer(request: Request, reader: Reader) -> Response:
@@ -128,6 +133,8 @@ async def _infer(request: Request, reader: Reader) -> Response:
         detail=False,
         timeout_s=timeout_s(request),
         client_gone=partial(client_gone, request),
+        version=_version(request),
+        request_id=request.state.request_id,
     )
     for index, crop in enumerate(crops):
         if isinstance(crop.error, ServiceError):
@@ -138,7 +145,7 @@ async def _infer(request: Request, reader: Reader) -> Response:
         reader.observer.crop(timings)
         for name, column in values.items():
             column.append(reading[name])
-    document, blobs = write(asked, values, reader.model.version)
+    document, blobs = write(asked, values, crops[0].submission.model.version)
     if not blobs:
         return Response(document, media_type="application/json")
     headers = {_HEADER_LENGTH: str(len(document))}

@@ -22,6 +22,7 @@ from service.routes.lean import (
     LeanRoute,
     client_gone,
     documented_options,
+    model_version,
     read_options,
     timeout_s,
 )
@@ -64,9 +65,17 @@ _MANY = {
 _WHOLE = tuple(
     problem
     for problem in Problem
-    if problem not in (Problem.CLIENT_GONE, Problem.NO_SUCH_MODEL, Problem.UNAUTHORISED)
+    if problem
+    not in (
+        Problem.ADMIN_OFF,
+        Problem.BAD_BUNDLE,
+        Problem.CLIENT_GONE,
+        Problem.MODEL_CONFLICT,
+        Problem.UNAUTHORISED,
+    )
 )
 _OF_THE_BATCH = (
+    Problem.NO_SUCH_MODEL,
     Problem.INVALID_REQUEST,
     Problem.UNSUPPORTED_BODY,
     Problem.BODY_TOO_LARGE,
@@ -81,7 +90,6 @@ _OF_THE_BATCH = (
 def read_router(reader: Reader) -> APIRouter:
     router = APIRouter(route_class=LeanRoute, tags=["read"])
     settings = reader.settings
-    model = vars(reader.model)
 
     @router.post("/v1/read", response_model=ReadResult, responses=documented(*_WHOLE), openapi_extra=_ONE)
     async def read(request: Request) -> Response:
@@ -92,12 +100,17 @@ def read_router(reader: Reader) -> APIRouter:
         else:
             body = await read_body(request, settings.max_body_bytes)
         crop = await reader.read_one(
-            body, options, timeout_s=timeout, client_gone=partial(client_gone, request)
+            body,
+            options,
+            timeout_s=timeout,
+            client_gone=partial(client_gone, request),
+            version=model_version(request),
+            request_id=request.scope["state"]["request_id"],
         )
         reading, timings = answer(crop)
         reader.observer.crop(timings)
         request.scope["state"].update(crops=1, timings=timings)
-        reading["model"] = model
+        reading["model"] = vars(crop.submission.model)
         return JsonResponse(reading, headers=_server_timing(timings))
 
     @router.post(
@@ -127,6 +140,8 @@ def read_router(reader: Reader) -> APIRouter:
             detail=False,
             timeout_s=timeout,
             client_gone=partial(client_gone, request),
+            version=model_version(request),
+            request_id=request.scope["state"]["request_id"],
         )
         return _batch_response(request, [name for name, _ in sent], crops, reader)
 
@@ -171,7 +186,7 @@ def _batch_response(
         if slowest is None or timings.total > slowest.total:
             slowest = timings
     headers = _server_timing(slowest) if slowest else []
-    return JsonResponse({"items": items, "model": vars(reader.model)}, headers=headers)
+    return JsonResponse({"items": items, "model": vars(crops[0].submission.model)}, headers=headers)
 
 
 def _server_timing(timings: Timings) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,24 @@
+"""Addresses of services as people write them and as services log them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from abinet_client import Client
+
+UNIX = "unix:"
+
+
+def connect(address: str, **options: Any) -> Client:
+    """A client of the service at "http://HOST:PORT" or "unix:PATH"; `options` are those of `Client`.
+
+    Where the service asks for an API key, it is that of the environment variable ABINET_API_KEY.
+
+    Raises:
+        ValueError: not such an address.
+    """
+    options.setdefault("api_key", os.environ.get("ABINET_API_KEY") or None)
+    if address.startswith(UNIX):
+        return Client("http://localhost", uds=address[len(UNIX) :], **options)
+    return Client(address, **options)

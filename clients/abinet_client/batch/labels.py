@@ -1,0 +1,71 @@
+"""Labels of crops, and how many were read right."""
+
+from __future__ import annotations
+
+import os
+
+from abinet_client.batch.sources import Item
+
+_COUNTED = frozenset("0123456789abcdefghijklmnopqrstuvwxyz")
+_LONGEST = 25
+
+
+def fold(text: str) -> str:
+    """What is compared: lower case, and only [0-9a-z]."""
+    return "".join([character for character in text.lower() if character in _COUNTED])
+
+
+class Labels:
+    """A table of labels, one crop a line: file name, tab, text; in memory as long as it lives.
+
+    A name is relative to the table's folder, or to the folder that is read, or is the path as it was given.
+
+    Raises:
+        ValueError: no line is such.
+        OSError: the table cannot be read.
+    """
+
+    def __init__(self, table: str) -> None:
+        self._folder = os.path.abspath(os.path.dirname(table))
+        with open(table, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
+            lines = (line.rstrip("\r\n").partition("\t") for line in file)
+            self._labels = {os.path.normpath(name): text for name, tab, text in lines if tab and name}
+        if not self._labels:
+            raise ValueError(f"{table}: each line needs a file name, a tab and a label")
+
+    def of(self, item: Item) -> str | None:
+        """The label of a crop, where the table has one."""
+        absolute = os.path.abspath(item.name)
+        names = (
+            os.path.relpath(absolute, self._folder),
+            os.path.relpath(absolute, os.path.abspath(item.root)),
+            os.path.normpath(item.name),
+            absolute,
+        )
+        return next((self._labels[name] for name in names if name in self._labels), None)
+
+
+class Tally:
+    """How many labelled crops were read right."""
+
+    def __init__(self) -> None:
+        self.right = self.wrong = self.unreadable = self.unusable = 0
+
+    def add(self, label: str, right: bool | None) -> None:
+        """Counts a crop with a folded label; `right` is None where it could not be read."""
+        if not 0 < len(label) <= _LONGEST:
+            self.unusable += 1
+        elif right is None:
+            self.unreadable += 1
+        else:
+            self.right += right
+            self.wrong += not right
+
+    def __str__(self) -> str:
+        read, left_out = self.right + self.wrong, self.unreadable + self.unusable
+        if not read + left_out:
+            return "accuracy: no crop has a label"
+        share = f"{100 * self.right / read:.2f} %" if read else "none"
+        reasons = f"{self.unreadable} unreadable, {self.unusable} without a usable label"
+        aside = f"; left out: {reasons}" if left_out else ""
+        return f"accuracy: {share} ({self.right} of {read} labelled crops{aside})"

@@ -1,0 +1,128 @@
+"""A service of our own, for as long as a program needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+from typing import IO, Callable
+
+from abinet_client import AbinetError, Retry
+from abinet_client.batch.connect import connect
+
+POLL_S = 0.2
+STOP_S = 60.0
+
+_LISTENING = re.compile(r"^abinet: listening on (\S+)$", re.MULTILINE)
+_EXPORTING = re.compile(r"^abinet: (exporting .*)$", re.MULTILINE)
+
+Report = Callable[[str], object]
+
+
+@contextlib.contextmanager
+def private_service(options: Sequence[str], report: Report = lambda line: None) -> Iterator[str]:
+    """The address of ``abinet serve OPTIONS...`` once it is ready.
+
+    It listens on a Unix socket that only this user can reach, "unix:PATH"; with ``--port`` among the options
+    at "http://HOST:PORT" instead. It ends with the block, on Ctrl-C and SIGTERM too, and by itself where this
+    process is killed. ``report`` is told, in a line, why a start takes long.
+
+    Raises:
+        ValueError: it cannot serve, or has ended meanwhile; with its own words.
+    """
+    # The settings of some other service on this machine are not meant for this one; the cache is everybody's.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ABINET_") or name == "ABINET_CACHE"
+    }
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_sigterm_as_exit())
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="abinet-"))
+        log = stack.enter_context(tempfile.TemporaryFile("w+"))
+        starter = stack.enter_context(ThreadPoolExecutor(1))
+        command = [sys.executable, "-m", "service", "serve", "--no-access-log", "--stop-with-stdin"]
+        command += options if "--port" in options else ["--uds", os.path.join(folder, "socket"), *options]
+        # In a thread: a signal that came in the midst of Popen would leave a process that nobody knows.
+        # Its standard input is a pipe that only we hold; a session of its own leaves Ctrl-C to us.
+        starting = starter.submit(
+            subprocess.Popen,
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            process = starting.result()
+            yield _address_when_ready(process, log, report)
+        except Exception as error:
+            if process.poll() is None:
+                raise
+            raise ValueError(_last_words(process, log)) from error
+        finally:
+            _stop(starting.result())
+
+
+def _address_when_ready(process: subprocess.Popen[bytes], log: IO[str], report: Report) -> str:
+    # How long a start may take is the service's own business: it gives up by itself.
+    reported = False
+    while process.poll() is None:
+        told = _told(log)
+        exporting, listening = _EXPORTING.search(told), _LISTENING.search(told)
+        if exporting and not reported:
+            report(exporting.group(1))
+            reported = True
+        if listening and _is_ready(listening.group(1)):
+            return listening.group(1)
+        time.sleep(POLL_S)
+    raise ValueError(_last_words(process, log))
+
+
+def _is_ready(address: str) -> bool:
+    with connect(address, retry=Retry(attempts=1)) as client, contextlib.suppress(AbinetError):
+        return client.health().is_ready
+    return False
+
+
+def _last_words(process: subprocess.Popen[bytes], log: IO[str]) -> str:
+    ended = f"the service ended with exit code {process.returncode}"
+    last = (_told(log).strip().splitlines() or [ended])[-1]
+    return last[len("abinet: ") :] if last.startswith("abinet: ") else last
+
+
+def _told(log: IO[str]) -> str:
+    # Not through our own file position, which the service shares.
+    return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Without a handler SIGTERM would end this process at once, without a stop in good order."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,144 @@
+"""A row of the output, as CSV, TSV or JSONL and back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+COLUMNS = ("path", "text", "confidence", "error")
+DETAIL = "iterations"
+
+_TSV_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_TSV_TABLE = str.maketrans(_TSV_ESCAPES)
+_TSV_MEANINGS = {escape: character for character, escape in _TSV_ESCAPES.items()}
+_CSV_SPECIAL = re.compile(r'[",\r\n]')
+
+
+class Row(NamedTuple):
+    """What was read of a crop: text and confidence, 0 to 1, or the error why not.
+
+    `iterations` are the service's own, as JSON; None where they are not asked for.
+    """
+
+    path: str
+    text: str | None = None
+    confidence: float | None = None
+    error: str | None = None
+    iterations: Sequence[dict[str, Any]] | None = None
+
+
+class Format:
+    """One way to write rows. The bytes are UTF-8 always: a byte of a path that is not becomes `\\udcXX`."""
+
+    def __init__(self, detail: bool) -> None:
+        self.columns = (*COLUMNS, DETAIL) if detail else COLUMNS
+
+    def header(self) -> bytes:
+        """What comes before the first row."""
+        return self._line(self.columns)
+
+    def encode(self, row: Row) -> bytes:
+        cells = [row.path, row.text or "", "" if row.confidence is None else str(row.confidence)]
+        cells.append(row.error or "")
+        if DETAIL in self.columns:
+            cells.append(
+                "" if row.iterations is None else _compact([_brief(stage) for stage in row.iterations])
+            )
+        return self._line(cells)
+
+    def decode(self, record: bytes) -> Row:
+        """Raises ValueError where it is no row."""
+        cells = self._cells(record.decode())
+        if len(cells) != len(self.columns):
+            raise ValueError(f"{len(cells)} columns")
+        path, text, confidence, error = cells[:4]
+        return Row(path, text, float(confidence), None) if confidence else Row(path, error=error or "unknown")
+
+    def records(self, file: BinaryIO) -> Iterator[bytes]:
+        """Whole records from where the file is; what is after the last line break is none."""
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line
+
+    def _line(self, cells: Sequence[str]) -> bytes:
+        raise NotImplementedError
+
+    def _cells(self, line: str) -> list[str]:
+        raise NotImplementedError
+
+
+class Tsv(Format):
+    """Cells without tabs: backslash, tab and line breaks are written as `\\\\`, `\\t`, `\\n`, `\\r`."""
+
+    def _line(self, cells: Sequence[str]) -> bytes:
+        line = "\t".join([cell.translate(_TSV_TABLE) for cell in cells]) + "\n"
+        return line.encode(errors="backslashreplace")
+
+    def _cells(self, line: str) -> list[str]:
+        return [
+            re.sub(r"\\[\\tnr]", lambda found: _TSV_MEANINGS[found.group()], cell)
+            for cell in line[:-1].split("\t")
+        ]
+
+
+class Csv(Format):
+    """RFC 4180, with a line feed at the end of a row."""
+
+    def records(self, file: BinaryIO) -> Iterator[bytes]:
+        record = b""
+        for line in file:
+            record += line
+            # A line break in a quoted cell ends no record.
+            if line.endswith(b"\n") and not record.count(b'"') % 2:
+                yield record
+                record = b""
+
+    def _line(self, cells: Sequence[str]) -> bytes:
+        line = ",".join(['"' + c.replace('"', '""') + '"' if _CSV_SPECIAL.search(c) else c for c in cells])
+        return (line + "\n").encode(errors="backslashreplace")
+
+    def _cells(self, line: str) -> list[str]:
+        return next(csv.reader(io.StringIO(line, newline="")))
+
+
+class Jsonl(Format):
+    """One object a row, always with the same members; `iterations` with every character's confidence."""
+
+    def header(self) -> bytes:
+        return b""
+
+    def encode(self, row: Row) -> bytes:
+        members = row._asdict()
+        if DETAIL not in self.columns:
+            del members[DETAIL]
+        try:
+            line = _compact(members).encode()
+        except UnicodeEncodeError:
+            line = json.dumps(members, separators=(",", ":")).encode()
+        return line + b"\n"
+
+    def decode(self, record: bytes) -> Row:
+        members = json.loads(record)
+        if not isinstance(members, dict) or set(members) != set(self.columns):
+            raise ValueError("other members")
+        return Row(**{**members, DETAIL: None})
+
+
+FORMATS: dict[str, type[Format]] = {"csv": Csv, "tsv": Tsv, "jsonl": Jsonl}
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _brief(stage: dict[str, Any]) -> dict[str, Any]:
+    """A stage without the single characters."""
+    return {
+        name: _brief(value) if isinstance(value, dict) else value
+        for name, value in stage.items()
+        if name != "characters"
+    }

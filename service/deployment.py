@@ -1,0 +1,253 @@
+"""One bundle being served: its engine workers, and the way of a crop through them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+from service.decode import Decoder
+from service.engines.bundle import Bundle
+from service.engines.line import Loaded
+from service.engines.process import EngineProcess
+from service.errors import Problem, ServiceError
+from service.intake import ImageFile, Intake
+from service.observer import Observer
+from service.patience import ClientGoneError, DeadlineError, Patience
+from service.preprocess import Preprocessor
+from service.scheduler import (
+    BatchFailedError,
+    Crop,
+    Engine,
+    QueueFullError,
+    Room,
+    Scheduler,
+    Submission,
+    Wish,
+)
+from service.schemas import ModelName, ReadOptions
+from service.settings import Settings
+from service.supervisor import Supervisor
+from service.trial import try_out
+
+log = logging.getLogger("abinet")
+
+READ = "read"
+"""The result of a request that did not fail."""
+
+
+class ManagedEngine(Engine, Protocol):
+    """An engine whose worker somebody keeps alive: see Supervisor."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def failing(self) -> bool: ...
+
+    async def start(self) -> Loaded: ...
+
+    async def close(self) -> None: ...
+
+
+class Deployment:
+    """One bundle with an engine worker on each device.
+
+    A request that it has begun is its own until it is answered; `retire` ends the workers after the last one.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        room: Room,
+        engines: Sequence[ManagedEngine] | None = None,
+    ) -> None:
+        """With workers of its own, unless it is given `engines` that others keep alive.
+
+        Raises ValueError where the bundle asks for what this service does not know.
+        """
+        self.bundle = bundle
+        self.model = ModelName(name=bundle.name, version=bundle.version)
+        self.engine: str = settings.engine
+        """What runs the graphs, with its release once that is known."""
+        self.has_started = False
+        self._settings = settings
+        self._observer = observer
+        self._iterations = bundle.iterations if settings.iterations is None else settings.iterations
+        if self._iterations > bundle.iterations:
+            raise ValueError(
+                f"{self._iterations} iterations asked, but {bundle.folder} has {bundle.iterations}"
+            )
+        self._scheduler = Scheduler(
+            self.model,
+            Decoder(bundle.charset),
+            observer,
+            room,
+            settled_threshold=settings.settled_threshold,
+        )
+        self._preprocess = Preprocessor(bundle)
+        self._intake = Intake(self._preprocess, settings.max_pixels, self._scheduler.put)
+        self._engines = list(engines or self._supervisors())
+        self._starting: list[asyncio.Task[None]] = []
+        self._serving: list[asyncio.Task[None]] = []
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker is alive and has run every graph of the bundle."""
+        return any(engine.ready for engine in self._engines)
+
+    @property
+    def failing(self) -> bool:
+        """Whether no worker is there and none is about to be."""
+        return all(engine.failing for engine in self._engines)
+
+    async def start(self, *, with_trial: bool = False) -> None:
+        """Starts the engine workers, and with a trial has each read a crop before anybody's crops come.
+
+        Raises BundleError, EngineError or TrialError where one cannot start or reads nonsense.
+        """
+        self._starting = [asyncio.create_task(self._start(one, with_trial)) for one in self._engines]
+        await asyncio.gather(*self._starting)
+        self.has_started = True
+
+    async def retire(self) -> None:
+        """Closes when the last request is answered. Nobody may send another."""
+        await self._idle.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the workers now, however often it is asked to."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def read(
+        self,
+        bodies: Sequence[ImageFile],
+        options: ReadOptions,
+        *,
+        detail: bool,
+        timeout_s: float | None,
+        client_gone: Callable[[], Awaitable[None]] | None,
+    ) -> list[Crop]:
+        """See Reader.read."""
+        submission = self._admit(len(bodies), self._wish(options, detail))
+        self._in_flight += 1
+        self._idle.clear()
+        crops, result = submission.crops, Problem.FAULT.slug
+        try:
+            await self._finish(submission, bodies, timeout_s, client_gone)
+            result = _result(crops)
+        except ServiceError as error:
+            result = error.problem.slug
+            raise
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+            seconds = time.perf_counter() - submission.started
+            self._observer.model_request(self.model.version, result, seconds)
+        return crops
+
+    async def _finish(
+        self,
+        submission: Submission,
+        bodies: Sequence[ImageFile],
+        timeout_s: float | None,
+        client_gone: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        """Returns when each crop has predictions or an error. Raises ServiceError for all of them."""
+        crops = submission.crops
+        timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
+        late: ServiceError | None = None
+        try:
+            with Patience(timeout, client_gone):
+                self._intake.add(crops, bodies)
+                await submission.done
+        except ClientGoneError as error:
+            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
+        except DeadlineError as error:
+            late = ServiceError(Problem.DEADLINE, str(error), crops=len(bodies))
+            if not any(crop.predictions for crop in crops):
+                raise late from None
+        finally:
+            self._scheduler.give_up(submission)
+            # Crops know their submission: if it knew them on, they would wait for the garbage collector.
+            submission.crops = []
+        for crop in crops:
+            if crop.error is not None:
+                crop.error = _service_error(crop.error)
+            elif not crop.predictions:
+                crop.error = late
+
+    def _wish(self, options: ReadOptions, detail: bool) -> Wish:
+        iterations = self._iterations if options.iterations is None else options.iterations
+        if iterations > self.bundle.iterations:
+            raise ServiceError(
+                Problem.INVALID_REQUEST,
+                f"{iterations} iterations asked; this model refines {self.bundle.iterations} times at most.",
+            )
+        return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
+
+    def _admit(self, crops: int, wish: Wish) -> Submission:
+        try:
+            return self._scheduler.admit(crops, wish)
+        except QueueFullError as error:
+            raise ServiceError(
+                Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
+            ) from error
+
+    def _supervisors(self) -> list[Supervisor]:
+        return [
+            Supervisor(
+                partial(EngineProcess, self.bundle, options, self._settings.worker_python),
+                partial(self._observer.worker_restarted, device),
+            )
+            for device, options in zip(self._settings.devices, self._settings.engine_options(), strict=True)
+        ]
+
+    async def _start(self, engine: ManagedEngine, with_trial: bool) -> None:
+        loaded = await engine.start()
+        if with_trial:
+            await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
+        self.engine = loaded.release
+        self._serving.append(asyncio.create_task(self._scheduler.serve(engine, loaded.costs)))
+
+    async def _close(self) -> None:
+        for serving in self._serving:
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+        await asyncio.gather(*(engine.close() for engine in self._engines))
+        for task in [*self._starting, *self._serving]:
+            task.cancel()
+        self._intake.close()
+        # They know this deployment: with them it would wait for the garbage collector.
+        self._engines, self._starting = [], []
+
+
+def _result(crops: Sequence[Crop]) -> str:
+    """Of a request that has been answered: the first failure among its crops, if any."""
+    for crop in crops:
+        if isinstance(crop.error, ServiceError):
+            return crop.error.problem.slug
+    return READ
+
+
+def _service_error(error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, BatchFailedError):
+        return ServiceError(Problem.ENGINE_FAILED, f"{error}.")
+    log.error("a batch failed", exc_info=error)
+    return ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")

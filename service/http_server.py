@@ -1,0 +1,77 @@
+"""The HTTP server around a reader: uvicorn, but a signal means draining and then an exit code of 0."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from service.app import create_app
+from service.fronts import Fronts
+from service.http_protocol import JoiningProtocol
+from service.reader import Reader
+from service.routes.model_change import Change
+
+log = logging.getLogger("abinet")
+
+_GARBAGE = 20_000
+"""Objects that may pile up before Python looks for cycles among them."""
+_SWITCH_S = 2e-4
+"""How long a thread that decodes may have to wait for the interpreter; Python's own 5 ms is 50 images."""
+
+
+class HttpServer(uvicorn.Server):
+    """Serves a reader until it is asked to stop."""
+
+    def __init__(self, reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(reader, change, fronts),
+                http=JoiningProtocol,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(reader.settings.drain_s),
+            )
+        )
+        self._reader = reader
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.drain()
+
+    def drain(self) -> None:
+        """Finishes what is in flight; asked a second time, it does not wait for that."""
+        if not self.should_exit:
+            log.info("finishing what is in flight, then stopping")
+        self._reader.drain()
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def take(self, connection: socket.socket) -> None:
+        """Serves a connection that was accepted elsewhere."""
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: JoiningProtocol(self.config, self.server_state, {}), connection
+        )
+
+
+def settle_memory() -> None:
+    """What is here now stays: left out of every collection, these objects cost no request any time.
+
+    Requests leave no cycles behind, so there is little to collect.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 20, 20)
+
+
+def share_interpreter() -> None:
+    """Lets threads that decode images have their turns with the event loop."""
+    sys.setswitchinterval(_SWITCH_S)

@@ -1,0 +1,126 @@
+"""The models of a service with several fronts, in their manager: workers that every front calls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from service.deployment import Deployment, ManagedEngine
+from service.engines.bundle import Bundle
+from service.engines.process import EngineProcess
+from service.engines.protocol import listening_at
+from service.front import Front
+from service.model_change import ModelChange
+from service.observer import Observer
+from service.reader import Reader
+from service.settings import Settings
+from service.supervisor import Supervisor
+
+_LOOK_S = 0.02
+_PATIENCE_S = 60.0
+
+
+class SharedDeployment(Deployment):
+    """A bundle whose workers take calls of every front, at the socket of each device in `engines`."""
+
+    engines: Sequence[str]
+    fronts: Sequence[Front]
+
+    @property
+    def key(self) -> str:
+        """What fronts call it."""
+        return self.engines[0]
+
+    async def retire(self) -> None:
+        """Closes when no front has a request for it any more."""
+        while any(self.key in front.uses for front in self.fronts):
+            await asyncio.sleep(_LOOK_S)
+        await super().retire()
+
+
+class SharedReader(Reader):
+    """Reads nothing itself: it keeps the workers, and the fronts read what it serves."""
+
+    main: SharedDeployment
+    canary: SharedDeployment | None
+
+    def __init__(self, bundle: Bundle, settings: Settings, folder: str, fronts: Sequence[Front]) -> None:
+        """The workers' sockets lie in the folder."""
+        self._folder = folder
+        self._fronts = fronts
+        self._numbers = itertools.count(1)
+        self._changes = 0
+        super().__init__(bundle, settings, Observer())
+
+    def new_deployment(
+        self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None
+    ) -> SharedDeployment:
+        number, settings = next(self._numbers), self.settings
+        paths = [f"{self._folder}/engine-{number}-{index}" for index in range(len(settings.devices))]
+        deployment = SharedDeployment(
+            bundle,
+            settings,
+            self.observer,
+            self._room,
+            [
+                Supervisor(
+                    partial(EngineProcess, bundle, options, settings.worker_python, listening_at(path)),
+                    lambda: None,
+                )
+                for path, options in zip(paths, settings.engine_options(), strict=True)
+            ],
+        )
+        deployment.engines, deployment.fronts = paths, self._fronts
+        return deployment
+
+    def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
+        """Tells the fronts as well."""
+        self._changes += 1
+        super().serve(main, canary, percent)
+        for front in self._fronts:
+            front.tell(self.served())
+
+    def served(self) -> dict[str, Any]:
+        """What a front has to know of the models being served."""
+        return {
+            "serve": self._changes,
+            "main": _reference(self.main),
+            "canary": None if self.canary is None else _reference(self.canary),
+            "percent": self.canary_percent,
+        }
+
+    async def settle(self) -> None:
+        """Returns when every front serves what it was told, or has had time enough."""
+        end = asyncio.get_running_loop().time() + _PATIENCE_S
+        while any(front.is_there and front.serves < self._changes for front in self._fronts):
+            if asyncio.get_running_loop().time() > end:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+
+class SharedChange(ModelChange):
+    """Changes are done when every front has made them."""
+
+    def __init__(self, models: SharedReader) -> None:
+        super().__init__(models)
+        self._models = models
+
+    async def load(self, folder: Path, canary_percent: float | None = None) -> None:
+        await super().load(folder, canary_percent)
+        await self._models.settle()
+
+    async def promote(self) -> None:
+        await super().promote()
+        await self._models.settle()
+
+    async def roll_back(self) -> None:
+        await super().roll_back()
+        await self._models.settle()
+
+
+def _reference(deployment: SharedDeployment) -> dict[str, Any]:
+    return {"bundle": deployment.bundle.folder, "engines": list(deployment.engines)}
