@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
-import pyarrow
 import ray.data
 from pyarrow import fs
 
@@ -94,39 +93,36 @@ def read(
     )
     started = time.monotonic()
     failed = sum(_failures(parts, job, arguments, progress))
-    return Summary(sum(map(len, parts)), failed, len(parts), time.monotonic() - started)
+    return Summary(sum(len(part["paths"]) for part in parts), failed, len(parts), time.monotonic() - started)
 
 
-def _parts(places: Sequence[Place], size: int) -> Iterator[pyarrow.Table]:
-    """Tables of `size` files, of one source each."""
+def _parts(places: Sequence[Place], size: int) -> Iterator[dict[str, Any]]:
+    """Parts of `size` files, of one source each."""
     number = 0
     for source, place in enumerate(places):
-        paths = pyarrow.array(image_files(place), pyarrow.string())
+        paths = image_files(place)
         for first in range(0, len(paths), size):
-            path = paths[first : first + size]
-            columns = {"path": path, "source": [source] * len(path), "part": [number] * len(path)}
-            yield pyarrow.table(columns)
+            yield {"part": number, "source": source, "paths": paths[first : first + size]}
             number += 1
 
 
-def _failures(parts: list[pyarrow.Table], job: Job, arguments: Arguments, progress: bool) -> Iterable[int]:
+def _failures(parts: list[dict[str, Any]], job: Job, arguments: Arguments, progress: bool) -> Iterator[int]:
     """Has every part read; yields each one's number of rows with an error."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = progress
     replicas = arguments.replicas
-    counts = ray.data.from_arrow(parts).map_batches(
+    # A block a part: what a dying machine leaves undone is done again by the block.
+    counts = ray.data.from_items(parts, override_num_blocks=len(parts)).map(
         PartReader,
         fn_constructor_args=(job,),
-        batch_size=None,  # a block, which is a part
-        batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             min_size=replicas.replicas, max_size=max(replicas.replicas, replicas.max_replicas or 0)
         ),
         num_cpus=replicas.cpus,
         resources=resources(arguments.settings.devices),
-        scheduling_strategy="SPREAD",
     )
-    return (row["failed"] for row in counts.iter_rows())
+    for row in counts.iter_rows():
+        yield row["failed"]
 
 
 class PartReader:
@@ -140,14 +136,13 @@ class PartReader:
         self._reader = self._run(started_reader(job.given))
         self._room = asyncio.Semaphore(min(_FILES_AT_ONCE, self._reader.settings.max_queue))
 
-    def __call__(self, files: pyarrow.Table) -> dict[str, list[int]]:
-        """A part's files (path, source, part) -> how many have an error; its table is written."""
-        source, part = files["source"][0].as_py(), files["part"][0].as_py()
-        rows = self._run(self._rows(source, files["path"].to_pylist()))
-        write = FORMATS[self._job.format](detail=False)
-        table = b"".join([write.header(), *map(write.encode, rows)])
-        write_whole(self._job.output, f"part-{part:06d}.{self._job.format}", table)
-        return {"failed": [sum(row.error is not None for row in rows)]}
+    def __call__(self, part: dict[str, Any]) -> dict[str, int]:
+        """A part (paths, their source, its number) -> how many rows have an error; its table is written."""
+        rows = self._run(self._rows(part["source"], part["paths"]))
+        table = FORMATS[self._job.format](detail=False)
+        name = f"part-{part['part']:06d}.{self._job.format}"
+        write_whole(self._job.output, name, b"".join([table.header(), *map(table.encode, rows)]))
+        return {"failed": sum(row.error is not None for row in rows)}
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -142,9 +142,15 @@ def test_a_killed_node_costs_no_file_its_one_row(
         path.write_bytes(image)
     (corpus / "broken.png").write_bytes(image[:100])
     (corpus / "notes.txt").write_text("no image")
-    (corpus / "gone.png").symlink_to(corpus / "nowhere.png")
+    (corpus / "huge.png").write_bytes(image * 10)
     arguments = read_arguments(
-        {"bundle": bundle, "engine": "simulated", "simulated_ms": "50", **ONE_ON_EACH_NODE}
+        {
+            "bundle": bundle,
+            "engine": "simulated",
+            "simulated_ms": "20",
+            "max_body_bytes": len(image) + 1,
+            **ONE_ON_EACH_NODE,
+        }
     )
 
     def kill_in_the_midst() -> None:
@@ -158,6 +164,6 @@ def test_a_killed_node_costs_no_file_its_one_row(
     rows = [row for part in sorted(output.glob("*")) for row in csv.DictReader(part.open())]
     assert sorted(row["path"] for row in rows) == sorted(map(str, corpus.rglob("*.png")))
     errors = {row["path"] for row in rows if row["error"]}
-    assert errors == {str(corpus / "broken.png"), str(corpus / "gone.png")}
+    assert errors == {str(corpus / "broken.png"), str(corpus / "huge.png")}
     assert {row["text"] for row in rows if not row["error"]} == {"simulated"}
     assert (summary.files, summary.failed, summary.parts) == (242, 2, 25)
