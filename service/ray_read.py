@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import ray.data
 from pyarrow import fs
+from ray.exceptions import RayError
 
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import IMAGES
@@ -29,7 +30,7 @@ from service.schemas import ReadOptions
 
 T = TypeVar("T")
 
-_PART_FILES = 1000
+PART_FILES = 1000
 _FILES_AT_ONCE = 128
 """In one actor: fetched, decoded, waiting or being read. The queue has room for as many at least."""
 _FETCHERS = 16
@@ -64,7 +65,7 @@ def read(
     arguments: Arguments,
     *,
     format: str = "csv",
-    part_files: int = _PART_FILES,
+    part_files: int = PART_FILES,
     options: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
     progress: bool = False,
 ) -> Summary:
@@ -121,8 +122,12 @@ def _failures(parts: list[dict[str, Any]], job: Job, arguments: Arguments, progr
         num_cpus=replicas.cpus,
         resources=resources(arguments.settings.devices),
     )
-    for row in counts.iter_rows():
-        yield row["failed"]
+    try:
+        for row in counts.iter_rows():
+            yield row["failed"]
+    except RayError as error:
+        # A traceback, of which the last line is what the actor said.
+        raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
 
 
 class PartReader:
