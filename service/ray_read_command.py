@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
     arguments = read_arguments(given)
     options = ReadOptions(iterations=args.iterations, early_stop=args.early_stop)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(address=args.address, log_to_driver=False, logging_level="ERROR")
     try:
         summary = read(

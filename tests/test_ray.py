@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from empty_bundle import empty_bundle
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import Receive, Scope, Send
 from tiny_service import crop, encoded, problem
 
 from abinet_client import Client
@@ -25,6 +28,9 @@ os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Under `uv run` Ray would pack this folder and start its workers with uv as well.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # A dead node is known as such in 3 s and not in 20.
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_initial_delay_ms": "500",
     # The nodes of the cluster below inherit what follows.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.ray_proxy.middlewares",
     # The one proxy is on the first node, and would keep every request there.
@@ -35,9 +41,13 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
+from service.cli import main
 from service.ray_app import app
-from service.ray_arguments import read_arguments
+from service.ray_arguments import ArgumentError, read_arguments
+from service.ray_files import image_files, place_of, write_whole
+from service.ray_proxy import ProblemMiddleware
 from service.ray_read import read
+from service.ray_reader import assigned_devices, resources
 
 pytestmark = pytest.mark.ray
 
@@ -167,3 +177,113 @@ def test_a_killed_node_costs_no_file_its_one_row(
     assert errors == {str(corpus / "broken.png"), str(corpus / "huge.png")}
     assert {row["text"] for row in rows if not row["error"]} == {"simulated"}
     assert (summary.files, summary.failed, summary.parts) == (242, 2, 25)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_queue": "0"}, "max_queue 0: Input should be greater than or equal to 1"),
+        ({"replicsa": "2"}, "there is no setting replicsa; did you mean replicas?"),
+        ({"replicas": "3", "max_replicas": "2"}, "max_replicas 2 is less than replicas 3"),
+        ({"port": "80"}, "port: Ray's proxies listen, and their address is Ray's own setting"),
+        ({"config": "none.toml"}, "none.toml: No such file or directory"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_line(arguments: dict[str, str], message: str) -> None:
+    with pytest.raises(ArgumentError) as raised:
+        read_arguments(arguments)
+    assert str(raised.value) == message
+
+
+def test_a_replica_takes_the_defaults_of_its_own_machine() -> None:
+    assert read_arguments({"engine": "simulated"}).given == {"engine": "simulated"}
+
+
+def test_replicas_are_fixed_or_follow_the_requests_under_way() -> None:
+    def options(**arguments: str) -> Any:
+        return app(arguments)._bound_deployment
+
+    assert options(replicas="3").num_replicas == 3
+    scaling = options(replicas="2", max_replicas="8", target_ongoing="16")._deployment_config
+    limits = scaling.autoscaling_config
+    assert (limits.min_replicas, limits.max_replicas, limits.target_ongoing_requests) == (2, 8, 16)
+
+
+def test_npus_are_a_resource_and_cores_are_not() -> None:
+    assert resources(("cpu", "ascend:0", "ascend:1")) == {"NPU": 2}
+    assert resources(("cpu",)) == {}
+
+
+def test_a_worker_counts_the_npus_it_sees_from_0() -> None:
+    assert assigned_devices(("ascend:0", "cpu", "ascend:1"), ["5", "7"], "5,7") == (
+        "ascend:0",
+        "cpu",
+        "ascend:1",
+    )
+
+
+def test_a_worker_that_sees_every_npu_takes_the_assigned_ones() -> None:
+    assert assigned_devices(("ascend:0", "ascend:1"), ["5", "7"], None) == ("ascend:5", "ascend:7")
+
+
+def asked(answer: Callable[[Scope, Receive, Send], Awaitable[None]]) -> httpx.Response:
+    """What a client is told where Ray's proxy answers so."""
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(ProblemMiddleware(answer))
+        async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
+            return await client.get("/", headers={"x-request-id": "mine"})
+
+    return asyncio.run(ask())
+
+
+def test_a_request_whose_replica_died_may_be_tried_again() -> None:
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    response = asked(nothing)
+    assert problem(response) == (503, "not-ready")
+    assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, "about:blank"), (408, "urn:abinet:problem:deadline-exceeded")]
+)
+def test_what_the_proxy_says_in_plain_text_becomes_problem_details(status: int, kind: str) -> None:
+    response = asked(PlainTextResponse("words of Ray", status))
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.json()["type"], response.json()["request_id"]) == (kind, "mine")
+
+
+def test_what_a_replica_answers_passes_the_proxy_unchanged() -> None:
+    response = asked(JSONResponse({"status": "starting"}, 503))
+    assert (response.status_code, response.json()) == (503, {"status": "starting"})
+
+
+def test_image_files_below_a_folder_are_found_by_their_names(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpg", "deep/er/c.webp", ".hidden.png", ".cache/d.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = image_files(place_of(tmp_path.as_uri()))
+    assert found == [str(tmp_path / name) for name in ("a.jpg", "b.PNG", "deep/er/c.webp")]
+
+
+def test_a_table_replaces_what_a_killed_actor_left(tmp_path: Path) -> None:
+    folder = place_of(str(tmp_path / "tables"))
+    write_whole(folder, "part-000000.csv", b"half")
+    write_whole(folder, "part-000000.csv", b"whole")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()} == {
+        "part-000000.csv": b"whole"
+    }
+
+
+def test_a_run_never_mixes_its_parts_with_those_of_another(tmp_path: Path) -> None:
+    (tmp_path / "part-000000.csv").touch()
+    with pytest.raises(ValueError, match="has something in it already"):
+        read([str(tmp_path)], str(tmp_path), read_arguments({}))
+
+
+def test_read_on_ray_has_the_options_of_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["read", "--ray", "--help"])
+    assert "--max-replicas" in capsys.readouterr().out
