@@ -62,7 +62,8 @@ class AbinetReplica:
         # Ray sends the replica no requests before this has returned.
         self._reader = reader = await started_reader(self._given)
         configure_logging(reader.settings)
-        log.info("%s %s is ready on %s", reader.model.name, reader.model.version, reader.settings.devices)
+        model, devices = reader.model, ", ".join(reader.settings.devices)
+        log.info("%s %s is ready on %s", model.name, model.version, devices)
         return _without_request_id(create_app(reader))
 
     def check_health(self) -> None:
