@@ -1,182 +1,118 @@
-"""More files than one machine reads in time, to tables of texts: Ray Data over folders and object stores.
-
-The files are dealt into parts of a fixed size. An actor reads a whole part with an engine of its own, writes
-the part's table and returns only counts. What a part holds and what its table is called follow from the list
-of files alone, so a part that a dying machine left undone, or half done, is done again and written over: one
-row a file in the end.
-"""
+"""`python -m service.ray_read`: a corpus that one machine cannot read in time, on a Ray cluster."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+import argparse
+import logging
+import os
+import sys
 
-import ray.data
-from pyarrow import fs
-from ray.exceptions import RayError
-
-from abinet_client.batch.rows import FORMATS, Row
-from abinet_client.batch.sources import IMAGES
-from service.errors import Problem, ServiceError
-from service.ray_arguments import Arguments
-from service.ray_files import Place, content, image_files, is_empty, place_of, write_whole
-from service.ray_reader import resources, started_reader
-from service.scheduler import Crop
+from abinet_client.batch.rows import FORMATS
+from service.ray_arguments import read_arguments
 from service.schemas import ReadOptions
 
-T = TypeVar("T")
-
 PART_FILES = 1000
-_FILES_AT_ONCE = 128
-"""In one actor: fetched, decoded, waiting or being read. The queue has room for as many at least."""
-_FETCHERS = 16
-_PATIENCE_S = 300.0
-"""How long a crop may take where nobody waits for it, and how long a dead engine worker may be away."""
-_PAUSE_S = 1.0
+SOME_FAILED = 1
+USER_ERROR = 2
+_SETTINGS = ("config", "bundle", "engine", "worker_python", "devices")
 
 
-class Summary(NamedTuple):
-    """How a run went. `seconds` are those of reading, the start of the actors included."""
-
-    files: int
-    failed: int
-    parts: int
-    seconds: float
-
-
-class Job(NamedTuple):
-    """What every actor is told. `stores` are where the sources are, in their order."""
-
-    stores: list[fs.FileSystem]
-    schemes: list[str]
-    output: Place
-    format: str
-    given: dict[str, Any]
-    options: ReadOptions
-
-
-def read(
-    sources: Sequence[str],
-    output: str,
-    arguments: Arguments,
-    *,
-    format: str = "csv",
-    part_files: int = PART_FILES,
-    options: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
-    progress: bool = False,
-) -> Summary:
-    """Reads every image file in `sources` into tables `part-000000.csv`, ... in `output`.
-
-    Sources and output are paths or URIs (`s3://`, `gs://`, `hdfs://`, ...) that every machine of the cluster
-    reaches. Each of `arguments.replicas` actors has a reader of its own; with `max_replicas` Ray starts up to
-    so many. A file that cannot be read is a row with an error.
-
-    Raises ValueError where there is nothing to read, `output` has something in it or an engine cannot start,
-    and OSError where a place cannot be reached.
-    """
-    places, folder = [place_of(source) for source in sources], place_of(output)
-    if not is_empty(folder):
-        raise ValueError(f"{output}: has something in it already; name a new folder")
-    parts = list(_parts(places, part_files))
-    if not parts:
-        raise ValueError(f"{', '.join(sources)}: no image files ({' '.join(IMAGES)})")
-    job = Job(
-        [place.files for place in places],
-        [place.scheme for place in places],
-        folder,
-        format,
-        {**arguments.given, "timeout_s": _PATIENCE_S},
-        options,
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="folder, image file, or s3://, gs://, ...")
+    parser.add_argument("--address", help="of the cluster (default: $RAY_ADDRESS, else one on this machine)")
+    parser.add_argument(
+        "--output", "-o", required=True, metavar="DIR", help="new folder or URI for the parts"
     )
-    started = time.monotonic()
-    failed = sum(_failures(parts, job, arguments, progress))
-    return Summary(sum(len(part["paths"]) for part in parts), failed, len(parts), time.monotonic() - started)
-
-
-def _parts(places: Sequence[Place], size: int) -> Iterator[dict[str, Any]]:
-    """Parts of `size` files, of one source each."""
-    number = 0
-    for source, place in enumerate(places):
-        paths = image_files(place)
-        for first in range(0, len(paths), size):
-            yield {"part": number, "source": source, "paths": paths[first : first + size]}
-            number += 1
-
-
-def _failures(parts: list[dict[str, Any]], job: Job, arguments: Arguments, progress: bool) -> Iterator[int]:
-    """Has every part read; yields each one's number of rows with an error."""
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = progress
-    replicas = arguments.replicas
-    # A block a part: what a dying machine leaves undone is done again by the block.
-    counts = ray.data.from_items(parts, override_num_blocks=len(parts)).map(
-        PartReader,
-        fn_constructor_args=(job,),
-        compute=ray.data.ActorPoolStrategy(
-            min_size=replicas.replicas, max_size=max(replicas.replicas, replicas.max_replicas or 0)
-        ),
-        num_cpus=replicas.cpus,
-        resources=resources(arguments.settings.devices),
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="of the parts (default: csv)")
+    parser.add_argument(
+        "--part-files",
+        type=_count,
+        metavar="N",
+        default=PART_FILES,
+        help=f"files in a part, which is done again where its machine dies (default: {PART_FILES})",
     )
+    parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
+    parser.add_argument("--early-stop", action="store_true", help="refine only while something changes")
+    parser.add_argument(
+        "--progress", action=argparse.BooleanOptionalAction, help="Ray's bars (default: on a terminal)"
+    )
+    actors = parser.add_argument_group("actors, each with a model of its own")
+    actors.add_argument("--replicas", metavar="N", help="how many (default: 1)")
+    actors.add_argument("--max-replicas", metavar="N", help="up to how many, as the cluster has room")
+    actors.add_argument("--cpus", metavar="N", help="cores that Ray sets aside for each (default: 1)")
+    model = parser.add_argument_group("what each of them runs")
+    model.add_argument("--config", metavar="TOML", help="file with settings of `abinet serve`")
+    model.add_argument("--bundle", metavar="DIR", help="on every machine (default: the bundled model)")
+    model.add_argument("--engine", help="mindspore, lite or simulated")
+    model.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
+    model.add_argument("--devices", help="cpu, or ascend: an NPU that Ray chooses")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reads; returns the exit code: 0, or 1 where a row has an error. Raises ValueError and OSError."""
+    # Under `uv run` Ray would pack the folder it is called in, and start every worker with uv as well.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    # An error that Ray logs for every pool of actors, of which none has happened.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
-        for row in counts.iter_rows():
-            yield row["failed"]
-    except RayError as error:
-        # A traceback, of which the last line is what the actor said.
-        raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
+        import ray
+
+        from service.ray_corpus import read
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error.name} is not installed: pip install 'abinet-ascend[ray]'") from None
+    names = [*_SETTINGS, "replicas", "max_replicas", "cpus"]
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    arguments = read_arguments(given)
+    options = ReadOptions(iterations=args.iterations, early_stop=args.early_stop)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    ray.init(address=args.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        summary = read(
+            args.inputs,
+            args.output,
+            arguments,
+            format=args.format,
+            part_files=args.part_files,
+            options=options,
+            progress=sys.stderr.isatty() if args.progress is None else args.progress,
+        )
+    finally:
+        ray.shutdown()
+    rate = summary.files / summary.seconds
+    print(
+        f"{summary.files:,} files in {summary.seconds:,.1f} s ({rate:,.0f} files/s, start included); "
+        f"{summary.failed:,} could not be read; {summary.parts:,} parts in {args.output}",
+        file=sys.stderr,
+    )
+    return SOME_FAILED if summary.failed else 0
 
 
-class PartReader:
-    """An actor: a reader in an event loop of its own, and threads that fetch files for it."""
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._fetchers = ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch")
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._reader = self._run(started_reader(job.given))
-        self._room = asyncio.Semaphore(min(_FILES_AT_ONCE, self._reader.settings.max_queue))
 
-    def __call__(self, part: dict[str, Any]) -> dict[str, int]:
-        """A part (paths, their source, its number) -> how many rows have an error; its table is written."""
-        rows = self._run(self._rows(part["source"], part["paths"]))
-        table = FORMATS[self._job.format](detail=False)
-        name = f"part-{part['part']:06d}.{self._job.format}"
-        write_whole(self._job.output, name, b"".join([table.header(), *map(table.encode, rows)]))
-        return {"failed": sum(row.error is not None for row in rows)}
+def main() -> int:
+    """Runs the command; a user's mistake is one line on standard error and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m service.ray_read",
+        description="Read folders or object stores on a Ray cluster, into tables of texts.",
+        allow_abbrev=False,
+    )
+    configure(parser)
+    try:
+        return run(parser.parse_args())
+    except OSError as error:
+        print(
+            f"abinet: {error.filename}: {error.strerror}" if error.filename else f"abinet: {error}",
+            file=sys.stderr,
+        )
+    except ValueError as error:
+        print(f"abinet: {error}", file=sys.stderr)
+    return USER_ERROR
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _rows(self, source: int, paths: Sequence[str]) -> list[Row]:
-        return await asyncio.gather(*(self._row(source, path) for path in paths))
-
-    async def _row(self, source: int, path: str) -> Row:
-        name, limit = self._job.schemes[source] + path, self._reader.settings.max_body_bytes
-        async with self._room:
-            try:
-                body = await self._loop.run_in_executor(
-                    self._fetchers, content, self._job.stores[source], path, limit
-                )
-                crop = await self._read(body)
-            except ServiceError as error:
-                return Row(name, error=error.detail)
-            except (OSError, ValueError) as error:
-                return Row(name, error=" ".join(str(error).split()))
-        final = crop.predictions[-1]
-        return Row(name, final.text, final.confidence)
-
-    async def _read(self, body: bytes) -> Crop:
-        """Raises ServiceError: what is said of this crop, or that no engine worker could be had for long."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                return await self._reader.read_one(body, self._job.options)
-            except ServiceError as error:
-                if error.problem not in (Problem.NOT_READY,) or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(_PAUSE_S)
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,8 @@ import csv
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -41,12 +43,11 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
-from service.cli import main
 from service.ray_app import app
 from service.ray_arguments import ArgumentError, read_arguments
+from service.ray_corpus import read
 from service.ray_files import image_files, place_of, write_whole
 from service.ray_proxy import ProblemMiddleware
-from service.ray_read import read
 from service.ray_reader import assigned_devices, resources
 
 pytestmark = pytest.mark.ray
@@ -280,10 +281,47 @@ def test_a_table_replaces_what_a_killed_actor_left(tmp_path: Path) -> None:
 def test_a_run_never_mixes_its_parts_with_those_of_another(tmp_path: Path) -> None:
     (tmp_path / "part-000000.csv").touch()
     with pytest.raises(ValueError, match="has something in it already"):
-        read([str(tmp_path)], str(tmp_path), read_arguments({}))
+        read([str(tmp_path)], str(tmp_path), read_arguments({}), part_files=10)
 
 
-def test_read_on_ray_has_the_options_of_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["read", "--ray", "--help"])
-    assert "--max-replicas" in capsys.readouterr().out
+def run_command(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """Exit code and the standard error of `python -m service.ray_read`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service.ray_read", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    return done.returncode, done.stderr
+
+
+def test_the_command_writes_tables_and_says_what_it_read(
+    cluster: Cluster, bundle: str, tmp_path: Path
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(encoded(crop()))
+    model = ["--engine", "simulated", "--bundle", bundle, "--address", cluster.address, "--part-files", "2"]
+    exit_code, said = run_command(str(tmp_path), "--output", str(tmp_path / "tables"), *model)
+    assert (exit_code, said.count("\n")) == (0, 1), said
+    assert said.startswith("3 files in ")
+    assert said.endswith(f" 0 could not be read; 2 parts in {tmp_path / 'tables'}\n")
+    assert [path.name for path in sorted((tmp_path / "tables").iterdir())] == [
+        "part-000000.csv",
+        "part-000001.csv",
+    ]
+
+
+def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path) -> None:
+    exit_code, said = run_command(str(tmp_path), "--output", "nowhere", "--engine", "none")
+    assert (exit_code, said) == (
+        2,
+        "abinet: engine none: Input should be 'mindspore', 'lite' or 'simulated'\n",
+    )
+
+
+def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ModuleNotFoundError(name='ray')")
+    exit_code, said = run_command(
+        str(tmp_path), "--output", "nowhere", environment={"PYTHONPATH": str(tmp_path)}
+    )
+    assert (exit_code, said) == (2, "abinet: ray is not installed: pip install 'abinet-ascend[ray]'\n")
