@@ -6,7 +6,7 @@ import argparse
 import difflib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -54,8 +54,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def read_settings(arguments: argparse.Namespace) -> Effective:
     """Raises ValueError, one line with the origin of what is wrong, and OSError for a file."""
-    config = arguments.config or os.environ.get("ABINET_CONFIG")
-    found = {**(_of_file(Path(config)) if config else {}), **_of_environment(), **_of_flags(vars(arguments))}
+    return settings_of(vars(arguments), _flag)
+
+
+def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> Effective:
+    """The settings in `given`, which goes before environment and file (`config`); `named` is their origin.
+
+    Raises as `read_settings` does.
+    """
+    config = given.get("config") or os.environ.get("ABINET_CONFIG")
+    found = {
+        **(_of_file(Path(config)) if config else {}),
+        **_of_environment(),
+        **{name: Found(given[name], named(name)) for name in given if name in Settings.model_fields},
+    }
     values = {name: value for name, (value, _) in found.items()}
     try:
         for secret in _SECRETS:
@@ -66,8 +78,29 @@ def read_settings(arguments: argparse.Namespace) -> Effective:
                 values[secret], found[secret] = keys, Found(keys, " and ".join(origins))
         settings = Settings(**values)
     except ValidationError as error:
-        raise ValueError(_first_fault(error, found)) from None
+        raise ValueError(first_fault(error, found)) from None
     return Effective(settings, {name: origin for name, (_, origin) in found.items()})
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ValueError for the first name that is none of the known."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            like = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {like[0]}?" if like else ""
+            raise ValueError(f"there is no setting {name}{hint}")
+
+
+def first_fault(error: ValidationError, found: Mapping[str, Found]) -> str:
+    """The first thing that is wrong, with the value as it was given and who gave it."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    message = fault["msg"].removeprefix("Value error, ")
+    if not fault["loc"]:
+        return message
+    name = str(fault["loc"][0])
+    value, origin = found[name]
+    return f"{origin}: {message}" if name in _SECRETS else f"{origin} {_plain(value)}: {message}"
 
 
 def as_toml(effective: Effective) -> str:
@@ -85,12 +118,6 @@ def as_toml(effective: Effective) -> str:
     return "\n".join(lines)
 
 
-def _of_flags(arguments: Mapping[str, Any]) -> dict[str, Found]:
-    return {
-        name: Found(value, _flag(name)) for name, value in arguments.items() if name in Settings.model_fields
-    }
-
-
 def _of_environment() -> dict[str, Found]:
     prefix = Settings.model_config["env_prefix"]
     return {
@@ -105,11 +132,10 @@ def _of_file(path: Path) -> dict[str, Found]:
         table = TomlConfigSettingsSource(Settings, path).toml_data
     except ValueError as error:
         raise ValueError(f"{path}: not TOML: {error}") from error
-    for key in table:
-        if key not in Settings.model_fields:
-            like = difflib.get_close_matches(key, Settings.model_fields, 1)
-            hint = f"; did you mean {like[0]}?" if like else ""
-            raise ValueError(f"{path}: there is no setting {key}{hint}")
+    try:
+        refuse_unknown(table, Settings.model_fields)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return {name: Found(value, f"{path}: {name}") for name, value in table.items()}
 
 
@@ -125,16 +151,6 @@ def _lines(path: str | Path) -> list[str]:
     if not keys:
         raise ValueError(f"{path}: no key in it")
     return keys
-
-
-def _first_fault(error: ValidationError, found: Mapping[str, Found]) -> str:
-    fault = error.errors(include_url=False, include_input=False)[0]
-    message = fault["msg"].removeprefix("Value error, ")
-    if not fault["loc"]:
-        return message
-    name = str(fault["loc"][0])
-    value, origin = found[name]
-    return f"{origin}: {message}" if name in _SECRETS else f"{origin} {_plain(value)}: {message}"
 
 
 def _flag(name: str) -> str:
