@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 
@@ -16,11 +17,13 @@ class Command(NamedTuple):
 
     module: str
     summary: str
+    ray_module: str | None = None
+    """Where it lives instead with --ray among its words."""
 
 
 COMMANDS = {
     "serve": Command("service.serve_command", "read crops over HTTP"),
-    "read": Command("abinet_client.batch.command", "read folders of crops into a table"),
+    "read": Command("abinet_client.batch.command", "read folders of crops into a table", "service.ray_read"),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
@@ -55,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "service", "export", "models", "abinet_client"):
             raise
-        print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[train]'", file=sys.stderr)
+        extra = "ray" if missing in ("ray", "pyarrow") else "train"
+        print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[{extra}]'", file=sys.stderr)
         return USER_ERROR
     except (OSError, ValueError) as error:
         if os.environ.get("ABINET_DEBUG") == "1":
@@ -75,10 +79,15 @@ def _run(words: list[str]) -> int:
             name, help=command.summary, description=command.summary, allow_abbrev=False
         )
         if name == chosen:
-            importlib.import_module(command.module).configure(subparser)
+            _module(command, words).configure(subparser)
     options = parser.parse_args(words)
-    exit_code: int = importlib.import_module(COMMANDS[options.command].module).run(options)
+    exit_code: int = _module(COMMANDS[options.command], words).run(options)
     return exit_code
+
+
+def _module(command: Command, words: list[str]) -> ModuleType:
+    on_ray = command.ray_module is not None and "--ray" in words
+    return importlib.import_module(command.ray_module if on_ray and command.ray_module else command.module)
 
 
 class _Version(argparse.Action):

@@ -1,4 +1,4 @@
-"""`python -m service.ray_read`: a corpus that one machine cannot read in time, on a Ray cluster."""
+"""`abinet read --ray`: a corpus that one machine cannot read in time, on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from service.schemas import ReadOptions
 
 PART_FILES = 1000
 SOME_FAILED = 1
-USER_ERROR = 2
 _SETTINGS = ("config", "bundle", "engine", "worker_python", "devices")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="folder, image file, or s3://, gs://, ...")
+    # Leads here from `abinet read`.
+    parser.add_argument("--ray", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--address", help="of the cluster (default: $RAY_ADDRESS, else one on this machine)")
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="new folder or URI for the parts"
@@ -92,27 +93,3 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
-
-
-def main() -> int:
-    """Runs the command; a user's mistake is one line on standard error and exit code 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m service.ray_read",
-        description="Read folders or object stores on a Ray cluster, into tables of texts.",
-        allow_abbrev=False,
-    )
-    configure(parser)
-    try:
-        return run(parser.parse_args())
-    except OSError as error:
-        print(
-            f"abinet: {error.filename}: {error.strerror}" if error.filename else f"abinet: {error}",
-            file=sys.stderr,
-        )
-    except ValueError as error:
-        print(f"abinet: {error}", file=sys.stderr)
-    return USER_ERROR
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -285,9 +285,9 @@ def test_a_run_never_mixes_its_parts_with_those_of_another(tmp_path: Path) -> No
 
 
 def run_command(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Exit code and the standard error of `python -m service.ray_read`."""
+    """Exit code and the standard error of `abinet read --ray`."""
     done = subprocess.run(
-        [sys.executable, "-m", "service.ray_read", *arguments],
+        [sys.executable, "-m", "service", "read", "--ray", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **(environment or {})},
@@ -302,9 +302,10 @@ def test_the_command_writes_tables_and_says_what_it_read(
         (tmp_path / f"{number}.png").write_bytes(encoded(crop()))
     model = ["--engine", "simulated", "--bundle", bundle, "--address", cluster.address, "--part-files", "2"]
     exit_code, said = run_command(str(tmp_path), "--output", str(tmp_path / "tables"), *model)
-    assert (exit_code, said.count("\n")) == (0, 1), said
-    assert said.startswith("3 files in ")
-    assert said.endswith(f" 0 could not be read; 2 parts in {tmp_path / 'tables'}\n")
+    last = said.splitlines()[-1]  # Ray has its own words before
+    assert exit_code == 0, said
+    assert last.startswith("3 files in ")
+    assert last.endswith(f" 0 could not be read; 2 parts in {tmp_path / 'tables'}")
     assert [path.name for path in sorted((tmp_path / "tables").iterdir())] == [
         "part-000000.csv",
         "part-000001.csv",

@@ -41,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--null", "-0", action="store_true", help="the paths of lists end in NUL, not line breaks"
     )
     parser.add_argument("--url", help="a running service, http://... or unix:PATH (default: start one)")
+    parser.add_argument(
+        "--ray", action="store_true", help="read on a Ray cluster, with abinet-ascend: see --ray --help"
+    )
     parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
     parser.add_argument("--early-stop", action="store_true", help="refine only while something changes")
     parser.add_argument(
