@@ -94,7 +94,7 @@ def test_every_front_reads_and_each_tells_what_all_have_counted(running: Service
 
 def test_a_private_service_may_have_several_fronts(folder: Path) -> None:
     with private_service(["--bundle", str(folder), "--port", "0", *SIMULATED]) as url:
-        assert httpx.get(f"{url}/health/ready").status_code == 200
+        assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
 
 
 def test_connections_are_shared_out_evenly(running: ServiceProcess) -> None:
