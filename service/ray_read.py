@@ -34,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=PART_FILES,
         help=f"files in a part, which is done again where its machine dies (default: {PART_FILES})",
     )
-    parser.add_argument("--iterations", type=_whole(0), metavar="N", help="refinements (default: the model's own)")
+    parser.add_argument(
+        "--iterations", type=_whole(0), metavar="N", help="refinements (default: the model's own)"
+    )
     parser.add_argument("--early-stop", action="store_true", help="refine only while something changes")
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="Ray's bars (default: on a terminal)"
