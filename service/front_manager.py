@@ -42,7 +42,8 @@ async def serve_with_fronts(
         stopping = _stop_at_signals(fronts)
         serving = [asyncio.create_task(front.keep(models.served, change)) for front in fronts]
         serving.append(asyncio.create_task(_hand_over(listener, fronts)))
-        log.info("listening on %s with %d fronts", address_of(listener), len(fronts))
+        log.info("listening on %s", address_of(listener))
+        log.info("%d fronts answer there", len(fronts))
         starting = asyncio.create_task(_start(models, fronts, started))
         stop = asyncio.create_task(stopping.wait())
         async with Hangup(settings.bundle, change.load, stopping.set):

@@ -56,7 +56,10 @@ class HttpServer(uvicorn.Server):
         self.should_exit = True
 
     async def take(self, connection: socket.socket) -> None:
-        """Serves a connection that was accepted elsewhere."""
+        """Serves a connection that was accepted elsewhere; one that comes too late is closed."""
+        if self.should_exit:
+            connection.close()
+            return
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: JoiningProtocol(self.config, self.server_state, {}), connection
         )

@@ -70,9 +70,9 @@ class Timings(BaseModel):
 
     `decode` is from its arrival to the network's input; `queue` all the waiting for an engine; `vision` and
     `refine` the engine's own time for the batches that the crop was in (with the fused graph `vision` holds
-    the refinements too), `batch` what making these batches and carrying them to the engine and back took, with
-    the wait there of a full batch for the one before it;
-    `encode` from logits to this answer. `total` is the sum of them, but for rounding.
+    the refinements too), `batch` what making these batches and carrying them to the engine and back took,
+    with the wait there of a full batch for the one before it; `encode` from logits to this answer. `total` is
+    the sum of them, but for rounding.
     """
 
     decode: Milliseconds

@@ -15,6 +15,8 @@ import pytest
 from empty_bundle import empty_bundle
 from tiny_service import ServiceProcess, crop, encoded, service
 
+from abinet_client.batch.private_service import private_service
+
 SIMULATED = ("--engine", "simulated", "--simulated-ms", "2", "--fronts", "2")
 
 
@@ -88,6 +90,11 @@ def test_every_front_reads_and_each_tells_what_all_have_counted(running: Service
         windows = [client.get("/v1/latency").json()["windows"]["5m"] for client in clients]
         assert [window["stages"]["total"]["count"] for window in windows] == [4] * 4
         assert [window["batches"]["vision"]["calls"] for window in windows] == [4] * 4
+
+
+def test_a_private_service_may_have_several_fronts(folder: Path) -> None:
+    with private_service(["--bundle", str(folder), "--port", "0", *SIMULATED]) as url:
+        assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
 
 
 def test_connections_are_shared_out_evenly(running: ServiceProcess) -> None:
