@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 from abinet_client.batch.rows import FORMATS
 from service.ray_arguments import read_arguments
@@ -28,12 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=FORMATS, default="csv", help="of the parts (default: csv)")
     parser.add_argument(
         "--part-files",
-        type=_count,
+        type=_whole(1),
         metavar="N",
         default=PART_FILES,
         help=f"files in a part, which is done again where its machine dies (default: {PART_FILES})",
     )
-    parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
+    parser.add_argument(
+        "--iterations", type=_whole(0), metavar="N", help="refinements (default: the model's own)"
+    )
     parser.add_argument("--early-stop", action="store_true", help="refine only while something changes")
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="Ray's bars (default: on a terminal)"
@@ -54,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Reads; returns the exit code: 0, or 1 where a row has an error. Raises ValueError and OSError."""
     # Under `uv run` Ray would pack the folder it is called in, and start every worker with uv as well.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # An error that Ray logs for every pool of actors, of which none has happened.
+    # Ray warns for every pool of actors that their arguments may be lost: this process has them.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
@@ -89,7 +92,10 @@ def run(args: argparse.Namespace) -> int:
     return SOME_FAILED if summary.failed else 0
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
+def _whole(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least}")
+        return int(text)
+
+    return number

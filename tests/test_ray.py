@@ -312,12 +312,17 @@ def test_the_command_writes_tables_and_says_what_it_read(
     ]
 
 
-def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path) -> None:
-    exit_code, said = run_command(str(tmp_path), "--output", "nowhere", "--engine", "none")
-    assert (exit_code, said) == (
-        2,
-        "abinet: engine none: Input should be 'mindspore', 'lite' or 'simulated'\n",
-    )
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--engine", "none"], "abinet: engine none: Input should be 'mindspore', 'lite' or 'simulated'"),
+        (["--part-files", "0"], "argument --part-files: 0 is not a whole number from 1"),
+        (["--iterations=-1"], "argument --iterations: -1 is not a whole number from 0"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, words: list[str], message: str) -> None:
+    exit_code, said = run_command(str(tmp_path), "--output", "nowhere", *words)
+    assert (exit_code, said.splitlines()[-1][-len(message) :]) == (2, message)
 
 
 def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:
