@@ -82,22 +82,15 @@ class Connection:
         Raises ConnectionClosedError at the end, and socket.timeout after `timeout` seconds (BlockingIOError
         where that is 0).
         """
-        self._socket.settimeout(timeout)
-        try:
-            message = self._socket.recv(_LONGEST_MESSAGE)
-        except (socket.timeout, BlockingIOError):
-            raise
-        except OSError as error:
-            raise ConnectionClosedError(str(error)) from error
-        if not message:
-            raise ConnectionClosedError("end of stream")
-        received: dict[str, Any] = json.loads(message.decode())
-        return received
+        return self._receive(timeout, 0)[0]
 
     def receive_with_files(self, timeout: float) -> tuple[dict[str, Any], list[int]]:
         """The next message and the descriptor that came with it, if any. Raises as `receive`."""
+        return self._receive(timeout, socket.CMSG_SPACE(array.array("i", [0]).itemsize))
+
+    def _receive(self, timeout: float | None, space: int) -> tuple[dict[str, Any], list[int]]:
+        """With so many bytes of room for descriptors."""
         self._socket.settimeout(timeout)
-        space = socket.CMSG_SPACE(array.array("i", [0]).itemsize)
         try:
             body, ancillary, _, _ = self._socket.recvmsg(_LONGEST_MESSAGE, space)
         except (socket.timeout, BlockingIOError):
