@@ -107,7 +107,8 @@ class Front:
         ours.setblocking(False)
         self._connection = Connection(ours)
         assert self._served is not None
-        self._connection.send({**self._tell, **self._served()})
+        # Where it is dead already, `keep` starts another.
+        self.tell({**self._tell, **self._served()})
         asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
 
     def _hear(self) -> None:
