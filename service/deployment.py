@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -93,7 +94,7 @@ class Deployment:
         )
         self._preprocess = Preprocessor(bundle)
         self._intake = Intake(self._preprocess, settings.max_pixels, self._scheduler.put)
-        self._engines = list(engines or self._supervisors())
+        self._engines = list(engines or supervisors(bundle, settings, observer))
         self._starting: list[asyncio.Task[None]] = []
         self._serving: list[asyncio.Task[None]] = []
         self._in_flight = 0
@@ -207,15 +208,6 @@ class Deployment:
                 Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
             ) from error
 
-    def _supervisors(self) -> list[Supervisor]:
-        return [
-            Supervisor(
-                partial(EngineProcess, self.bundle, options, self._settings.worker_python),
-                partial(self._observer.worker_restarted, device),
-            )
-            for device, options in zip(self._settings.devices, self._settings.engine_options(), strict=True)
-        ]
-
     async def _start(self, engine: ManagedEngine, with_trial: bool) -> None:
         loaded = await engine.start()
         if with_trial:
@@ -234,6 +226,24 @@ class Deployment:
         self._intake.close()
         # They know this deployment: with them it would wait for the garbage collector.
         self._engines, self._starting = [], []
+
+
+def supervisors(
+    bundle: Bundle,
+    settings: Settings,
+    observer: Observer,
+    listeners: Sequence[socket.socket] | None = None,
+) -> list[Supervisor]:
+    """An engine worker for each device, which fronts may call at its listener, where there are listeners."""
+    at: Sequence[socket.socket | None] = listeners or [None] * len(settings.devices)
+    devices = zip(settings.devices, settings.engine_options(), at, strict=True)
+    return [
+        Supervisor(
+            partial(EngineProcess, bundle, options, settings.worker_python, listener),
+            partial(observer.worker_restarted, device),
+        )
+        for device, options, listener in devices
+    ]
 
 
 def _result(crops: Sequence[Crop]) -> str:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.deployment import Deployment, ManagedEngine
+from service.deployment import Deployment, ManagedEngine, supervisors
 from service.engines.bundle import Bundle
-from service.engines.process import EngineProcess
 from service.engines.protocol import listening_at
 from service.front import Front
 from service.model_change import ModelChange
 from service.observer import Observer
 from service.reader import Reader
 from service.settings import Settings
-from service.supervisor import Supervisor
 
 _LOOK_S = 0.02
 _PATIENCE_S = 60.0
@@ -59,21 +56,10 @@ class SharedReader(Reader):
     def new_deployment(
         self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None
     ) -> SharedDeployment:
-        number, settings = next(self._numbers), self.settings
-        paths = [f"{self._folder}/engine-{number}-{index}" for index in range(len(settings.devices))]
-        deployment = SharedDeployment(
-            bundle,
-            settings,
-            self.observer,
-            self._room,
-            [
-                Supervisor(
-                    partial(EngineProcess, bundle, options, settings.worker_python, listening_at(path)),
-                    lambda: None,
-                )
-                for path, options in zip(paths, settings.engine_options(), strict=True)
-            ],
-        )
+        number = next(self._numbers)
+        paths = [f"{self._folder}/engine-{number}-{index}" for index in range(len(self.settings.devices))]
+        workers = supervisors(bundle, self.settings, self.observer, [listening_at(path) for path in paths])
+        deployment = SharedDeployment(bundle, self.settings, self.observer, self._room, workers)
         deployment.engines, deployment.fronts = paths, self._fronts
         return deployment
 
