@@ -5,7 +5,6 @@ What proxy and replica themselves let through is measured with an engine that ta
 """
 
 import argparse
-import json
 import logging
 import os
 import socket
@@ -18,7 +17,7 @@ os.environ |= {
 
 import ray
 from ray import serve
-from serving import Figure, at_least, crop_jpeg, print_table
+from serving import Figure, at_least, crop_jpeg, report
 from wrk import Load, run_wrk
 
 from service.bundled import bundled_model
@@ -72,17 +71,7 @@ def main() -> int:
     parser.add_argument("--simulated-ms", type=float, default=40.0, help="of an engine call (default: 40)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default: 10)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    arguments = parser.parse_args()
-    try:
-        figures = measured(arguments)
-    except (ValueError, OSError) as error:
-        print(f"ray_serve: {error}", file=sys.stderr)
-        return 2
-    if arguments.json:
-        print(json.dumps([figure._asdict() for figure in figures], indent=2))
-    else:
-        print_table(figures)
-    return 0
+    return report("ray_serve", measured, parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -554,18 +554,25 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    arguments = parse_arguments()
+def report(
+    program: str, measure: Callable[[argparse.Namespace], list[Figure]], arguments: argparse.Namespace
+) -> int:
+    """Prints what was measured, as JSON where that was asked for; the exit code."""
     try:
-        figures = SCENARIOS[arguments.scenario](arguments)
+        figures = measure(arguments)
     except (ValueError, OSError) as error:
-        print(f"serving: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     if arguments.json:
         print(json.dumps([figure._asdict() for figure in figures], indent=2))
     else:
         print_table(figures)
     return 0
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    return report("serving", SCENARIOS[arguments.scenario], arguments)
 
 
 if __name__ == "__main__":
