@@ -60,9 +60,17 @@ def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarr
     Logits (N, T, C) of N crops before and after the iteration -> (N,), bool.
     """
     best = after.argmax(axis=-1)
-    beyond = np.arange(best.shape[1]) > _lengths(best)[:, None]
-    calm = (before.argmax(axis=-1) == best) & (_probability(after, best) >= threshold)
-    answer: np.ndarray = (calm | beyond).all(axis=-1)
+    kept: np.ndarray = ((before.argmax(axis=-1) == best) | _beyond(best)).all(axis=-1)
+    return kept & sure(after, threshold)
+
+
+def sure(logits: np.ndarray, threshold: float) -> np.ndarray:
+    """Which crops have every character and the stop at least `threshold` sure.
+
+    Logits (N, T, C) -> (N,), bool.
+    """
+    best = logits.argmax(axis=-1)
+    answer: np.ndarray = ((_probability(logits, best) >= threshold) | _beyond(best)).all(axis=-1)
     return answer
 
 
@@ -73,6 +81,12 @@ def _classes(logits: np.ndarray) -> np.ndarray:
     longer = (best[:, :_USUAL_STEPS] != NULL).all(axis=-1)
     best[longer, _USUAL_STEPS:] = logits[longer, _USUAL_STEPS:].argmax(axis=-1)
     return best
+
+
+def _beyond(classes: np.ndarray) -> np.ndarray:
+    """Which steps come after the first null: classes (N, T) -> (N, T), bool."""
+    beyond: np.ndarray = np.arange(classes.shape[1]) > _lengths(classes)[:, None]
+    return beyond
 
 
 def _lengths(classes: np.ndarray) -> np.ndarray:

@@ -90,6 +90,7 @@ class Deployment:
             Decoder(bundle.charset),
             observer,
             room,
+            vision_threshold=settings.vision_threshold,
             settled_threshold=settings.settled_threshold,
         )
         self._preprocess = Preprocessor(bundle)

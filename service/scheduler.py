@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from service.batching import BatchSizes
-from service.decode import Decoder, Prediction, settled
+from service.decode import Decoder, Prediction, settled, sure
 from service.engines.engine import Cost
 from service.engines.line import Answer, NeverRanError, WorkerDiedError
 from service.engines.protocol import SLOTS, Rows
@@ -149,13 +149,15 @@ class Scheduler:
         observer: Observer,
         room: Room,
         *,
+        vision_threshold: float = 0.98,
         settled_threshold: float = 0.9,
     ) -> None:
         self._model = model
         self._decode = decode
         self._observer = observer
         self._room = room
-        self._threshold = settled_threshold
+        self._vision_threshold = vision_threshold
+        self._settled_threshold = settled_threshold
         self._waiting: deque[Crop] = deque()
         self._refining: deque[Crop] = deque()
         self._lanes: list[_Lane] = []
@@ -281,10 +283,13 @@ class Scheduler:
         if kind == "refine":
             self._add_refinements(crops, tensors)
         elif kind == "vision":
-            for crop, logits, features in zip(crops, *tensors, strict=False):
+            is_sure = self._sure(crops, tensors[0][: len(crops)])
+            done = []
+            for crop, stops, logits, features in zip(crops, is_sure, *tensors, strict=False):
                 crop.logits.append(logits)
                 crop.features = features
-            done = [crop for crop in crops if not crop.submission.wish.iterations]
+                if stops or not crop.submission.wish.iterations:
+                    done.append(crop)
             self._pass_on(crops, done)
         else:
             self._take_all(crops, tensors)
@@ -302,7 +307,8 @@ class Scheduler:
 
     def _take_all(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
         before, *rest = (tensor[: len(crops)] for tensor in tensors)
-        going_on = np.array([crop.submission.wish.iterations for crop in crops])
+        wished = np.array([crop.submission.wish.iterations for crop in crops])
+        going_on = np.where(self._sure(crops, before), 0, wished)
         for crop, logits in zip(crops, before, strict=True):
             crop.logits.append(logits)
         for language, fused in zip(rest[0::2], rest[1::2], strict=True):
@@ -313,10 +319,15 @@ class Scheduler:
             before = fused
         self._pass_on(crops, crops)
 
+    def _sure(self, crops: list[Crop], logits: np.ndarray) -> np.ndarray:
+        """Which crops may stop after vision and have reason to."""
+        may_stop = _may_stop(crops)
+        return may_stop & sure(logits, self._vision_threshold) if may_stop.any() else may_stop
+
     def _settled(self, crops: list[Crop], before: np.ndarray, after: np.ndarray) -> np.ndarray:
-        """Which crops may stop early and have reason to."""
-        may_stop = np.array([crop.submission.wish.early_stop for crop in crops])
-        return may_stop & settled(before, after, self._threshold) if may_stop.any() else may_stop
+        """Which crops may stop after a refinement and have reason to."""
+        may_stop = _may_stop(crops)
+        return may_stop & settled(before, after, self._settled_threshold) if may_stop.any() else may_stop
 
     def _pass_on(self, crops: list[Crop], done: list[Crop]) -> None:
         wanted = [crop for crop in done if not crop.submission.given_up]
@@ -359,6 +370,10 @@ def _note_times(kind: str, crops: list[Crop], seconds: float, started: float) ->
         else:
             crop.vision_s += seconds
         crop.since = now
+
+
+def _may_stop(crops: list[Crop]) -> np.ndarray:
+    return np.array([crop.submission.wish.early_stop for crop in crops])
 
 
 def _times(kind: str, crops: list[Crop]) -> int:

@@ -22,7 +22,10 @@ class ReadOptions(BaseModel):
     ] = None
     early_stop: Annotated[
         bool,
-        Field(description="Stop when an iteration has not changed the text and every character is sure."),
+        Field(
+            description="Stop where vision is very sure of every character, or where an iteration has kept "
+            "the text and is sure."
+        ),
     ] = False
     detail: Annotated[
         bool | None,

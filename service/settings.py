@@ -75,8 +75,10 @@ class Settings(BaseSettings):
     """And what each crop of its batch adds."""
     iterations: Annotated[int, Field(ge=0)] | None = None
     """Refinements of a request that asks for none in particular; without it the bundle's own number."""
+    vision_threshold: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """How sure of every character the vision model must be for early stop to leave out all refinements."""
     settled_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """How sure early stop must be of every character."""
+    """How sure a refinement that changed nothing must be of every character for early stop to end there."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""

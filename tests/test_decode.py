@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from service.decode import Decoder, settled
+from service.decode import Decoder, settled, sure
 
 CHARSET = "abcdefghijklmnopqrstuvwxyz1234567890"
 decode = Decoder(CHARSET)
@@ -67,6 +67,12 @@ def test_large_logits_do_not_overflow() -> None:
 def test_many_words_decode_as_each_alone() -> None:
     batch = np.random.default_rng(0).normal(size=(5, 26, 37)).astype(np.float32)
     assert decode(batch) == [decode(one[None])[0] for one in batch]
+
+
+def test_a_crop_is_sure_of_itself_by_its_least_sure_character() -> None:
+    surely, hardly = logits(3, 1), logits(3, 1)
+    hardly[0] = logits(3, 1, probability=0.6)[0]
+    assert sure(np.stack([surely, hardly]), threshold=0.85).tolist() == [True, False]
 
 
 def is_settled(before: np.ndarray, after: np.ndarray, threshold: float) -> bool:

@@ -69,13 +69,17 @@ Test = Callable[[GatedEngine, Scheduler], Awaitable[None]]
 
 
 def scheduled(
-    test: Test, costs: Sequence[Cost] = CHEAP_BATCHES, max_queue: int = 8, threshold: float = 0.9
+    test: Test,
+    costs: Sequence[Cost] = CHEAP_BATCHES,
+    max_queue: int = 8,
+    vision_threshold: float = 0.98,
+    settled_threshold: float = 0.9,
 ) -> None:
     """Runs a test beside a scheduler that serves one engine."""
 
     async def main() -> None:
         engine = GatedEngine()
-        scheduler = new_scheduler(max_queue, threshold)
+        scheduler = new_scheduler(max_queue, vision_threshold, settled_threshold)
         serving = asyncio.create_task(scheduler.serve(engine, costs))
         await asyncio.wait_for(test(engine, scheduler), 10)
         serving.cancel()
@@ -83,14 +87,17 @@ def scheduled(
     asyncio.run(main())
 
 
-def new_scheduler(max_queue: int = 8, threshold: float = 0.9) -> Scheduler:
+def new_scheduler(
+    max_queue: int = 8, vision_threshold: float = 0.98, settled_threshold: float = 0.9
+) -> Scheduler:
     charset = "abcdefghijklmnopqrstuvwxyz1234567890"
     return Scheduler(
         ModelName(name="tiny", version="1"),
         Decoder(charset),
         Observer(),
         Room(max_queue),
-        settled_threshold=threshold,
+        vision_threshold=vision_threshold,
+        settled_threshold=settled_threshold,
     )
 
 
@@ -249,7 +256,18 @@ def test_with_early_stop_a_settled_crop_leaves_the_batch() -> None:
         assert engine.calls[1:] == [("refine", 2), ("refine", 1)]
 
     # The gated engine's words never change, and a threshold this low calls them sure.
-    scheduled(test, threshold=0.01)
+    scheduled(test, settled_threshold=0.01)
+
+
+def test_with_early_stop_a_crop_that_vision_is_sure_of_is_not_refined() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
+        engine.let_go(2)
+        crops = await crops_of([*stopping, *going_on])
+        assert [crop.refinements for crop in crops] == [0, 3]
+        assert engine.calls[1:] == [("refine", 1)]
+
+    scheduled(test, vision_threshold=0.01)
 
 
 def test_early_stop_leaves_out_what_the_fused_graph_computed_too_much() -> None:
@@ -259,7 +277,17 @@ def test_early_stop_leaves_out_what_the_fused_graph_computed_too_much() -> None:
         crops = await crops_of([*stopping, *going_on])
         assert [crop.refinements for crop in crops] == [1, 3]
 
-    scheduled(test, FUSED, threshold=0.01)
+    scheduled(test, FUSED, settled_threshold=0.01)
+
+
+def test_a_crop_that_vision_is_sure_of_is_given_no_refinement_of_the_fused_graph() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
+        engine.let_go(1)
+        crops = await crops_of([*stopping, *going_on])
+        assert [crop.refinements for crop in crops] == [0, 3]
+
+    scheduled(test, FUSED, vision_threshold=0.01)
 
 
 def test_the_queue_is_bounded_in_crops() -> None:

@@ -119,7 +119,8 @@ class Client:
         Args:
             image: a path, an image file's bytes, a NumPy array (BGR, as OpenCV has it) or a Pillow image.
             iterations: refinements, from 0 (vision alone) to the model's own number, the default.
-            early_stop: stop when an iteration has not changed the text and every character is sure.
+            early_stop: stop where vision is very sure of every character, or where an iteration has kept the
+                text and is sure.
             detail: with `Reading.iterations`.
             timeout: seconds, in place of the client's own.
 

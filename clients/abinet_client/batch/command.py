@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--ray", action="store_true", help="read on a Ray cluster, with abinet-ascend: see --ray --help"
     )
     parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
-    parser.add_argument("--early-stop", action="store_true", help="refine only while something changes")
+    parser.add_argument("--early-stop", action="store_true", help="refine only what is not sure yet")
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="the bar (default: on a terminal)"
     )
