@@ -9,6 +9,7 @@ from typing import Callable, List, NamedTuple
 import numpy as np
 
 from service.engines.bundle import Bundle, BundleError, check_release
+from service.engines.cores import bind_threads
 
 Run = Callable[[List[np.ndarray]], List[np.ndarray]]
 
@@ -93,15 +94,21 @@ class Engine:
         return outputs
 
     def warm_up(self) -> list[Cost]:
-        """Runs every graph once to compile it and once more to see what it costs."""
+        """Runs every graph to compile it, to give its threads their cores, and to see what it costs."""
+        runs = {graph: self._run_of_zeros(*graph) for graph in self._graphs}
+        for run in runs.values():
+            run()
+        bind_threads(runs.values())
         costs = []
-        for kind, batch in self._graphs:
-            tensors = [np.zeros((batch, *shape), np.float32) for shape in self._bundle.input_shapes(kind)]
-            self.run(kind, tensors)
+        for (kind, batch), run in runs.items():
             started = time.perf_counter()
-            self.run(kind, tensors)
+            run()
             costs.append(Cost(kind, batch, time.perf_counter() - started))
         return costs
+
+    def _run_of_zeros(self, kind: str, batch: int) -> Callable[[], object]:
+        tensors = [np.zeros((batch, *shape), np.float32) for shape in self._bundle.input_shapes(kind)]
+        return lambda: self.run(kind, tensors)
 
 
 def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
