@@ -17,6 +17,7 @@ class BatchSizes:
 
     def __init__(self, costs: Iterable[Cost]) -> None:
         self._seconds = {cost.batch: cost.seconds for cost in costs}
+        self.all = set(self._seconds)
         self.largest = max(self._seconds)
         self._plan = cache(self._cheapest)
 

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from service.engines.line import Answer, CallError, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer
+from service.engines.line import CallError, NeverRanError, WorkerDiedError
 from service.engines.protocol import Rows
 from service.scheduler import BatchFailedError
 

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from service.calls import Calls
-from service.engines.line import Answer, EngineError, Line, Loaded, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer
+from service.engines.line import EngineError, Line, Loaded, NeverRanError, WorkerDiedError
 from service.engines.process import attach
 from service.engines.protocol import Rows
 

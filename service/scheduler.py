@@ -12,8 +12,8 @@ import numpy as np
 
 from service.batching import BatchSizes
 from service.decode import Decoder, Prediction, settled, sure
-from service.engines.engine import Cost
-from service.engines.line import Answer, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer, Cost
+from service.engines.line import NeverRanError, WorkerDiedError
 from service.engines.protocol import SLOTS, Rows
 from service.observer import Observer
 from service.schemas import ModelName
@@ -28,12 +28,12 @@ class BatchFailedError(Exception):
 
 
 class Engine(Protocol):
-    """One device: what runs a graph of fixed batch size (see service.engines.engine.Engine.run)."""
+    """One device: what runs graphs of fixed batch size (see service.engines.engine.Engine.run)."""
 
     async def wait_until_ready(self) -> None: ...
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-        """Runs one graph on rows padded to a batch of `size`.
+        """Makes one call with rows padded to a batch of `size`.
 
         Raises WorkerDiedError where the call may be tried again, BatchFailedError where not.
         """
@@ -78,7 +78,8 @@ class Crop:
     """One crop on its way through the engines, and in the end what the network said about it.
 
     `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
-    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done.
+    refinement, as far as they are looked at again. Times are seconds; `since` is when the crop last began to
+    wait, in the end when it was done.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class Crop:
         "predictions",
         "queue_s",
         "refine_s",
+        "refinements",
         "retried",
         "since",
         "submission",
@@ -103,17 +105,14 @@ class Crop:
         self.image: np.ndarray | None = None
         self.features: np.ndarray | None = None
         self.logits: list[np.ndarray] = []
+        self.refinements = 0
+        """How many have run."""
         self.predictions: list[Prediction] = []
         self.error: Exception | None = None
         self.is_waiting = True
         self.retried = False
         self.since = submission.started
         self.decode_s = self.queue_s = self.batch_s = self.vision_s = self.refine_s = 0.0
-
-    @property
-    def refinements(self) -> int:
-        """How many have run."""
-        return len(self.logits) // 2
 
 
 class _Lane:
@@ -124,9 +123,28 @@ class _Lane:
         kinds = {cost.kind for cost in costs}
         self.sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
         self.first = "abinet" if "abinet" in kinds else "vision"
+        self.reads = {"vision", "refine"} <= kinds and self.sizes["vision"].all <= self.sizes["refine"].all
+        """Whether vision and refinements of a batch may be one call."""
+        self.is_up = False
         self.calls: set[asyncio.Task[None]] = set()
         self.has_passed_over = False
         """Its last batch was of new crops, while there were refinements to be done."""
+
+    @property
+    def is_idle(self) -> bool:
+        return self.is_up and not self.calls
+
+    def call(self, kind: str, crops: list[Crop]) -> tuple[str, int]:
+        """What to have the engine do with a batch for a graph, and how often, before anybody need look.
+
+        Until the first of the crops is, or may be, done; if that is true of all at once, from images on.
+        """
+        left = {crop.submission.wish.iterations - crop.refinements for crop in crops}
+        if any(crop.submission.wish.early_stop for crop in crops):
+            return kind, 1
+        if kind == "vision" and self.reads and len(left) == 1:
+            return "read", left.pop()
+        return kind, min(left) if kind == "refine" else 1
 
     def largest(self, kind: str) -> int:
         """The largest batch size of a graph."""
@@ -207,13 +225,15 @@ class Scheduler:
         self._lanes.append(lane)
         try:
             while True:
+                lane.is_up = False
                 await engine.wait_until_ready()
+                lane.is_up = True
                 batch = self._next_batch(lane)
                 if batch is None:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
-                call = asyncio.create_task(self._run(engine, *batch))
+                call = asyncio.create_task(self._run(lane, *batch))
                 lane.calls.add(call)
                 call.add_done_callback(lane.calls.discard)
                 call.add_done_callback(lambda _: self._changed.set())
@@ -231,7 +251,7 @@ class Scheduler:
         with what arrives until it is free, others might still fill up.
         """
         is_busy = bool(lane.calls)
-        if len(lane.calls) >= SLOTS or (is_busy and not all(other.calls for other in self._lanes)):
+        if len(lane.calls) >= SLOTS or (is_busy and any(other.is_idle for other in self._lanes)):
             return None
         refining, waiting = len(self._refining), len(self._waiting)
         is_full = {
@@ -250,16 +270,18 @@ class Scheduler:
         size = lane.sizes[kind].next(len(queue))
         return kind, [queue.popleft() for _ in range(min(size, len(queue)))], size
 
-    async def _run(self, engine: Engine, kind: str, crops: list[Crop], size: int) -> None:
+    async def _run(self, lane: _Lane, kind: str, crops: list[Crop], size: int) -> None:
         started = time.perf_counter()
         for crop in crops:
             self._leave_queue(crop)
             crop.queue_s += started - crop.since
         self._note_depth()
+        kind, times = lane.call(kind, crops)
         try:
-            answer = await engine.run(kind, _columns(kind, crops), size, _times(kind, crops))
-            self._observer.batch(kind, len(crops), size, answer.seconds)
-            _note_times(kind, crops, answer.seconds, started)
+            answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
+            for graph, seconds in answer.took.items():
+                self._observer.batch(graph, len(crops), size, seconds)
+            _note_times(crops, answer, started)
             self._take(kind, crops, answer.tensors)
         except WorkerDiedError as error:
             self._try_again(kind, crops, error)
@@ -291,6 +313,8 @@ class Scheduler:
                 if stops or not crop.submission.wish.iterations:
                     done.append(crop)
             self._pass_on(crops, done)
+        elif kind == "read":
+            self._take_readings(crops, tensors)
         else:
             self._take_all(crops, tensors)
 
@@ -301,9 +325,21 @@ class Scheduler:
         done = []
         for crop, stops, *logits in zip(crops, is_settled, *tensors, strict=False):
             crop.logits += logits
+            crop.refinements += len(logits) // 2
             if stops or crop.refinements >= crop.submission.wish.iterations:
                 done.append(crop)
         self._pass_on(crops, done)
+
+    def _take_readings(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        """All stages of crops that are done now."""
+        wanted = tensors if any(crop.submission.wish.detail for crop in crops) else tensors[-1:]
+        predictions = self._decode(np.concatenate([tensor[: len(crops)] for tensor in wanted]))
+        for index, crop in enumerate(crops):
+            crop.refinements = len(tensors) // 2
+            stages = predictions[index :: len(crops)]
+            crop.predictions = stages if crop.submission.wish.detail else stages[-1:]
+            if not crop.submission.given_up:
+                crop.submission.finish_one()
 
     def _take_all(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
         before, *rest = (tensor[: len(crops)] for tensor in tensors)
@@ -315,6 +351,7 @@ class Scheduler:
             is_settled = self._settled(crops, before, fused)
             for index in np.flatnonzero(going_on > 0):
                 crops[index].logits += (language[index], fused[index])
+                crops[index].refinements += 1
             going_on = np.where(is_settled, 0, going_on - 1)
             before = fused
         self._pass_on(crops, crops)
@@ -361,26 +398,19 @@ def _fail(crops: list[Crop], error: Exception) -> None:
             crop.submission.finish_one()
 
 
-def _note_times(kind: str, crops: list[Crop], seconds: float, started: float) -> None:
-    now = time.perf_counter()
+def _note_times(crops: list[Crop], answer: Answer, started: float) -> None:
+    now, refine_s = time.perf_counter(), answer.took.get("refine", 0.0)
+    vision_s = answer.seconds - refine_s
+    batch_s = max(0.0, now - started - answer.seconds)
     for crop in crops:
-        crop.batch_s += max(0.0, now - started - seconds)
-        if kind == "refine":
-            crop.refine_s += seconds
-        else:
-            crop.vision_s += seconds
+        crop.batch_s += batch_s
+        crop.vision_s += vision_s
+        crop.refine_s += refine_s
         crop.since = now
 
 
 def _may_stop(crops: list[Crop]) -> np.ndarray:
     return np.array([crop.submission.wish.early_stop for crop in crops])
-
-
-def _times(kind: str, crops: list[Crop]) -> int:
-    """How often to refine before anybody need look: until the first of the crops is, or may be, done."""
-    if kind != "refine" or any(crop.submission.wish.early_stop for crop in crops):
-        return 1
-    return min(crop.submission.wish.iterations - crop.refinements for crop in crops)
 
 
 def _columns(kind: str, crops: list[Crop]) -> list[Rows]:

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from service.calls import Calls
 from service.engines.bundle import BundleError
-from service.engines.line import Answer, EngineError, Loaded, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer
+from service.engines.line import EngineError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.process import EngineProcess, ending
 from service.engines.protocol import Rows
 

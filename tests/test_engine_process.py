@@ -55,6 +55,16 @@ def test_refine_gives_language_and_fused_logits(worker: EngineProcess) -> None:
     assert (language.shape, fused.shape) == ((1, 26, 37), (1, 26, 37))
 
 
+def test_reading_in_one_call_gives_what_the_graphs_give_one_by_one(worker: EngineProcess) -> None:
+    logits, features = worker.run("vision", [IMAGES]).tensors
+    language, fused = worker.run("refine", [logits, features]).tensors
+    expected = [logits, language, fused, *worker.run("refine", [fused, features]).tensors]
+    answer = worker.run("read", [IMAGES], times=2)
+    np.testing.assert_array_equal(answer.tensors, expected)
+    assert list(answer.took) == ["vision", "refine"]
+    assert list(worker.run("read", [IMAGES], times=0).took) == ["vision"]
+
+
 def test_a_batch_gives_what_its_images_give_alone(worker: EngineProcess) -> None:
     together = worker.run("vision", [IMAGES]).tensors[0]
     alone = np.concatenate([worker.run("vision", [image[None]]).tensors[0] for image in IMAGES])

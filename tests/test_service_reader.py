@@ -13,8 +13,8 @@ import pytest
 from tiny_service import crop, encoded, tiny_bundle
 
 from service.engines.bundle import Bundle
-from service.engines.engine import Cost
-from service.engines.line import Answer, Loaded
+from service.engines.engine import Answer, Cost
+from service.engines.line import Loaded
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
 from service.observer import Observer
@@ -41,7 +41,10 @@ class PlayedEngine:
 
     async def start(self) -> Loaded:
         # A batch of one is not full, so a second crop waits for the first.
-        return Loaded("played", [Cost("vision", 1, 1.0), Cost("vision", 4, 9.0)])
+        costs = {1: 1.0, 4: 9.0}
+        return Loaded(
+            "played", [Cost(kind, *cost) for kind in ("vision", "refine") for cost in costs.items()]
+        )
 
     async def wait_until_ready(self) -> None:
         pass
@@ -55,7 +58,7 @@ class PlayedEngine:
             raise self._error
         if not self._answers:
             await asyncio.get_running_loop().create_future()
-        return Answer([np.zeros((size, 26, 37), np.float32), np.zeros((size, 26, 16), np.float32)], 0.001)
+        return Answer([np.zeros((size, 26, 37), np.float32)] * (1 + 2 * times), {"vision": 0.001})
 
 
 def with_reader(

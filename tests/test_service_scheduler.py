@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from service.decode import Decoder
-from service.engines.engine import Cost
-from service.engines.line import Answer, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer, Cost
+from service.engines.line import NeverRanError, WorkerDiedError
 from service.engines.protocol import Rows
 from service.observer import Observer
 from service.scheduler import BatchFailedError, Crop, QueueFullError, Room, Scheduler, Submission, Wish
@@ -48,12 +48,15 @@ class GatedEngine:
         rows = np.zeros((size, *columns[0][0].shape), np.float32)
         rows[: len(columns[0])] = columns[0]
         if kind == "refine":
-            return Answer([rows + step / 2 for step in range(1, 2 * times + 1)], 0.125)
+            return Answer([rows + step / 2 for step in range(1, 2 * times + 1)], {"refine": 0.125})
         logits = np.zeros((size, STEPS, CLASSES), np.float32) + rows[:, :1, 0, :1]
         if kind == "vision":
-            return Answer([logits, np.ones((size, STEPS, 8), np.float32)], 0.25)
+            return Answer([logits, np.ones((size, STEPS, 8), np.float32)], {"vision": 0.25})
+        if kind == "read":
+            refined = [logits + step / 2 for step in range(1, 2 * times + 1)]
+            return Answer([logits, *refined], {"vision": 0.25, "refine": 0.125})
         refined = [logits + step / 2 for step in range(1, 7)]
-        return Answer([logits, *refined], 0.5)
+        return Answer([logits, *refined], {"abinet": 0.5})
 
 
 def image(value: float = 1) -> np.ndarray:
@@ -125,10 +128,10 @@ async def crops_of(submissions: Sequence[Submission]) -> list[Crop]:
 
 def test_a_lone_crop_waits_for_nobody() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
-        reading = reads(scheduler, 1)
-        engine.let_go(2)
+        reading = reads(scheduler, 3)
+        engine.let_go(1)
         (crop,) = await crops_of(reading)
-        assert engine.calls == [("vision", 1), ("refine", 1)]
+        assert engine.calls == [("read", 1)]
         assert (crop.vision_s, crop.refine_s) == (0.25, 0.125)
 
     scheduled(test)
@@ -141,7 +144,7 @@ def test_crops_that_arrive_while_the_engine_is_busy_share_the_next_batch() -> No
         others = reads(scheduler, 0, 0, 0)
         engine.let_go(2)
         await crops_of([*first, *others])
-        assert engine.calls == [("vision", 1), ("vision", 3)]
+        assert engine.calls == [("read", 1), ("read", 3)]
 
     scheduled(test)
 
@@ -151,7 +154,7 @@ def test_crops_of_one_request_and_of_many_share_a_batch() -> None:
         submissions = [submit(scheduler, 1, 2), submit(scheduler, 3), submit(scheduler, 4)]
         engine.let_go(1)
         await crops_of(submissions)
-        assert engine.calls == [("vision", 4)]
+        assert engine.calls == [("read", 4)]
 
     scheduled(test)
 
@@ -176,6 +179,18 @@ def test_a_crop_that_is_done_leaves_the_batch() -> None:
         engine.let_go(3)
         await crops_of(readings)
         assert engine.calls == [("vision", 3), ("refine", 2), ("refine", 1)]
+
+    scheduled(test)
+
+
+def test_a_batch_whose_crops_all_want_the_same_is_read_in_one_call() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        readings = reads(scheduler, 2, 2)
+        engine.let_go(1)
+        first, second = await crops_of(readings)
+        assert (engine.calls, engine.times) == ([("read", 2)], [2])
+        assert (first.refinements, len(first.predictions)) == (2, 5)
+        assert first.predictions[0].confidence == second.predictions[0].confidence
 
     scheduled(test)
 
@@ -205,7 +220,7 @@ def test_a_busy_engine_has_the_next_full_batch_already() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         readings = reads(scheduler, *[0] * 8)
         await settle()
-        assert engine.calls == [("vision", 4), ("vision", 4)]
+        assert engine.calls == [("read", 4), ("read", 4)]
         engine.let_go(2)
         await crops_of(readings)
 
@@ -216,7 +231,7 @@ def test_a_busy_engine_is_given_no_third_batch() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         readings = reads(scheduler, *[0] * 12)
         await settle()
-        assert engine.calls == [("vision", 4)] * 2
+        assert engine.calls == [("read", 4)] * 2
         engine.let_go(3)
         await crops_of(readings)
 
@@ -225,9 +240,9 @@ def test_a_busy_engine_is_given_no_third_batch() -> None:
 
 def test_refinements_wait_for_company_while_there_are_full_batches_of_new_crops() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
-        first = reads(scheduler, 1)
+        first = reads(scheduler, 1, early_stop=True)
         await settle()
-        others = reads(scheduler, *[1] * 4)
+        others = reads(scheduler, *[1] * 4, early_stop=True)
         engine.let_go(4)
         await crops_of([*first, *others])
         assert engine.calls == [("vision", 1), ("vision", 4), ("refine", 4), ("refine", 1)]
@@ -237,7 +252,7 @@ def test_refinements_wait_for_company_while_there_are_full_batches_of_new_crops(
 
 def test_refinements_are_passed_over_only_once() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
-        first = reads(scheduler, 1)
+        first = reads(scheduler, 1, early_stop=True)
         await settle()
         others = reads(scheduler, *[0] * 12)
         engine.let_go(5)
@@ -330,7 +345,7 @@ def test_a_crop_that_could_not_be_decoded_fails_alone() -> None:
         scheduler.put(submission.crops)
         engine.let_go(1)
         await submission.done
-        assert engine.calls == [("vision", 1)]
+        assert engine.calls == [("read", 1)]
         assert (broken.predictions, len(sound.predictions)) == ([], 1)
 
     scheduled(test)
@@ -344,7 +359,7 @@ def test_the_engine_never_sees_what_was_given_up_in_the_queue() -> None:
         scheduler.give_up(leaving)
         engine.let_go(2)
         await crops_of([*busy, staying])
-        assert engine.calls == [("vision", 1), ("vision", 1)]
+        assert engine.calls == [("read", 1), ("read", 1)]
 
     scheduled(test)
 
@@ -364,14 +379,14 @@ def test_a_crop_given_up_while_the_engine_runs_it_is_not_refined() -> None:
 
 def test_a_crop_given_up_between_refinements_is_not_refined_further() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
-        (leaving,) = reads(scheduler, 3)
+        (leaving,) = reads(scheduler, 3, early_stop=True)
         engine.let_go(1)
         await settle()
         blocking = reads(scheduler, 0)
         scheduler.give_up(leaving)
         engine.let_go(2)
         await crops_of(blocking)
-        assert engine.calls == [("vision", 1), ("refine", 1), ("vision", 1)]
+        assert engine.calls == [("vision", 1), ("refine", 1), ("read", 1)]
 
     scheduled(test)
 
@@ -412,7 +427,7 @@ def test_a_batch_whose_worker_dies_twice_fails_with_the_reason() -> None:
         (crop,) = await crops_of(failing)
         assert isinstance(crop.error, BatchFailedError)
         assert "signal 9" in str(crop.error)
-        assert engine.calls == [("vision", 1)] * 2
+        assert engine.calls == [("read", 1)] * 2
 
     scheduled(test)
 
@@ -433,7 +448,7 @@ def test_a_batch_that_never_ran_because_another_killed_the_worker_is_not_to_blam
 
 def test_a_batch_whose_worker_dies_while_refining_is_refined_again() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
-        reading = reads(scheduler, 1)
+        reading = reads(scheduler, 1, early_stop=True)
         engine.let_go(1)
         await settle()
         engine.error = WorkerDiedError("signal 9")
@@ -466,7 +481,7 @@ def test_an_idle_engine_takes_what_arrives_while_the_other_is_busy() -> None:
         await settle()
         second = reads(scheduler, 0)
         await settle()
-        assert one.calls == other.calls == [("vision", 1)]
+        assert one.calls == other.calls == [("read", 1)]
         one.let_go(1)
         other.let_go(1)
         await crops_of([*first, *second])
@@ -483,7 +498,7 @@ def test_a_batch_whose_worker_dies_is_run_by_another_engine() -> None:
         dying.let_go(1)
         other.let_go(1)
         (crop,) = await crops_of(reading)
-        assert dying.calls == other.calls == [("vision", 1)]
+        assert dying.calls == other.calls == [("read", 1)]
         assert crop.predictions
 
     on_two_engines(test)
@@ -495,6 +510,18 @@ def test_an_engine_that_is_down_takes_no_crops() -> None:
         other.let_go(2)
         for _ in range(2):
             await crops_of(reads(scheduler, 0))
-        assert (down.calls, other.calls) == ([], [("vision", 1)] * 2)
+        assert (down.calls, other.calls) == ([], [("read", 1)] * 2)
+
+    on_two_engines(test)
+
+
+def test_an_engine_that_is_down_does_not_keep_another_from_working_ahead() -> None:
+    async def test(down: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+        down.ready.clear()
+        readings = reads(scheduler, *[0] * 8)
+        await settle()
+        assert other.calls == [("read", 4)] * 2
+        other.let_go(2)
+        await crops_of(readings)
 
     on_two_engines(test)

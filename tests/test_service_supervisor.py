@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 
 from service.engines.bundle import BundleError
-from service.engines.line import Answer, CallError, Loaded, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer
+from service.engines.line import CallError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
 from service.scheduler import BatchFailedError
@@ -55,7 +56,7 @@ class FakeWorker:
             self.ended.set()
         if error is not None:
             raise error
-        return Answer([], 0.0)
+        return Answer([], {})
 
     def is_alive(self) -> bool:
         return not self.ended.is_set()

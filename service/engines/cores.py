@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Callable, Dict, Iterable
+from typing import Callable, Iterable
 
 _MEASURED_S = 0.05
 _BUSY_SHARE = 0.25
@@ -39,7 +39,7 @@ def _busy_threads(run: Callable[[], object]) -> list[int]:
     )
 
 
-def _cpu_seconds() -> Dict[int, float]:
+def _cpu_seconds() -> dict[int, float]:
     """Of every thread of this process, where the kernel counts them."""
     seconds = {}
     for thread in os.listdir("/proc/self/task"):

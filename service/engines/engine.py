@@ -43,6 +43,17 @@ class Cost(NamedTuple):
     seconds: float
 
 
+class Answer(NamedTuple):
+    """What a call gave, and how many seconds each of its graphs ran."""
+
+    tensors: list[np.ndarray]
+    took: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.took.values())
+
+
 class Runtime:
     """One of the libraries that run MindIR. Its module offers `open_runtime(options) -> Runtime`."""
 
@@ -80,18 +91,28 @@ class Engine:
                     reason = str(error).strip().splitlines()[0]
                     raise BundleError(f"{graph.path}: {self.release} refuses it: {reason}") from error
 
-    def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> list[np.ndarray]:
-        """Runs one graph at the batch size of its tensors; refinement as many `times` as is said.
+    def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
+        """Runs a graph at the batch size of its tensors, refinement as many `times` as is said.
 
         vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D).
         refine: logits (N,T,C), features (N,T,D) -> language and fused logits (N,T,C) of every iteration.
-        abinet: images -> vision logits, then language and fused logits of every iteration, each (N,T,C).
+        read: images -> vision's logits, then those of `times` refinements: both graphs in one call.
+        abinet: the same of the fused graph, with all iterations.
         """
-        graph = self._graphs[kind, len(tensors[0])]
-        outputs = graph(tensors)
-        for _ in range(times - 1):
-            outputs += graph([outputs[-1], tensors[1]])
-        return outputs
+        batch, took = len(tensors[0]), {}
+        started = time.perf_counter()
+        outputs: list[np.ndarray] = []
+        if kind == "read":
+            logits, features = self._graphs["vision", batch](tensors)
+            kind, outputs, tensors = "refine", [logits], [logits, features]
+            now = time.perf_counter()
+            took["vision"], started = now - started, now
+        for _ in range(times):
+            outputs += self._graphs[kind, batch](tensors)
+            tensors = [outputs[-1], tensors[-1]]
+        if times:
+            took[kind] = time.perf_counter() - started
+        return Answer(outputs, took)
 
     def warm_up(self) -> list[Cost]:
         """Runs every graph to compile it, to give its threads their cores, and to see what it costs."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Sequence
 
-import numpy as np
-
 from service.engines.bundle import BundleError
-from service.engines.engine import Cost
+from service.engines.engine import Answer, Cost
 from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedError, Rows
 
 
@@ -25,13 +23,6 @@ class NeverRanError(WorkerDiedError):
 
 class CallError(EngineError):
     """The worker lives, but the engine raised an error in this call."""
-
-
-class Answer(NamedTuple):
-    """What a graph returned, and how long it ran in the worker, in seconds."""
-
-    tensors: list[np.ndarray]
-    seconds: float
 
 
 class Loaded(NamedTuple):
@@ -58,9 +49,9 @@ class Line:
         return self._connection.fileno()
 
     def send(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> None:
-        """Has one graph run, after the calls sent before. Raises WorkerDiedError.
+        """Has a graph run (see Engine.run), after the calls sent before. Raises WorkerDiedError.
 
-        `columns` are the rows of its tensors, which are padded to a batch of `size` (see Engine.run).
+        `columns` are the rows of its tensors, which are padded to a batch of `size`.
         """
         slot = self._sent % SLOTS
         places = self._arena.write(slot, columns, size)
@@ -74,7 +65,7 @@ class Line:
         (BlockingIOError at once, where that is 0).
         """
         message = self.receive_message(timeout)
-        return Answer(self._arena.read(message["tensors"]), message["seconds"])
+        return Answer(self._arena.read(message["tensors"]), message["took"])
 
     def close(self) -> None:
         """Tells the worker that no more calls come."""
