@@ -1,4 +1,4 @@
-"""mosec with our decoding and no model: `rival_mosec.py BUNDLE --port PORT`. One route, POST /inference."""
+"""mosec with our decoding and no model, at POST /inference: `rival_mosec.py BUNDLE WORKERS --port PORT`."""
 
 import sys
 
@@ -26,5 +26,5 @@ class Reader(Worker):
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Reader, num=1, max_batch_size=BATCH, max_wait_time=1)
+    server.append_worker(Reader, num=int(sys.argv[2]), max_batch_size=BATCH, max_wait_time=1)
     server.run()

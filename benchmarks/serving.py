@@ -163,9 +163,10 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
         )
         loads.setdefault(name, []).append(load)
 
-    with serving(folder, flags) as ours, rivals(folder, arguments.rivals) as others:
+    with serving(folder, flags) as ours, rivals(folder, arguments.rivals, arguments.fronts) as others:
         for _ in range(arguments.rounds):
             measure("single", f"{ours}/v1/read", crop)
+            measure("text", f"{ours}/v1/read?detail=false", crop)
             measure("lean", f"{ours}/v1/read?iterations=0&detail=false", crop)
             measure("form", f"{ours}/v1/read/batch", *form("images", [crop] * BATCH_ITEMS))
             measure("json", f"{ours}/v1/read/batch", *json_batch([crop] * BATCH_ITEMS))
@@ -174,6 +175,7 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
     rates = {name: statistics.median(load.per_second for load in of) for name, of in loads.items()}
     figures = [
         at_least("single crops, all iterations and details", rates["single"], "crops/s", 3000),
+        Figure("single crops, all iterations, the text alone", rates["text"], "crops/s"),
         Figure("single crops, vision's text alone", rates["lean"], "crops/s"),
         at_least(f"batches of {BATCH_ITEMS}, form", rates["form"] * BATCH_ITEMS, "crops/s", 8000),
         Figure(f"batches of {BATCH_ITEMS}, JSON", rates["json"] * BATCH_ITEMS, "crops/s"),
@@ -181,6 +183,7 @@ def no_op(arguments: argparse.Namespace) -> list[Figure]:
     for name in others:
         figures.append(Figure(f"{name}, single crops", rates[name], "crops/s"))
         figures.append(at_least(f"ours over {name}", rates["single"] / rates[name], "", 1))
+        figures.append(Figure(f"ours over {name}, the text alone as there", rates["text"] / rates[name], ""))
     return figures
 
 
@@ -270,11 +273,11 @@ def crops_of_a_core(bundle: Bundle, path: str, body: tuple[bytes, str], seconds:
 
 
 @contextlib.contextmanager
-def rivals(folder: str, names: list[str]) -> Iterator[dict[str, tuple[str, bytes, str]]]:
-    """Rivals by name, running: where and what to post to them."""
+def rivals(folder: str, names: list[str], workers: int) -> Iterator[dict[str, tuple[str, bytes, str]]]:
+    """Rivals by name, running: where and what to post to them. mosec has a worker for each of our fronts."""
     crop = crop_jpeg()
     starts: dict[str, Callable[[str], list[str]]] = {
-        "mosec": lambda port: [str(HERE / "rival_mosec.py"), folder, "--port", port],
+        "mosec": lambda port: [str(HERE / "rival_mosec.py"), folder, str(workers), "--port", port],
         "litserve": lambda port: [str(HERE / "rival_litserve.py"), folder, port],
     }
     posts = {"mosec": ("/inference", crop, "image/jpeg"), "litserve": ("/predict", *form("image", [crop]))}
