@@ -97,5 +97,8 @@ def _lengths(classes: np.ndarray) -> np.ndarray:
 
 def _probability(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
     """Softmax of each step's largest logit, whose class is `best`: (..., C), (...) -> (...), float64."""
-    largest = np.take_along_axis(logits, best[..., None], axis=-1)
-    return np.reciprocal(np.exp(logits - largest).sum(axis=-1), dtype=np.float64)
+    rows, classes = logits.reshape(-1, logits.shape[-1]), best.ravel()
+    largest = rows[np.arange(len(rows)), classes]
+    # Along so short an axis the sum of NumPy itself takes four times as long.
+    total = np.einsum("rc->r", np.exp(rows - largest[:, None]))
+    return np.reciprocal(total, dtype=np.float64).reshape(best.shape)
