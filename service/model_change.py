@@ -7,8 +7,9 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 from service.deployment import Deployment
 from service.engines.bundle import Bundle, BundleError
@@ -71,8 +72,7 @@ class ModelChange:
         deployment: Deployment | None = None
         try:
             deployment = self._reader.new_deployment(bundle)
-            await deployment.start(with_trial=True)
-            self._refuse_while_draining()
+            await self._while_serving(deployment.start(with_trial=True))
         except BaseException as error:
             if deployment is not None:
                 await deployment.close()
@@ -80,6 +80,18 @@ class ModelChange:
                 raise
             raise _refused(bundle.folder, error) from error
         return deployment
+
+    async def _while_serving(self, preparation: Coroutine[Any, Any, None]) -> None:
+        """Raises ServiceError at once where the service is asked to stop meanwhile."""
+        preparing = asyncio.create_task(preparation)
+        draining = asyncio.create_task(self._reader.until_draining())
+        try:
+            await asyncio.wait({preparing, draining}, return_when=asyncio.FIRST_COMPLETED)
+            self._refuse_while_draining()
+            await preparing
+        finally:
+            preparing.cancel()
+            draining.cancel()
 
     def _serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
         self._reader.serve(main, canary, percent)

@@ -45,13 +45,13 @@ class Reader:
         self.canary: Deployment | None = None
         self.canary_percent = 0.0
         self._retiring: dict[Deployment, asyncio.Task[None]] = {}
-        self._draining = False
+        self._draining = asyncio.Event()
         self._tell_observer()
 
     @property
     def state(self) -> State:
         """Ready means that a worker of the main model is alive and has run every graph of the bundle."""
-        if self._draining:
+        if self._draining.is_set():
             return "draining"
         return "ready" if self.main.ready else "starting"
 
@@ -90,7 +90,10 @@ class Reader:
 
     def drain(self) -> None:
         """From now on not ready, while what is in flight is finished."""
-        self._draining = True
+        self._draining.set()
+
+    async def until_draining(self) -> None:
+        await self._draining.wait()
 
     async def stop(self) -> None:
         self.drain()
@@ -116,7 +119,7 @@ class Reader:
         be taken, or none of them could be read in time.
         """
         deployment = self.choose(version, request_id)
-        if self._draining or deployment.failing:
+        if self._draining.is_set() or deployment.failing:
             raise ServiceError(
                 Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=len(bodies)
             )

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from processes import child_pids
 from tiny_service import crop, encoded, service, tiny_checkpoint
 
 from export.exporter import SAMPLES
@@ -386,11 +387,6 @@ def test_where_no_service_answers_the_url_is_named(url: str) -> None:
         HttpReader(url)
 
 
-def children(pid: int) -> list[int]:
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-
-
 def test_a_bundle_that_cannot_be_served_says_why_as_the_service_does(bundle: Path) -> None:
     with (
         pytest.raises(ValueError, match=r"^/no/such/python: not a Python"),
@@ -405,7 +401,7 @@ def test_an_interrupted_evaluation_leaves_no_service_behind(
 ) -> None:
     command = [sys.executable, "-m", "service", "eval", str(bundle), str(words)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as evaluation:
-        while not (serving := children(evaluation.pid)):
+        while not (serving := child_pids(evaluation.pid)):
             assert evaluation.poll() is None
             time.sleep(0.05)
         evaluation.send_signal(number)

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from empty_bundle import empty_bundle
+from processes import child_pids
 from tiny_service import ServiceProcess, crop, encoded, service
 
 from abinet_client.batch.private_service import private_service
@@ -50,22 +51,12 @@ def read(client: httpx.Client) -> httpx.Response:
 
 def children(process: int, name: str) -> list[int]:
     """Processes that this one has started, by a word of their command line."""
-    return [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and _parent(folder) == process and name in _command(folder)
-    ]
+    return [pid for pid in child_pids(process) if name in _command(pid)]
 
 
-def _parent(folder: Path) -> int:
+def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
-        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    return 0
-
-
-def _command(folder: Path) -> str:
-    with contextlib.suppress(OSError):
-        return (folder / "cmdline").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text()
     return ""
 
 

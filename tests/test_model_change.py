@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from empty_bundle import empty_bundle
+from processes import child_pids
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_service import ROOT, ServiceProcess, crop, encoded, problem, service
 
@@ -93,8 +94,7 @@ def version_that_reads(running: ServiceProcess, **headers: str) -> str:
 
 def worker_pids(running: ServiceProcess) -> set[int]:
     """Processes that the service has started and that are still there."""
-    tasks = Path("/proc", str(running.process.pid), "task")
-    return {int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()}
+    return set(child_pids(running.process.pid))
 
 
 def wait_for_line(running: ServiceProcess, text: str, count: int = 1) -> None:

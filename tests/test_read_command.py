@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from empty_bundle import empty_bundle
+from processes import child_pids
 from tiny_service import ServiceProcess, crop, encoded, service, shared_service
 
 from abinet_client import Client, Outcome, Reading
@@ -233,11 +234,7 @@ def started(*arguments: str) -> subprocess.Popen[bytes]:
 
 def descendants(pid: int) -> list[int]:
     """A process's children and theirs."""
-    found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
+    return [found for child in child_pids(pid) for found in (child, *descendants(child))]
 
 
 def all_gone(pids: Iterable[int]) -> bool:

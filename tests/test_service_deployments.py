@@ -142,14 +142,13 @@ def test_only_one_change_is_under_way(tmp_path: Path) -> None:
     played(tmp_path, test)
 
 
-def test_a_service_that_stops_changes_nothing_any_more(tmp_path: Path) -> None:
+def test_a_service_that_stops_waits_for_no_change_and_begins_none(tmp_path: Path) -> None:
     async def test(reader: Played, change: ModelChange) -> None:
         engine = reader.engines["2"] = PlayedEngine()
         engine.may_start.clear()
         loading = asyncio.create_task(change.load(tmp_path / "2"))
         await asyncio.sleep(0.01)
         reader.drain()
-        engine.may_start.set()
         assert await problem_of(loading) is Problem.NOT_READY
         assert engine.is_closed
         assert await problem_of(change.load(tmp_path / "2")) is Problem.NOT_READY
