@@ -44,8 +44,8 @@ SETTLE_S = 2.0
 """For wrk to have all its requests under way, and for those to be read that it leaves when it ends."""
 LOAD = 0.7
 """How busy devices and fronts should be at most: queues grow fast beyond."""
-# Room for a batch of every client.
-ROOM = ["--max-queue", str(2 * CLIENTS * BATCH_ITEMS)]
+# Room for a batch of each of many clients, also where one front has them all.
+ROOM = ["--max-queue", str(8 * CLIENTS * BATCH_ITEMS)]
 NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
 
 
