@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
-from models.abinet import ABINet
+from models.abinet.abinet import ABINet
 from models.checkpoints import Sidecar, load_checkpoint, save_checkpoint, sidecar_path
 from models.evaluation.scoring import is_right
 from models.preprocessing import Preprocessing
