@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Callable, Generator
@@ -153,6 +154,9 @@ class Trainer:
                     save_state(self.state_path, parameters.values(), progress)
 
     def _training_step(self, stage: Stage, steps: int) -> TrainingStep:
+        # Otherwise MindSpore collects the previous stage's step while it compiles this one, forgets
+        # that it did, and compiles it a second time.
+        gc.collect()
         loss = LOSSES[stage.stage](self.network, self.recipe.sizes.steps, self.ranks)
         step = TrainingStep(
             loss,
