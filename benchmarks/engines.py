@@ -22,7 +22,7 @@ from onnx_graph import build
 from export import lite_environment
 from export.bundle import REFERENCE, graph_file
 from export.reference import tolerance
-from models.abinet import ABINet
+from models.abinet.abinet import ABINet
 from models.abinet.config import NETWORKS
 from models.checkpoints import Sidecar, read_parameters, save_checkpoint
 

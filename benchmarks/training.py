@@ -50,7 +50,8 @@ def training_step(network: str, stage: str, batch: int) -> Callable[[], object]:
     """One step on random crops and labels, ready to be called."""
     import mindspore as ms
 
-    from models.abinet import NETWORKS, ABINet
+    from models.abinet import NETWORKS
+    from models.abinet.abinet import ABINet
     from models.training.step import TrainingStep
     from models.training.train import LOSSES
 

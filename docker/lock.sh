@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the images' lock files: requirements.lock without what only training and tests need, so that an image
-# runs the very versions that were tested. Needs uv; run it after requirements.lock was made again.
+# runs the very versions that were tested; and that of .ci/ray. Needs uv; run it after requirements.lock was made again.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -18,3 +18,9 @@ echo "mindspore; python_version < '3'" |
     lock docker/ascend.lock --constraint requirements.lock --override - pyproject.toml
 # What builds the project's own wheel.
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml | lock docker/build.lock -
+# Ray, and what its tests import, without MindSpore as well: they run the simulated engine.
+override=$(mktemp)
+trap 'rm "$override"' EXIT
+echo "mindspore; python_version < '3'" >"$override"
+printf '%s\n' fonttools pillow pytest |
+    lock .ci/ray.lock --constraint requirements.lock --override "$override" --extra ray pyproject.toml -

@@ -31,7 +31,7 @@ from export.reference import (
     read_images,
     tolerance,
 )
-from models.abinet import ABINet
+from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.checkpoints import Sidecar, load_checkpoint
 from models.hashes import sha256_of

@@ -6,7 +6,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from models.abinet import ABINet, NetworkConfig
+from models.abinet import NetworkConfig
+from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
 
 #: Convolutions and the batch norms that follow them, as the network's cells name the two.

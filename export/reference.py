@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from export.bundle import TOLERANCE, BundleError
-from models.abinet import ABINet
+from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
 from models.preprocessing import Preprocessing
 

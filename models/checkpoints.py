@@ -14,7 +14,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Tuple, Union
 import mindspore as ms
 import numpy as np
 
-from models.abinet import ABINet, NetworkConfig
+from models.abinet import NetworkConfig
+from models.abinet.abinet import ABINet
 from models.hashes import sha256_of
 from models.preprocessing import Preprocessing
 

@@ -9,7 +9,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
-from models.abinet import ABINet, NetworkConfig
+from models.abinet import NetworkConfig
+from models.abinet.abinet import ABINet
 from models.abinet.config import CHARSET_36
 from models.checkpoints import (
     CheckpointError,

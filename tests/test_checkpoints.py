@@ -16,7 +16,8 @@ import oracle
 import pytest
 
 from models import import_command
-from models.abinet import ABINet, NetworkConfig
+from models.abinet import NetworkConfig
+from models.abinet.abinet import ABINet
 from models.checkpoints import (
     CheckpointError,
     Sidecar,

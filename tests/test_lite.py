@@ -17,7 +17,8 @@ from export.bundle import graph_file
 from export.exporter import SAMPLES
 from export.graphs import GRAPHS
 from export.reference import read_images
-from models.abinet import ABINet, NetworkConfig
+from models.abinet import NetworkConfig
+from models.abinet.abinet import ABINet
 from models.checkpoints import Sidecar, load_checkpoint, save_checkpoint
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -7,7 +7,8 @@ import numpy as np
 import oracle
 import pytest
 
-from models.abinet import NETWORKS, ABINet, NetworkConfig
+from models.abinet import NETWORKS, NetworkConfig
+from models.abinet.abinet import ABINet
 from models.checkpoints import load_parameters
 
 TINY = NetworkConfig(

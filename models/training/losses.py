@@ -3,7 +3,7 @@
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from models.abinet import ABINet
+from models.abinet.abinet import ABINet
 
 
 class TextLoss(nn.Cell):

@@ -8,7 +8,8 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
-from models.abinet import ABINet, NetworkConfig
+from models.abinet import NetworkConfig
+from models.abinet.abinet import ABINet
 from models.data.samples import UnusableSample
 from models.preprocessing import Preprocessing
 from models.training.sources import Joined

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Callable, Generator
@@ -16,7 +17,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from tqdm import tqdm
 
-from models.abinet import ABINet
+from models.abinet.abinet import ABINet
 from models.checkpoints import Sidecar, load_checkpoint, save_checkpoint, sidecar_path
 from models.evaluation.scoring import is_right
 from models.preprocessing import Preprocessing
@@ -153,6 +154,9 @@ class Trainer:
                     save_state(self.state_path, parameters.values(), progress)
 
     def _training_step(self, stage: Stage, steps: int) -> TrainingStep:
+        # Otherwise MindSpore collects the previous stage's step while it compiles this one, forgets
+        # that it did, and compiles it a second time.
+        gc.collect()
         loss = LOSSES[stage.stage](self.network, self.recipe.sizes.steps, self.ranks)
         step = TrainingStep(
             loss,
