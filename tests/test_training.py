@@ -100,7 +100,7 @@ def rows_of(folder: Path) -> list[Row]:
     return list(csv.DictReader((folder / "curves.csv").open()))
 
 
-VISION = {"stage": "vision", "steps": 12, "lr": 0.003, "plain": 0.5}
+VISION = {"stage": "vision", "steps": 52, "lr": 0.003, "plain": 0.5}
 JOINT = {"stage": "joint", "steps": 2, "lr": 0.001}
 
 
@@ -325,7 +325,7 @@ def test_one_seed_gives_one_curve_to_the_last_digit(
 
 
 def test_a_recipe_trains_the_best_and_the_last_checkpoint_and_draws_its_curves(trained: Trained) -> None:
-    vision = [False, False, False, True] * 3
+    vision = [False, False, False, True] * 13
     assert [row["fused"] != "" for row in trained.rows] == [*vision, False, True]
     for name in ("tiny", "best", "last", "stage0_vision", "stage1_joint"):
         _, sidecar = load_checkpoint(trained.folder / f"{name}.ckpt")
