@@ -255,10 +255,10 @@ def test_the_options_go_with_the_crop(open_page: Open) -> None:
     with page.expect_request("**/v1/read?*") as request:
         choose(page, file("a.png"))
     assert urlsplit(request.value.url).query == "iterations=1&early_stop=true"
-    expect(card(page, "a.png")).to_contain_text("stopped at iteration 1")
-    page.get_by_role("radio", name="0", exact=True).check()
-    page.get_by_role("button", name="Read again").click()
     expect(card(page, "a.png")).to_contain_text("stopped at iteration 0")
+    page.get_by_role("checkbox", name="Stop early").uncheck()
+    page.get_by_role("button", name="Read again").click()
+    expect(card(page, "a.png")).to_contain_text("stopped at iteration 1")
 
 
 def test_a_crop_that_cannot_be_read_says_why_and_the_others_are_read(open_page: Open) -> None:
@@ -528,7 +528,7 @@ def test_a_screen_reader_finds_what_the_page_has(open_page: Open) -> None:
             - group "Iterations":
               - radio "0"
               - radio "3" [checked]
-            - checkbox "Stop early when nothing changes"
+            - checkbox "Stop early where the reader is sure"
           - region "Crops":
             - heading "Crops" [level=2]
             - list "Confidence of a letter"
