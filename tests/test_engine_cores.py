@@ -51,3 +51,11 @@ def test_a_thread_that_only_waits_keeps_all_cores() -> None:
     with computing(len(CORES)) as (run, _):
         bind_threads([run])
     assert os.sched_getaffinity(0) == CORES
+
+
+def test_under_the_proc_of_another_namespace_nothing_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    with computing(len(CORES)) as (run, threads):
+        monkeypatch.setattr(os, "getpid", lambda: 1 << 22)
+        bind_threads([run])
+        monkeypatch.undo()
+        assert [os.sched_getaffinity(thread) for thread in threads] == [CORES] * len(CORES)

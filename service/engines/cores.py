@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import Callable, Iterable
@@ -23,7 +24,8 @@ def bind_threads(runs: Iterable[Callable[[], object]]) -> None:
         threads = _busy_threads(run)
         if len(threads) == len(cores):
             for thread, core in zip(threads, cores):
-                os.sched_setaffinity(thread, {core})
+                with contextlib.suppress(OSError):  # it has ended, or may not be bound
+                    os.sched_setaffinity(thread, {core})
 
 
 def _busy_threads(run: Callable[[], object]) -> list[int]:
@@ -40,8 +42,10 @@ def _busy_threads(run: Callable[[], object]) -> list[int]:
 
 
 def _cpu_seconds() -> dict[int, float]:
-    """Of every thread of this process, where the kernel counts them."""
-    seconds = {}
+    """Of every thread of this process, where the kernel counts them and /proc has our own numbers for them."""
+    seconds: dict[int, float] = {}
+    if not os.path.isdir(f"/proc/self/task/{os.getpid()}"):
+        return seconds
     for thread in os.listdir("/proc/self/task"):
         try:
             with open(f"/proc/self/task/{thread}/schedstat") as file:
