@@ -60,8 +60,7 @@ def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarr
     Logits (N, T, C) of N crops before and after the iteration -> (N,), bool.
     """
     best = after.argmax(axis=-1)
-    kept: np.ndarray = ((before.argmax(axis=-1) == best) | _beyond(best)).all(axis=-1)
-    return kept & sure(after, threshold)
+    return _throughout((before.argmax(axis=-1) == best) & (_probability(after, best) >= threshold), best)
 
 
 def sure(logits: np.ndarray, threshold: float) -> np.ndarray:
@@ -70,8 +69,7 @@ def sure(logits: np.ndarray, threshold: float) -> np.ndarray:
     Logits (N, T, C) -> (N,), bool.
     """
     best = logits.argmax(axis=-1)
-    answer: np.ndarray = ((_probability(logits, best) >= threshold) | _beyond(best)).all(axis=-1)
-    return answer
+    return _throughout(_probability(logits, best) >= threshold, best)
 
 
 def _classes(logits: np.ndarray) -> np.ndarray:
@@ -83,10 +81,14 @@ def _classes(logits: np.ndarray) -> np.ndarray:
     return best
 
 
-def _beyond(classes: np.ndarray) -> np.ndarray:
-    """Which steps come after the first null: classes (N, T) -> (N, T), bool."""
-    beyond: np.ndarray = np.arange(classes.shape[1]) > _lengths(classes)[:, None]
-    return beyond
+def _throughout(holds: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Of which crops this holds at every character and the stop.
+
+    (N, T), bool, and classes (N, T) -> (N,), bool.
+    """
+    beyond = np.arange(classes.shape[1]) > _lengths(classes)[:, None]
+    answer: np.ndarray = (holds | beyond).all(axis=-1)
+    return answer
 
 
 def _lengths(classes: np.ndarray) -> np.ndarray:

@@ -73,7 +73,11 @@ class Engine:
     Raises BundleError where a file has changed, is missing, or is of another MindSpore release.
     """
 
+    _on_cpu = False
+    """Whether it is this machine's cores that compute."""
+
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
+        self._on_cpu = options.device == "cpu"
         runtime = _open_runtime(options)
         check_release(bundle, runtime.package, runtime.release)
         self._bundle = bundle
@@ -119,7 +123,8 @@ class Engine:
         runs = {graph: self._run_of_zeros(*graph) for graph in self._graphs}
         for run in runs.values():
             run()
-        bind_threads(runs.values())
+        if self._on_cpu:
+            bind_threads(runs.values())
         costs = []
         for (kind, batch), run in runs.items():
             started = time.perf_counter()
