@@ -78,8 +78,7 @@ class Crop:
     """One crop on its way through the engines, and in the end what the network said about it.
 
     `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
-    refinement, as far as they are looked at again. Times are seconds; `since` is when the crop last began to
-    wait, in the end when it was done.
+    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done.
     """
 
     __slots__ = (
@@ -93,7 +92,6 @@ class Crop:
         "predictions",
         "queue_s",
         "refine_s",
-        "refinements",
         "retried",
         "since",
         "submission",
@@ -105,14 +103,17 @@ class Crop:
         self.image: np.ndarray | None = None
         self.features: np.ndarray | None = None
         self.logits: list[np.ndarray] = []
-        self.refinements = 0
-        """How many have run."""
         self.predictions: list[Prediction] = []
         self.error: Exception | None = None
         self.is_waiting = True
         self.retried = False
         self.since = submission.started
         self.decode_s = self.queue_s = self.batch_s = self.vision_s = self.refine_s = 0.0
+
+    @property
+    def refinements(self) -> int:
+        """How many have run."""
+        return len(self.logits) // 2
 
 
 class _Lane:
@@ -325,7 +326,6 @@ class Scheduler:
         done = []
         for crop, stops, *logits in zip(crops, is_settled, *tensors, strict=False):
             crop.logits += logits
-            crop.refinements += len(logits) // 2
             if stops or crop.refinements >= crop.submission.wish.iterations:
                 done.append(crop)
         self._pass_on(crops, done)
@@ -335,7 +335,7 @@ class Scheduler:
         wanted = tensors if any(crop.submission.wish.detail for crop in crops) else tensors[-1:]
         predictions = self._decode(np.concatenate([tensor[: len(crops)] for tensor in wanted]))
         for index, crop in enumerate(crops):
-            crop.refinements = len(tensors) // 2
+            crop.logits = [tensor[index] for tensor in tensors]
             stages = predictions[index :: len(crops)]
             crop.predictions = stages if crop.submission.wish.detail else stages[-1:]
             if not crop.submission.given_up:
@@ -351,7 +351,6 @@ class Scheduler:
             is_settled = self._settled(crops, before, fused)
             for index in np.flatnonzero(going_on > 0):
                 crops[index].logits += (language[index], fused[index])
-                crops[index].refinements += 1
             going_on = np.where(is_settled, 0, going_on - 1)
             before = fused
         self._pass_on(crops, crops)

@@ -39,5 +39,5 @@ async def try_out(engine: Engine, bundle: Bundle, loaded: Loaded, timeout_s: flo
         raise TrialError(f"it failed on a first crop: {failure!r}")
     if not submission.done.done():
         raise TrialError(f"it did not read a first crop within {timeout_s:g} s")
-    if not np.isfinite([stage.confidence for stage in crop.predictions]).all():
+    if not all(np.isfinite(logits).all() for logits in crop.logits):
         raise TrialError("it does not answer with numbers: the logits of a first crop are not finite")
