@@ -27,12 +27,12 @@ def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
     if width * height > max_pixels:
         raise ServiceError(Problem.TOO_MANY_PIXELS, f"{width} x {height} pixels; the limit is {max_pixels}.")
     try:
-        crop = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR_RGB)
+        crop = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         crop = None
     if crop is None:
         raise ServiceError(Problem.BROKEN_IMAGE, "The image is cut off or broken.")
-    return crop
+    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=crop)
 
 
 class Preprocessor:

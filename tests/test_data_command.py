@@ -192,7 +192,7 @@ def test_stats_of_a_few_samples_are_always_of_the_same(
 
 def test_the_sheet_of_stats_shows_the_usable_samples(folder: Path, tmp_path: Path) -> None:
     assert data("stats", folder, "--sheet", tmp_path / "sheet.png") == 0
-    sheet = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_COLOR_RGB)
+    sheet = cv2.cvtColor(cv2.imread(str(tmp_path / "sheet.png")), cv2.COLOR_BGR2RGB)
     assert sheet.shape == (64, 8 * 190, 3)
     cells = [sheet[:, column * 190 : (column + 1) * 190] for column in range(8)]
     assert [bool((cell < 255).any()) for cell in cells] == [True, True, *[False] * 6]

@@ -66,9 +66,9 @@ def decode_crop(image: bytes) -> Image:
     """
     image_format(image)
     try:
-        crop = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
+        crop = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         crop = None
     if crop is None:
         raise UnusableSample("broken image")
-    return crop
+    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=crop)
