@@ -4,14 +4,15 @@ The bundle carries inputs and answers (``reference.npz``), so that any machine c
 without the checkpoint.
 """
 
+import contextlib
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-import cv2
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+import image_files
 from export.bundle import TOLERANCE, BundleError
 from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
@@ -33,13 +34,14 @@ def read_images(folder: Path, preprocessing: Preprocessing) -> np.ndarray:
         raise BundleError(f"{folder}: no such folder of images")
     crops = []
     for path in sorted(folder.iterdir()):
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-        if image is not None:
-            crops.append(preprocessing(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
+        if not path.is_file():
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            crops.append(preprocessing(image_files.decode(path.read_bytes())))
         if len(crops) == MOST_IMAGES:
             break
     if not crops:
-        raise BundleError(f"{folder}: no image in it that OpenCV reads")
+        raise BundleError(f"{folder}: no PNG, JPEG, BMP, WebP or TIFF image in it that can be decoded")
     return np.stack(crops)
 
 

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from image_files import look
 from service.errors import Problem, ServiceError
-from service.image_header import image_size
 from service.preprocess import Preprocessor, decode_image
 from service.scheduler import Crop
 
@@ -21,8 +21,8 @@ _SMALL_PIXELS = 1 << 16
 """So few are decoded on the event loop: for a lone image, a hop to a thread and back takes as long."""
 _SHARE = 16
 """Small images decoded at a stretch, about 2 ms: then what else has happened has its turn."""
-_HEAD_CHARACTERS = 1 << 14
-"""Enough base64 to find the size of nearly every image."""
+_SMALL_BYTES = 1 << 17
+"""A larger file is not looked at on the event loop."""
 
 _Arrival = tuple[Crop, ImageFile]
 
@@ -99,9 +99,10 @@ def _from_base64(text: str) -> bytes:
 
 
 def _is_small(file: ImageFile) -> bool:
-    try:
-        head = file if isinstance(file, bytes) else _from_base64(file[:_HEAD_CHARACTERS])
-        width, height = image_size(head)
-    except ServiceError:
+    if len(file) > _SMALL_BYTES:
         return False
-    return width * height <= _SMALL_PIXELS
+    try:
+        picture = look(file if isinstance(file, bytes) else _from_base64(file))
+    except (ServiceError, ValueError):
+        return False
+    return picture.width * picture.height <= _SMALL_PIXELS

@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+import image_files
 from service.engines.bundle import Bundle, BundleError
 from service.errors import Problem, ServiceError
-from service.image_header import image_size
 
 _INTERPOLATIONS = {
     "linear": cv2.INTER_LINEAR,
@@ -18,21 +18,18 @@ _INTERPOLATIONS = {
 
 
 def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
-    """PNG, JPEG, BMP, WebP or TIFF bytes -> RGB crop (height, width, 3), uint8.
+    """PNG, JPEG, BMP, WebP or TIFF bytes -> RGB crop (height, width, 3), uint8 (see image_files.decode).
 
-    Grey and palette images become RGB, 16 bits become 8, alpha is dropped, EXIF rotation is applied.
     Raises ServiceError, and before decoding where the header promises more than `max_pixels`.
     """
-    width, height = image_size(body)
-    if width * height > max_pixels:
-        raise ServiceError(Problem.TOO_MANY_PIXELS, f"{width} x {height} pixels; the limit is {max_pixels}.")
     try:
-        crop = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        crop = None
-    if crop is None:
-        raise ServiceError(Problem.BROKEN_IMAGE, "The image is cut off or broken.")
-    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=crop)
+        return image_files.decode(body, max_pixels)
+    except image_files.NotAnImage as error:
+        raise ServiceError(Problem.NOT_AN_IMAGE, str(error)) from None
+    except image_files.TooManyPixels as error:
+        raise ServiceError(Problem.TOO_MANY_PIXELS, str(error)) from None
+    except image_files.BrokenImage as error:
+        raise ServiceError(Problem.BROKEN_IMAGE, str(error)) from None
 
 
 class Preprocessor:

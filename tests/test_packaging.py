@@ -21,9 +21,11 @@ PYTHON_37 = [
     "models/hashes.py",
     "models/preprocessing.py",
     "export/*.py",
+    "image_files/*.py",
     "service/__init__.py",
     "service/engines/*.py",
 ]
+PACKAGES = {"models", "export", "service", "image_files"}
 REGISTRY = r"https?://[^\s/]*(?:pypi|pythonhosted|artifact|nexus|mirror)|--(?:index-url|find-links)[ =]\S*/"
 MACHINE_PATH = r"(?<![\w.~$}/-])/(?:work|root|home/\w+|Users/\w+)/"
 UV = os.environ.get("UV", "uv")
@@ -131,14 +133,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_file_of_the_three_packages(wheel: Path) -> None:
-    missing = set(tracked_files("models", "export", "service")) - set(zipfile.ZipFile(wheel).namelist())
+def test_the_wheel_holds_every_file_of_the_four_packages(wheel: Path) -> None:
+    missing = set(tracked_files(*PACKAGES)) - set(zipfile.ZipFile(wheel).namelist())
     assert not missing
 
 
-def test_the_wheel_holds_nothing_but_the_three_packages(wheel: Path) -> None:
+def test_the_wheel_holds_nothing_but_the_four_packages(wheel: Path) -> None:
     folders = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
-    assert {name for name in folders if not name.endswith(".dist-info")} == {"models", "export", "service"}
+    assert {name for name in folders if not name.endswith(".dist-info")} == PACKAGES
 
 
 def test_the_installed_wheel_has_the_command(wheel: Path, tmp_path: Path) -> None:

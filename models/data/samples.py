@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import cv2
-import numpy as np
 import numpy.typing as npt
 
+import image_files
 from models.data.words import MAX_LENGTH, label_of
 
 Image = npt.NDArray[Any]
 Reason = Literal["no image", "broken image", "no label", "empty label", "too long label"]
-
-# The formats that the service reads: what an evaluation counts, a running service can read as well.
-_SIGNATURES = (
-    ("PNG", 0, (b"\x89PNG\r\n\x1a\n",)),
-    ("JPEG", 0, (b"\xff\xd8\xff",)),
-    ("BMP", 0, (b"BM",)),
-    ("WebP", 8, (b"WEBP",)),
-    ("TIFF", 0, (b"II*\0", b"MM\0*")),
-)
 
 
 class UnusableSample(ValueError):  # noqa: N818 (a sample to skip and count, seldom an error)
@@ -45,30 +35,26 @@ def fold_label(text: str) -> str:
 
 
 def image_format(image: bytes) -> str:
-    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes of an image file.
+    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes of an image file: the formats that the service reads.
 
     Raises: UnusableSample, "no image" without a byte, "broken image" for any other format.
     """
     if not image:
         raise UnusableSample("no image")
-    for name, offset, signatures in _SIGNATURES:
-        if image.startswith(signatures, offset):
-            return name
-    raise UnusableSample("broken image")
+    try:
+        return image_files.format_of(image)
+    except image_files.NotAnImage:
+        raise UnusableSample("broken image") from None
 
 
 def decode_crop(image: bytes) -> Image:
-    """An image file's bytes -> (H, W, 3) uint8 RGB, as the service decodes them.
-
-    Grey and palette images become RGB, 16 bits become 8, alpha is dropped, EXIF rotation is applied.
+    """An image file's bytes -> (H, W, 3) uint8 RGB, as the service decodes them (see image_files.decode).
 
     Raises: UnusableSample, "no image" or "broken image".
     """
-    image_format(image)
+    if not image:
+        raise UnusableSample("no image")
     try:
-        crop = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        crop = None
-    if crop is None:
-        raise UnusableSample("broken image")
-    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB, dst=crop)
+        return image_files.decode(image)
+    except ValueError:
+        raise UnusableSample("broken image") from None

@@ -1,0 +1,19 @@
+"""What an image file may be, and its decoding: one strict look for all that decode pictures of others.
+
+A leaf: it imports nothing else of the project, and needs Python 3.7.
+"""
+
+from image_files.decode import MOST_PIXELS, decode
+from image_files.look import format_of, look
+from image_files.structure import BrokenImage, NotAnImage, Picture, TooManyPixels
+
+__all__ = [
+    "MOST_PIXELS",
+    "BrokenImage",
+    "NotAnImage",
+    "Picture",
+    "TooManyPixels",
+    "decode",
+    "format_of",
+    "look",
+]

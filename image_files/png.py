@@ -1,0 +1,70 @@
+"""PNG (ISO/IEC 15948): chunks of length, kind, data and checksum."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from image_files.structure import Picture, check, unpack
+
+_SIGNATURE_BYTES = 8
+_CHUNK_BYTES = 12
+"""Of a chunk without its data."""
+_MOST_CHUNKS = 2048
+"""Writers make IDAT chunks of 8 KiB or more."""
+_END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""Bits a channel, by colour type."""
+_PALETTE = 3
+_KEPT = (b"IHDR", b"PLTE", b"eXIf")
+"""What a decoder needs before the pixels: the Exif data for the rotation."""
+
+
+def look_at_png(body: bytes) -> Picture:
+    """Nothing but IHDR, PLTE, eXIf and the one run of IDAT is kept: no animation, no text, no profile.
+
+    Every chunk must lie within the body. Checksums are left to the decoder. Raises BrokenImage.
+    """
+    length, kind = unpack(">I4s", body, _SIGNATURE_BYTES)
+    check((length, kind) == (13, b"IHDR"), "it does not begin with a header of 13 bytes")
+    width, height = _size(body)
+    kept = [body[:_SIGNATURE_BYTES]]
+    position, colour, has_pixels = _SIGNATURE_BYTES, body[25], False
+    seen: set[bytes] = set()
+    for _ in range(_MOST_CHUNKS):
+        length, kind = unpack(">I4s", body, position)
+        end = position + _CHUNK_BYTES + length
+        check(end <= len(body), f"its {_shown(kind)} chunk is longer than what is there")
+        if kind == b"IDAT":
+            check(colour != _PALETTE or b"PLTE" in seen, "it has no palette")
+            kept.append(body[position:end])
+            has_pixels = True
+        elif has_pixels:
+            break
+        else:
+            check(kind != b"IEND", "it has no pixels")
+            check(kind.isalpha(), "a chunk has no name")
+            check(kind not in seen or kind not in _KEPT, f"it has two {_shown(kind)} chunks")
+            # The first letter is small where a reader may do without the chunk.
+            check(kind in _KEPT or bool(kind[0] & 0x20), f"its {_shown(kind)} chunk is not known")
+            if kind == b"PLTE":
+                check(0 < length <= 768 and length % 3 == 0 and colour in (2, 3, 6), "its palette is broken")
+            if kind in _KEPT:
+                kept.append(body[position:end])
+            seen.add(kind)
+        position = end
+    else:
+        check(False, f"it has more than {_MOST_CHUNKS} chunks")
+    return Picture(width, height, b"".join([*kept, _END]))
+
+
+def _size(body: bytes) -> tuple[int, int]:
+    width, height, depth, colour, compression, filtering, interlace = unpack(">IIBBBBB", body, 16)
+    check(depth in _DEPTHS.get(colour, ()), f"colour type {colour} with {depth} bits is not known")
+    check(compression == 0 and filtering == 0, "its compression or filter is not known")
+    check(interlace in (0, 1), f"interlace method {interlace} is not known")
+    return width, height
+
+
+def _shown(kind: bytes) -> str:
+    return kind.decode("ascii", "replace") if kind.isalpha() else repr(kind)

@@ -1,0 +1,50 @@
+"""What the formats' readers share: faults, sizes, and bytes read with a check that they are there."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+
+class NotAnImage(ValueError):  # noqa: N818 (says what the bytes are)
+    """Bytes of none of the known formats."""
+
+
+class BrokenImage(ValueError):  # noqa: N818 (says what the image is)
+    """An image file that is cut off, contradicts itself, or uses what is not understood here."""
+
+
+class TooManyPixels(ValueError):  # noqa: N818 (says what the image has)
+    """An image larger than whoever decodes it wants."""
+
+
+class Picture(NamedTuple):
+    """The first image of a file: width and height in pixels, and the bytes that make it, for a decoder.
+
+    A decoder that is given `content` makes an image of this very size, before any rotation.
+    """
+
+    width: int
+    height: int
+    content: bytes
+
+
+def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:
+    """As struct.unpack_from. Raises BrokenImage where the body ends before."""
+    try:
+        return struct.unpack_from(layout, body, offset)
+    except struct.error:
+        raise BrokenImage("it is cut off") from None
+
+
+def cut(body: bytes, start: int, end: int) -> bytes:
+    """body[start:end], all of it. Raises BrokenImage where the body ends before."""
+    if end > len(body):
+        raise BrokenImage("it is cut off")
+    return body if (start, end) == (0, len(body)) else body[start:end]
+
+
+def check(holds: bool, fault: str) -> None:
+    """Raises BrokenImage with this fault unless it holds."""
+    if not holds:
+        raise BrokenImage(fault)

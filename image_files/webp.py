@@ -1,0 +1,80 @@
+"""WebP (RFC 9649): a RIFF file with the bitstream of VP8 or VP8L."""
+
+from __future__ import annotations
+
+import struct
+
+from image_files.structure import Picture, check, unpack
+
+_HEADER_BYTES = 12
+_MOST_CHUNKS = 64
+_BITSTREAMS = (b"VP8 ", b"VP8L")
+_BEFORE_PIXELS = (b"ICCP", b"ANIM", b"ALPH", b"EXIF", b"XMP ")
+_FRAME_BYTES = 16
+"""Of an animation's frame before its own chunks."""
+
+
+def look_at_webp(body: bytes) -> Picture:
+    """A WebP of nothing but the bitstream: no alpha beside it, no profile, of an animation the first frame.
+
+    That frame must fill the canvas. Raises BrokenImage.
+    """
+    riff, length = unpack("<4sI", body, 0)
+    check(riff == b"RIFF", "it is no RIFF file")
+    end = 8 + length
+    check(length >= 4 and end <= len(body), "it is cut off")
+    kind, start, stop = _chunk(body, _HEADER_BYTES, end)
+    canvas = None
+    if kind == b"VP8X":
+        canvas = _canvas(body, start, stop)
+        kind, start, stop = _bitstream(body, stop, end)
+        if kind == b"ANMF":
+            check(stop - start > _FRAME_BYTES, "its frame is cut off")
+            check(not any(body[start : start + 6]), "its first frame does not fill the canvas")
+            kind, start, stop = _bitstream(body, start + _FRAME_BYTES, stop)
+    check(kind in _BITSTREAMS, f"chunk {kind!r} is not known here")
+    width, height = (_vp8 if kind == b"VP8 " else _vp8l)(body, start, stop)
+    check(canvas in (None, (width, height)), "its picture has not the size of its canvas")
+    padding = b"\0" * ((stop - start) % 2)
+    chunk = struct.pack("<4sI", kind, stop - start) + body[start:stop] + padding
+    return Picture(width, height, struct.pack("<4sI4s", b"RIFF", 4 + len(chunk), b"WEBP") + chunk)
+
+
+def _chunk(body: bytes, position: int, end: int) -> tuple[bytes, int, int]:
+    """The kind of the chunk at this place, and where its data start and stop. It must lie before the end."""
+    check(position + 8 <= end, "it has no pixels")
+    kind, length = unpack("<4sI", body, position)
+    check(position + 8 + length <= end, f"its chunk {kind!r} is longer than what is there")
+    return kind, position + 8, position + 8 + length
+
+
+def _bitstream(body: bytes, position: int, end: int) -> tuple[bytes, int, int]:
+    """The first chunk from here that makes an image, or an animation's frame."""
+    for _ in range(_MOST_CHUNKS):
+        kind, start, stop = _chunk(body, position + position % 2, end)
+        if kind not in _BEFORE_PIXELS:
+            return kind, start, stop
+        position = stop
+    check(False, f"it has more than {_MOST_CHUNKS} chunks before its pixels")
+    raise AssertionError
+
+
+def _canvas(body: bytes, start: int, stop: int) -> tuple[int, int]:
+    check(stop - start == 10, "its VP8X chunk has not 10 bytes")
+    sizes = body[start + 4 : stop]
+    return int.from_bytes(sizes[:3], "little") + 1, int.from_bytes(sizes[3:], "little") + 1
+
+
+def _vp8(body: bytes, start: int, stop: int) -> tuple[int, int]:
+    check(stop - start >= 10, "its pixels are cut off")
+    check(not body[start] & 1 and body[start + 3 : start + 6] == b"\x9d\x01\x2a", "it has no key frame")
+    width, height = unpack("<HH", body, start + 6)
+    check(not (width | height) & 0xC000, "it is to be scaled")
+    return width, height
+
+
+def _vp8l(body: bytes, start: int, stop: int) -> tuple[int, int]:
+    check(stop - start >= 5, "its pixels are cut off")
+    signature, bits = unpack("<BI", body, start)
+    check(signature == 0x2F and bits >> 29 == 0, "its lossless bitstream is not known here")
+    return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
