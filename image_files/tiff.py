@@ -50,7 +50,7 @@ _SHAPES = {
 def look_at_tiff(body: bytes) -> Picture:
     """The first directory written anew, with the tags that make its picture and the strips that it names.
 
-    Grey, RGB or palette, whole samples side by side, in strips, not JPEG within TIFF. A tag that stands twice,
+    Grey, RGB or palette, whole samples side by side, in strips, no JPEG within TIFF. A tag that stands twice,
     or is of another type than SHORT or LONG, is refused. Raises BrokenImage.
     """
     order = "<" if body.startswith(b"II") else ">"

@@ -16,7 +16,8 @@ from service.engines.bundle import Bundle
 from service.engines.line import Loaded
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
-from service.intake import ImageFile, Intake
+from service.image_decoders import ImageFile
+from service.intake import Intake
 from service.observer import Observer
 from service.patience import ClientGoneError, DeadlineError, Patience
 from service.preprocess import Preprocessor
@@ -61,6 +62,8 @@ class Deployment:
     A request that it has begun is its own until it is answered; `retire` ends the workers after the last one.
     """
 
+    reads_images = True
+
     def __init__(
         self,
         bundle: Bundle,
@@ -94,7 +97,12 @@ class Deployment:
             settled_threshold=settings.settled_threshold,
         )
         self._preprocess = Preprocessor(bundle)
-        self._intake = Intake(self._preprocess, settings.max_pixels, self._scheduler.put)
+        self._intake = Intake(
+            self._preprocess,
+            settings.max_pixels,
+            settings.max_body_bytes,
+            self._scheduler.put,
+        )
         self._engines = list(engines or supervisors(bundle, settings, observer))
         self._starting: list[asyncio.Task[None]] = []
         self._serving: list[asyncio.Task[None]] = []
@@ -118,6 +126,8 @@ class Deployment:
 
         Raises BundleError, EngineError or TrialError where one cannot start or reads nonsense.
         """
+        if self.reads_images:
+            self._intake.start()
         self._starting = [asyncio.create_task(self._start(one, with_trial)) for one in self._engines]
         await asyncio.gather(*self._starting)
         self.has_started = True

@@ -1,108 +1,193 @@
-"""From image files to network inputs, as fast as the cores allow and without holding up the event loop."""
+"""From image files to network inputs, in processes that an image may crash without harm to anything else."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-from image_files import look
+from service.engines.protocol import ConnectionClosedError
 from service.errors import Problem, ServiceError
-from service.preprocess import Preprocessor, decode_image
+from service.image_arena import BATCH, SLOTS
+from service.image_decoders import ImageDecoder, ImageFile, Nursery, Prepared
+from service.preprocess import Preprocessor
 from service.scheduler import Crop
 
-ImageFile = bytes | str
-"""A file's bytes, or these in base64."""
+log = logging.getLogger("abinet")
 
-_SMALL_PIXELS = 1 << 16
-"""So few are decoded on the event loop: for a lone image, a hop to a thread and back takes as long."""
-_SHARE = 16
-"""Small images decoded at a stretch, about 2 ms: then what else has happened has its turn."""
-_SMALL_BYTES = 1 << 17
-"""A larger file is not looked at on the event loop."""
+_MOST_DECODERS = 4
+"""More than one front can keep busy; at least two, for one that is slow not to hold up all."""
+_FEW = 4
+"""A smaller share is not worth a message."""
+_PAUSE_S = 0.5
+_SILENCE_S = 60.0
+"""A decoder that takes longer for a batch is stuck: it has 2 s of a processor for each image."""
 
-_Arrival = tuple[Crop, ImageFile]
+
+class _Arrival:
+    """A crop and its image file. A decoder has ended on it, or not."""
+
+    __slots__ = ("crop", "file", "is_suspect")
+
+    def __init__(self, crop: Crop, file: ImageFile) -> None:
+        self.crop = crop
+        self.file = file
+        self.is_suspect = False
 
 
 class Intake:
     """Gives every crop its image, or the error that it has none, and then calls `ready`.
 
-    Small images are decoded on the event loop, a few at a stretch; where many wait, threads on other cores
-    help. Large ones are decoded in threads.
+    What arrives together is decoded together, by whichever of the decoders has least to do. The image on
+    which a decoder ends is tried once more, and then refused; those that were with it are decoded one by one.
     """
 
     def __init__(
-        self, preprocess: Preprocessor, max_pixels: int, ready: Callable[[Sequence[Crop]], None]
+        self,
+        preprocess: Preprocessor,
+        max_pixels: int,
+        max_file_bytes: int,
+        ready: Callable[[Sequence[Crop]], None],
     ) -> None:
-        self._preprocess = preprocess
-        self._max_pixels = max_pixels
+        self._nursery = Nursery(preprocess.prescription, max_pixels, max_file_bytes)
+        self._max_file_bytes = max_file_bytes
+        self._count = max(2, min(len(os.sched_getaffinity(0)), _MOST_DECODERS))
         self._ready = ready
-        self._small: deque[_Arrival] = deque()
-        self._idle_cores = len(os.sched_getaffinity(0)) - 1
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
+        self._decoders: dict[ImageDecoder, asyncio.TimerHandle | None] = {}
+        self._waiting: deque[_Arrival] = deque()
+        self._alone: deque[_Arrival] = deque()
+        """What a decoder that has ended had begun with."""
+        self._is_handing_out = False
+
+    def start(self) -> None:
+        """Starts the decoders, for the first crop not to wait for them."""
+        while len(self._decoders) < self._count:
+            decoder = self._nursery.decoder()
+            self._decoders[decoder] = None
+            asyncio.get_running_loop().add_reader(decoder.fileno(), self._take, decoder)
 
     def add(self, crops: Sequence[Crop], files: Sequence[ImageFile]) -> None:
-        was_idle = not self._small
-        for arrival in zip(crops, files, strict=True):
-            if _is_small(arrival[1]):
-                self._small.append(arrival)
-            else:
-                self._in_thread([arrival]).add_done_callback(self._end)
-        if was_idle and self._small:
-            asyncio.get_running_loop().call_soon(self._decode_small)
+        self._waiting.extend(map(_Arrival, crops, files))
+        self._wake()
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False)
+        for decoder in list(self._decoders):
+            self._drop(decoder)
+        self._nursery.close()
 
-    def _decode_small(self) -> None:
-        if len(self._small) > 2 * _SHARE and self._idle_cores:
-            self._idle_cores -= 1
-            # A thread comes back for the interpreter after each image, the loop keeps it: hence two shares.
-            self._in_thread(self._share(2)).add_done_callback(self._end_share)
-        self._ready(self._decode(self._share()))
-        if self._small:
-            asyncio.get_running_loop().call_soon(self._decode_small)
+    def _wake(self) -> None:
+        """Hands out once everything that has happened now is known."""
+        if not self._is_handing_out:
+            self._is_handing_out = True
+            asyncio.get_running_loop().call_soon(self._hand_out)
 
-    def _share(self, shares: int = 1) -> list[_Arrival]:
-        return [self._small.popleft() for _ in range(min(shares * _SHARE, len(self._small)))]
+    def _hand_out(self) -> None:
+        self._is_handing_out = False
+        self.start()
+        while self._waiting or self._alone:
+            decoder = min(self._decoders, key=lambda one: one.load)
+            if decoder.load == SLOTS:
+                return
+            batch = self._batch()
+            if batch:
+                self._send(decoder, batch)
 
-    def _in_thread(self, arrivals: list[_Arrival]) -> asyncio.Future[list[Crop]]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, self._decode, arrivals)
+    def _batch(self) -> list[_Arrival]:
+        """The next that have to be decoded: a share of what waits, or one that has to be alone."""
+        if self._alone:
+            arrival = self._alone.popleft()
+            return [] if arrival.crop.submission.given_up else [arrival]
+        share = min(BATCH, max(_FEW, -(-len(self._waiting) // self._count)))
+        batch: list[_Arrival] = []
+        size = 0
+        while self._waiting and len(batch) < share:
+            arrival = self._waiting[0]
+            size += len(arrival.file)
+            if size > self._max_file_bytes and batch:
+                break
+            self._waiting.popleft()
+            if arrival.crop.submission.given_up:
+                size -= len(arrival.file)
+            elif size > self._max_file_bytes:
+                detail = f"{size} bytes; the limit is {self._max_file_bytes}."
+                self._fail(arrival, ServiceError(Problem.BODY_TOO_LARGE, detail))
+                size = 0
+            else:
+                batch.append(arrival)
+        return batch
 
-    def _end_share(self, decoding: asyncio.Future[list[Crop]]) -> None:
-        self._idle_cores += 1
-        self._end(decoding)
+    def _send(self, decoder: ImageDecoder, batch: list[_Arrival]) -> None:
+        try:
+            decoder.send(batch, [arrival.file for arrival in batch])
+        except ConnectionClosedError:
+            self._replace(decoder)
+        else:
+            self._watch(decoder)
 
-    def _end(self, decoding: asyncio.Future[list[Crop]]) -> None:
-        self._ready(decoding.result())
+    def _take(self, decoder: ImageDecoder) -> None:
+        """What a decoder has to say, or its end."""
+        try:
+            batch, prepared = decoder.receive()
+        except BlockingIOError:
+            return
+        except ConnectionClosedError:
+            self._replace(decoder)
+            return
+        self._watch(decoder)
+        self._finish(batch, prepared)
+        if (self._waiting or self._alone) and not self._is_handing_out:
+            self._hand_out()
 
-    def _decode(self, arrivals: list[_Arrival]) -> list[Crop]:
-        for crop, file in arrivals:
-            if crop.submission.given_up:
-                continue
-            try:
-                body = file if isinstance(file, bytes) else _from_base64(file)
-                crop.image = self._preprocess(decode_image(body, self._max_pixels))
-            except Exception as error:
-                crop.error = error
-        return [crop for crop, _ in arrivals]
+    def _finish(self, batch: list[_Arrival], prepared: list[Prepared]) -> None:
+        for arrival, (image, error) in zip(batch, prepared, strict=True):
+            arrival.crop.image, arrival.crop.error = image, error
+        self._ready([arrival.crop for arrival in batch])
 
+    def _replace(self, decoder: ImageDecoder) -> None:
+        """One that has ended: what it had begun with goes to another, what it had not goes back."""
+        for batch, prepared in decoder.last_words():
+            self._finish(batch, prepared)
+        batches, culprit = decoder.remains()
+        self._drop(decoder)
+        if culprit is not None:
+            self._suspect(culprit, batches.pop(0))
+        for batch in reversed(batches):
+            self._waiting.extendleft(reversed(batch))
+        if culprit is None and not decoder.has_answered:
+            log.error("an image decoder cannot start, or has been killed; another is started")
+            self._is_handing_out = True
+            asyncio.get_running_loop().call_later(_PAUSE_S, self._hand_out)
+        else:
+            self._wake()
 
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise ServiceError(Problem.NOT_AN_IMAGE, "The image is not base64.") from None
+    def _suspect(self, culprit: _Arrival, batch: list[_Arrival]) -> None:
+        """From now on one by one: what seems to be the culprit may suffer from what another has done."""
+        size = len(culprit.file)
+        log.warning("an image decoder has ended on an image of %d bytes, another is started", size)
+        if culprit.is_suspect:
+            batch.remove(culprit)
+            detail = "The image's decoder crashed, or found no end within 2 s."
+            self._fail(culprit, ServiceError(Problem.BROKEN_IMAGE, detail))
+        culprit.is_suspect = True
+        self._alone.extend(batch)
 
+    def _drop(self, decoder: ImageDecoder) -> None:
+        watch = self._decoders.pop(decoder)
+        if watch is not None:
+            watch.cancel()
+        asyncio.get_running_loop().remove_reader(decoder.fileno())
+        decoder.close()
 
-def _is_small(file: ImageFile) -> bool:
-    if len(file) > _SMALL_BYTES:
-        return False
-    try:
-        picture = look(file if isinstance(file, bytes) else _from_base64(file))
-    except (ServiceError, ValueError):
-        return False
-    return picture.width * picture.height <= _SMALL_PIXELS
+    def _watch(self, decoder: ImageDecoder) -> None:
+        """Gives it time for the batch at hand."""
+        watch = self._decoders[decoder]
+        if watch is not None:
+            watch.cancel()
+        loop = asyncio.get_running_loop()
+        self._decoders[decoder] = loop.call_later(_SILENCE_S, decoder.kill) if decoder.load else None
+
+    def _fail(self, arrival: _Arrival, error: ServiceError) -> None:
+        arrival.crop.error = error
+        self._ready([arrival.crop])

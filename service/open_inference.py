@@ -16,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import Problem, ServiceError, invalid
-from service.intake import ImageFile
+from service.image_decoders import ImageFile
 
 NAME = "abinet"
 _LENGTH = struct.Struct("<I")

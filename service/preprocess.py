@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import cv2
 import numpy as np
 
@@ -32,14 +34,24 @@ def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
         raise ServiceError(Problem.BROKEN_IMAGE, str(error)) from None
 
 
+class Prescription(NamedTuple):
+    """What a bundle's manifest says of the network's input: its size in pixels, and how it is made."""
+
+    folder: str
+    width: int
+    height: int
+    preprocessing: dict[str, Any]
+
+
 class Preprocessor:
     """Resizes and normalises crops as one bundle wants them.
 
     Raises BundleError where the manifest names an interpolation that is not known here.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle | Prescription) -> None:
         options = bundle.preprocessing
+        self.prescription = Prescription(bundle.folder, bundle.width, bundle.height, options)
         if options["interpolation"] not in _INTERPOLATIONS:
             raise BundleError(
                 f"{bundle.folder}: unknown interpolation {options['interpolation']!r}; "

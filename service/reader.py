@@ -11,7 +11,7 @@ from typing import Literal
 from service.deployment import Deployment, ManagedEngine
 from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
-from service.intake import ImageFile
+from service.image_decoders import ImageFile
 from service.observer import Observer
 from service.scheduler import Crop, Room
 from service.schemas import CanaryInfo, ModelInfo, ModelName, ReadOptions

@@ -26,6 +26,7 @@ class SharedDeployment(Deployment):
 
     engines: Sequence[str]
     fronts: Sequence[Front]
+    reads_images = False
 
     @property
     def key(self) -> str:

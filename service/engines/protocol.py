@@ -84,7 +84,7 @@ class Connection:
         """
         return self._receive(timeout, 0)[0]
 
-    def receive_with_files(self, timeout: float) -> tuple[dict[str, Any], list[int]]:
+    def receive_with_files(self, timeout: float | None) -> tuple[dict[str, Any], list[int]]:
         """The next message and the descriptor that came with it, if any. Raises as `receive`."""
         return self._receive(timeout, socket.CMSG_SPACE(array.array("i", [0]).itemsize))
 

@@ -1,0 +1,71 @@
+"""Memory that a front and one of its image decoders map: image files in, network inputs out."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+SLOTS = 2
+"""Batches under way: one that is decoded, and one that is there when it ends."""
+BATCH = 16
+"""Images of a batch at most, about 2 ms."""
+_NOBODY = 0
+
+
+class ImageArena:
+    """In each slot the files of a batch, one after the other, and a network input for each.
+
+    And a mark of the image being decoded, which outlives the decoder: it says whom to blame.
+    """
+
+    def __init__(self, descriptor: int, file_bytes: int, shape: Sequence[int]) -> None:
+        """A slot has room for so many bytes of files, and for inputs (C, H, W), float32, of this shape."""
+        self.file_bytes = file_bytes
+        inputs_bytes = 4 * BATCH * int(np.prod(shape))
+        self._stride = _pages(file_bytes) + _pages(inputs_bytes)
+        length = mmap.PAGESIZE + SLOTS * self._stride
+        if os.fstat(descriptor).st_size < length:
+            os.ftruncate(descriptor, length)
+        self._memory = mmap.mmap(descriptor, length)
+        self.inputs = [
+            np.frombuffer(
+                self._memory, np.float32, inputs_bytes // 4, self._start(slot) + _pages(file_bytes)
+            ).reshape(BATCH, *shape)
+            for slot in range(SLOTS)
+        ]
+        """Of each slot, (BATCH, C, H, W)."""
+
+    def write(self, slot: int, files: Sequence[bytes]) -> None:
+        """Raises ValueError where they do not fit."""
+        if sum(map(len, files)) > self.file_bytes:
+            raise ValueError(f"the files are larger than a slot of the arena, {self.file_bytes} bytes")
+        start = self._start(slot)
+        for file in files:
+            self._memory[start : start + len(file)] = file
+            start += len(file)
+
+    def read(self, slot: int, lengths: Sequence[int]) -> list[bytes]:
+        """The files of these lengths."""
+        start, files = self._start(slot), []
+        for length in lengths:
+            files.append(self._memory[start : start + length])
+            start += length
+        return files
+
+    def mark(self, index: int | None = None) -> None:
+        """Says which image of its batch is decoded from now on, if any."""
+        self._memory[0] = _NOBODY if index is None else index + 1
+
+    def marked(self) -> int | None:
+        """Which image is, or was when the decoder ended."""
+        return None if self._memory[0] == _NOBODY else self._memory[0] - 1
+
+    def _start(self, slot: int) -> int:
+        return mmap.PAGESIZE + slot * self._stride
+
+
+def _pages(length: int) -> int:
+    return -(-length // mmap.PAGESIZE) * mmap.PAGESIZE
