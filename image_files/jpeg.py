@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
-from image_files.structure import Picture, check, cut, unpack
+from image_files.structure import BrokenImage, Picture, check, cut, unpack
 
 _FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}
 """Start-of-frame markers that are read: Huffman-coded, not lossless, not hierarchical."""
 _TABLES = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 """Segments that may stand anywhere: Huffman and quantisation tables, restart interval, comment, any APPn."""
 _SCAN, _END = 0xDA, 0xD9
+_SEGMENTS = {*_FRAMES, *_TABLES, _SCAN}
 _COMPONENTS = (1, 3, 4)
 _MOST_SCANS = 32
 """A progressive JPEG of four components has 18 by libjpeg's own script; each costs a pass over the image."""
@@ -33,6 +34,7 @@ def look_at_jpeg(body: bytes) -> Picture:
             check(scans > 0, "it has no pixels")
             assert size is not None
             return Picture(*size, cut(body, 0, position))
+        check(marker in _SEGMENTS, f"marker {marker:02X} is not known here")
         (length,) = unpack(">H", body, position)
         segment, position = position, position + length
         check(length >= 2 and position <= len(body), f"its segment {marker:02X} is longer than what is there")
@@ -47,10 +49,7 @@ def look_at_jpeg(body: bytes) -> Picture:
             check(found is not None, "it is cut off")
             assert found is not None
             position = found.start()
-        else:
-            check(marker in _TABLES, f"marker {marker:02X} is not known here")
-    check(False, f"it has more than {_MOST_SEGMENTS} segments")
-    raise AssertionError
+    raise BrokenImage(f"it has more than {_MOST_SEGMENTS} segments")
 
 
 def _marker(body: bytes, position: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from image_files.structure import Picture, check, unpack
+from image_files.structure import BrokenImage, Picture, check, unpack
 
 _SIGNATURE_BYTES = 8
 _CHUNK_BYTES = 12
@@ -54,7 +54,7 @@ def look_at_png(body: bytes) -> Picture:
             seen.add(kind)
         position = end
     else:
-        check(False, f"it has more than {_MOST_CHUNKS} chunks")
+        raise BrokenImage(f"it has more than {_MOST_CHUNKS} chunks")
     return Picture(width, height, b"".join([*kept, _END]))
 
 

@@ -86,6 +86,7 @@ def _tags(body: bytes, order: str) -> Tags:
         if struct.calcsize(layout) > 4:
             (offset,) = unpack(order + "I", body, offset)
         tags[tag] = unpack(layout, body, offset)
+        check(tag in _WIDE or max(tags[tag]) <= 0xFFFF, f"its tag {tag} has a value not known here")
     return tags
 
 
@@ -108,6 +109,8 @@ def _check_samples(tags: Tags) -> None:
     check(bits[0] in wanted[1], f"{bits[0]} bits a sample are not known here")
     check(compression in _COMPRESSIONS, f"compression {compression} is not known here")
     check(compression not in _FAX or bits == (1,), "a fax has one bit a pixel")
+    check(_one(tags, _FILL_ORDER, 1) in (1, 2), "its order of bits is not known")
+    check(1 <= _one(tags, _ORIENTATION, 1) <= 8, "its orientation is not known")
     check(_one(tags, _PLANAR, 1) == 1, "its samples lie in planes")
     check(_one(tags, _PREDICTOR, 1) in (1, 2), "its predictor is not known here")
     check(_one(tags, _PREDICTOR, 1) == 1 or bits[0] in (8, 16), "its predictor does not fit its samples")

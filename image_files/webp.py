@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from image_files.structure import Picture, check, unpack
+from image_files.structure import BrokenImage, Picture, check, unpack
 
 _HEADER_BYTES = 12
 _MOST_CHUNKS = 64
@@ -55,8 +55,7 @@ def _bitstream(body: bytes, position: int, end: int) -> tuple[bytes, int, int]:
         if kind not in _BEFORE_PIXELS:
             return kind, start, stop
         position = stop
-    check(False, f"it has more than {_MOST_CHUNKS} chunks before its pixels")
-    raise AssertionError
+    raise BrokenImage(f"it has more than {_MOST_CHUNKS} chunks before its pixels")
 
 
 def _canvas(body: bytes, start: int, stop: int) -> tuple[int, int]:

@@ -32,6 +32,6 @@ def decode(body: bytes, max_pixels: int) -> np.ndarray:
 
 if __name__ == "__main__":
     image_process.CPU_S = 0.2
-    image_process.decode_image = decode  # type: ignore[assignment]
+    image_process.decode_image = decode
     image_process.main()
     sys.exit()

@@ -6,13 +6,12 @@ import json
 import os
 import re
 import signal
-import struct
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from hostile_images import png
 from pydantic import BaseModel
 from tiny_service import ServiceProcess, crop, encoded, problem, service, shared_service, tiny_bundle
 
@@ -99,8 +98,7 @@ def test_half_an_image_is_refused(running: ServiceProcess) -> None:
 
 
 def test_an_image_with_too_many_pixels_is_refused(running: ServiceProcess) -> None:
-    header = struct.pack(">4sIIBBBBB", b"IHDR", 60_000, 60_000, 8, 2, 0, 0, 0)
-    body = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    body = png(60_000, 60_000, 8, 2, 0, 0, 0)
     assert problem(running.client.post("/v1/read", content=body)) == (413, "too-many-pixels")
 
 

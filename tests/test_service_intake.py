@@ -73,13 +73,12 @@ def add(intake: Intake, *files: ImageFile) -> Submission:
 
 def problem(crop: Crop) -> Problem | None:
     assert crop.error is None or isinstance(crop.error, ServiceError)
-    return crop.error and crop.error.problem
+    return None if crop.error is None else crop.error.problem
 
 
 def decoder_processes() -> list[int]:
     """Process ids of the process that decoders come from, and of the decoders."""
-    (nursery,) = nurseries()
-    return [nursery, *child_pids(nursery)]
+    return [pid for nursery in nurseries() for pid in (nursery, *child_pids(nursery))]
 
 
 def nurseries() -> list[int]:
@@ -95,6 +94,7 @@ def test_an_image_is_prepared_as_in_this_process() -> None:
         await ready.wait_for(41)
         for taken, file in zip(submission.crops, [*files, SMALL], strict=True):
             expected = Preprocessor(PRESCRIPTION)(decode_image(file, 1_000_000))
+            assert taken.image is not None
             np.testing.assert_array_equal(taken.image, expected)
 
     taking(test)

@@ -13,7 +13,7 @@ from abinet_client import Prediction, Reading, RefinementStage
 from abinet_client.batch.labels import fold
 from abinet_client.batch.report_style import STYLE
 from abinet_client.batch.sources import Item
-from abinet_client.batch.thumbnail import thumbnail
+from abinet_client.batch.thumbnail import Thumbnails
 
 CROPS = 500
 """How many crops the page shows at most; it takes a few kilobytes for each."""
@@ -43,6 +43,7 @@ class Report:
         self._bins = [0] * _BINS
         self._read = self._failed = self._below = 0
         self._shown: list[_Shown] = []
+        self._thumbnail = Thumbnails()
 
     def add(self, item: Item, reading: Reading | None, error: str | None) -> None:
         """A crop with its reading, iterations included, or its error."""
@@ -56,7 +57,7 @@ class Report:
         doubt = 2.0 if reading is None else 1 - reading.confidence
         if len(self._shown) == CROPS and (doubt, -number) < self._shown[0][:2]:
             return
-        picture = None if item.error else thumbnail(item.image)
+        picture = None if item.error else self._thumbnail(item.image)
         # Without the bytes of a crop that is in no file of its own.
         shown = _Shown(doubt, -number, item._replace(image=b""), reading, error, picture)
         if len(self._shown) < CROPS:
@@ -66,6 +67,7 @@ class Report:
 
     def write(self, path: str) -> None:
         """Raises OSError."""
+        self._thumbnail.close()
         partial = f"{path}.part-{os.getpid()}"
         try:
             with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
