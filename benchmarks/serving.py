@@ -398,6 +398,47 @@ def start(arguments: argparse.Namespace) -> list[Figure]:
     return [at_most(f"start to ready, median of {len(seconds)}", statistics.median(seconds), "s", 15)]
 
 
+def cost(arguments: argparse.Namespace) -> list[Figure]:
+    """Processor time of a crop, no-op engine: of the front, of its image decoders, of the engine worker.
+
+    Beside others on the same cores these figures change far less than crops a second do.
+    """
+    crop = crop_jpeg()
+    figures = []
+    with serving(opened_bundle(arguments).folder, NO_OP) as url:
+        # Few clients with forms: what is under way when they leave is decoded and not counted.
+        for name, clients, path, body, content_type in (
+            ("single", CLIENTS, "/v1/read", crop, "image/jpeg"),
+            ("form", 2, "/v1/read/batch", *form("images", [crop] * BATCH_ITEMS)),
+        ):
+            run_wrk(url + path, body, connections=clients, seconds=2, content_type=content_type)
+            before, crops = processor_seconds(), metrics(url)["abinet_crops_total"]
+            run_wrk(
+                url + path, body, connections=clients, seconds=arguments.seconds, content_type=content_type
+            )
+            after, crops = processor_seconds(), metrics(url)["abinet_crops_total"] - crops
+            for role, seconds in after.items():
+                figures.append(Figure(f"{name}, {role}", 1e6 * (seconds - before[role]) / crops, "us/crop"))
+    return figures
+
+
+def processor_seconds() -> dict[str, float]:
+    """What the processes of the service that this one has started have used so far, by what they do."""
+    roles = {"service.image_process": "decoders", "service.engines.worker": "engine worker"}
+    used: dict[str, float] = {}
+    pids = [os.getpid()]
+    while pids:
+        for task in Path(f"/proc/{pids.pop()}/task").glob("*/children"):
+            for pid in task.read_text().split():
+                pids.append(int(pid))
+                command = Path(f"/proc/{pid}/cmdline").read_text()
+                role = next((role for module, role in roles.items() if module in command), "front")
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks = int(fields[11]) + int(fields[12])
+                used[role] = used.get(role, 0) + ticks / os.sysconf("SC_CLK_TCK")
+    return used
+
+
 def memory(arguments: argparse.Namespace) -> list[Figure]:
     """The front's resident memory over many requests, the first tenth as a warm-up."""
     sizes: list[float] = []
@@ -522,6 +563,7 @@ SCENARIOS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "idle": idle,
     "early-stop": early_stop,
     "start": start,
+    "cost": cost,
     "memory": memory,
     "soak": soak,
 }
@@ -545,13 +587,19 @@ def parse_arguments() -> argparse.Namespace:
     for name, scenario in SCENARIOS.items():
         described = scenario.__doc__ or ""
         subparser = subparsers.add_parser(name, parents=[common], help=described, description=described)
-        if name not in ("no-op", "memory", "devices"):
+        if name not in ("no-op", "cost", "memory", "devices"):
             default = "simulated" if name == "soak" else "mindspore"
             subparser.add_argument("--engine", default=default, choices=ENGINES)
             subparser.add_argument("--simulated-ms", type=float, default=10.0)
-        seconds = {"throughput": 10, "no-op": 5, "devices": 5, "capacity": 5, "idle": 10, "soak": 600}.get(
-            name
-        )
+        seconds = {
+            "throughput": 10,
+            "no-op": 5,
+            "cost": 5,
+            "devices": 5,
+            "capacity": 5,
+            "idle": 10,
+            "soak": 600,
+        }.get(name)
         if seconds:
             subparser.add_argument(
                 "--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)"

@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ class ImageDecoder:
         self._arena = arena
         self._slots = itertools.cycle(range(SLOTS))
         self._batches: deque[tuple[int, list[Any]]] = deque()
+        self._since = 0.0
         self.has_answered = False
 
     @property
@@ -47,12 +49,19 @@ class ImageDecoder:
         """Batches under way."""
         return len(self._batches)
 
+    @property
+    def busy_s(self) -> float:
+        """How long it has had the batch at hand, in seconds."""
+        return time.monotonic() - self._since if self._batches else 0.0
+
     def fileno(self) -> int:
         """Readable when a batch is done, or at the end."""
         return self._connection.fileno()
 
     def send(self, batch: list[Any], files: Sequence[ImageFile]) -> None:
         """Has it decode a batch of at most BATCH files. Raises ConnectionClosedError."""
+        if not self._batches:
+            self._since = time.monotonic()
         slot = next(self._slots)
         self._batches.append((slot, batch))
         bodies = [file if isinstance(file, bytes) else file.encode("ascii", "replace") for file in files]
@@ -63,7 +72,7 @@ class ImageDecoder:
     def receive(self) -> tuple[list[Any], list[Prepared]]:
         """The batch that is done, and what became of it. Raises ConnectionClosedError and BlockingIOError."""
         outcomes = self._connection.receive(0.0)["outcomes"]
-        self.has_answered = True
+        self._since, self.has_answered = time.monotonic(), True
         slot, batch = self._batches.popleft()
         inputs = self._arena.inputs[slot]
         return batch, [

@@ -55,7 +55,8 @@ class Intake:
         self._max_file_bytes = max_file_bytes
         self._count = max(2, min(len(os.sched_getaffinity(0)), _MOST_DECODERS))
         self._ready = ready
-        self._decoders: dict[ImageDecoder, asyncio.TimerHandle | None] = {}
+        self._decoders: list[ImageDecoder] = []
+        self._patrol: asyncio.TimerHandle | None = None
         self._waiting: deque[_Arrival] = deque()
         self._alone: deque[_Arrival] = deque()
         """What a decoder that has ended had begun with."""
@@ -65,14 +66,18 @@ class Intake:
         """Starts the decoders, for the first crop not to wait for them."""
         while len(self._decoders) < self._count:
             decoder = self._nursery.decoder()
-            self._decoders[decoder] = None
+            self._decoders.append(decoder)
             asyncio.get_running_loop().add_reader(decoder.fileno(), self._take, decoder)
+        if self._patrol is None:
+            self._look_after_them()
 
     def add(self, crops: Sequence[Crop], files: Sequence[ImageFile]) -> None:
         self._waiting.extend(map(_Arrival, crops, files))
         self._wake()
 
     def close(self) -> None:
+        if self._patrol is not None:
+            self._patrol.cancel()
         for decoder in list(self._decoders):
             self._drop(decoder)
         self._nursery.close()
@@ -88,7 +93,8 @@ class Intake:
         self.start()
         while self._waiting or self._alone:
             decoder = min(self._decoders, key=lambda one: one.load)
-            if decoder.load == SLOTS:
+            # While all have something to do, more comes together for the next message.
+            if decoder.load == SLOTS or (decoder.load and 0 < len(self._waiting) < _FEW):
                 return
             batch = self._batch()
             if batch:
@@ -123,8 +129,6 @@ class Intake:
             decoder.send(batch, [arrival.file for arrival in batch])
         except ConnectionClosedError:
             self._replace(decoder)
-        else:
-            self._watch(decoder)
 
     def _take(self, decoder: ImageDecoder) -> None:
         """What a decoder has to say, or its end."""
@@ -135,7 +139,6 @@ class Intake:
         except ConnectionClosedError:
             self._replace(decoder)
             return
-        self._watch(decoder)
         self._finish(batch, prepared)
         if (self._waiting or self._alone) and not self._is_handing_out:
             self._hand_out()
@@ -174,19 +177,16 @@ class Intake:
         self._alone.extend(batch)
 
     def _drop(self, decoder: ImageDecoder) -> None:
-        watch = self._decoders.pop(decoder)
-        if watch is not None:
-            watch.cancel()
+        self._decoders.remove(decoder)
         asyncio.get_running_loop().remove_reader(decoder.fileno())
         decoder.close()
 
-    def _watch(self, decoder: ImageDecoder) -> None:
-        """Gives it time for the batch at hand."""
-        watch = self._decoders[decoder]
-        if watch is not None:
-            watch.cancel()
-        loop = asyncio.get_running_loop()
-        self._decoders[decoder] = loop.call_later(_SILENCE_S, decoder.kill) if decoder.load else None
+    def _look_after_them(self) -> None:
+        """Ends those that are stuck; their connections are closed soon after."""
+        for decoder in self._decoders:
+            if decoder.busy_s > _SILENCE_S:
+                decoder.kill()
+        self._patrol = asyncio.get_running_loop().call_later(_SILENCE_S / 4, self._look_after_them)
 
     def _fail(self, arrival: _Arrival, error: ServiceError) -> None:
         arrival.crop.error = error
