@@ -28,7 +28,6 @@ COPY pyproject.toml README.md LICENSE ./
 COPY models models
 COPY export export
 COPY service service
-COPY image_files image_files
 COPY clients clients
 RUN docker/install.sh service /opt/abinet
 

@@ -18,7 +18,6 @@ COPY pyproject.toml README.md LICENSE ./
 COPY models models
 COPY export export
 COPY service service
-COPY image_files image_files
 COPY clients clients
 # A MindIR belongs to the MindSpore release that wrote it, so the bundle is made here and not at the first start.
 RUN docker/install.sh service /opt/abinet && docker/install.sh model /opt/abinet

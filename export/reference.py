@@ -12,11 +12,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-import image_files
 from export.bundle import TOLERANCE, BundleError
 from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
 from models.preprocessing import Preprocessing
+from service import image_files
 
 RANDOM_IMAGES = 4
 MOST_IMAGES = 32

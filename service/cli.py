@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing in ("", "service", "export", "models", "image_files", "abinet_client"):
+        if missing in ("", "service", "export", "models", "abinet_client"):
             raise
         extra = "ray" if missing in ("ray", "pyarrow") else "train"
         print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[{extra}]'", file=sys.stderr)

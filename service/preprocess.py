@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-import image_files
+from service import image_files
 from service.engines.bundle import Bundle, BundleError
 from service.errors import Problem, ServiceError
 

@@ -91,7 +91,7 @@ def _models() -> Callable[[bytes], object]:
 
 
 def _export() -> Callable[[bytes], object]:
-    from image_files import decode
+    from service.image_files import decode
 
     return decode
 

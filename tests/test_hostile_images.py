@@ -32,7 +32,7 @@ from processes import child_pids
 from tiny_service import ServiceProcess, crop, encoded, service
 
 from abinet_client.batch.thumbnail import Thumbnails
-from image_files import BrokenImage, NotAnImage, look
+from service.image_files import BrokenImage, NotAnImage, look
 
 BATCH = 64
 CPU_S_OF_A_LOOK = 0.5

@@ -21,11 +21,11 @@ PYTHON_37 = [
     "models/hashes.py",
     "models/preprocessing.py",
     "export/*.py",
-    "image_files/*.py",
+    "service/image_files/*.py",
     "service/__init__.py",
     "service/engines/*.py",
 ]
-PACKAGES = {"models", "export", "service", "image_files"}
+PACKAGES = {"models", "export", "service"}
 REGISTRY = r"https?://[^\s/]*(?:pypi|pythonhosted|artifact|nexus|mirror)|--(?:index-url|find-links)[ =]\S*/"
 MACHINE_PATH = r"(?<![\w.~$}/-])/(?:work|root|home/\w+|Users/\w+)/"
 UV = os.environ.get("UV", "uv")

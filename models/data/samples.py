@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-import image_files
 from models.data.words import MAX_LENGTH, label_of
+from service import image_files
 
 Image = npt.NDArray[Any]
 Reason = Literal["no image", "broken image", "no label", "empty label", "too long label"]

@@ -16,7 +16,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from typing import Any
 
-_PACKAGES = ("service", "export", "models", "image_files")
+_PACKAGES = ("service", "export", "models")
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 

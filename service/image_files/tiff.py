@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Dict, Tuple
 
-from image_files.structure import Picture, check, cut, unpack
+from service.image_files.structure import Picture, check, cut, unpack
 
 Tags = Dict[int, Tuple[int, ...]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from image_files.structure import BrokenImage, Picture, check, unpack
+from service.image_files.structure import BrokenImage, Picture, check, unpack
 
 _HEADER_BYTES = 12
 _MOST_CHUNKS = 64

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from image_files.look import look
-from image_files.structure import BrokenImage, TooManyPixels
+from service.image_files.look import look
+from service.image_files.structure import BrokenImage, TooManyPixels
 
 MOST_PIXELS = 16_000_000
 """Unless told otherwise: a crop of a word has some thousands."""

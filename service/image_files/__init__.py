@@ -3,9 +3,9 @@
 A leaf: it imports nothing else of the project, and needs Python 3.7.
 """
 
-from image_files.decode import MOST_PIXELS, decode
-from image_files.look import format_of, look
-from image_files.structure import BrokenImage, NotAnImage, Picture, TooManyPixels
+from service.image_files.decode import MOST_PIXELS, decode
+from service.image_files.look import format_of, look
+from service.image_files.structure import BrokenImage, NotAnImage, Picture, TooManyPixels
 
 __all__ = [
     "MOST_PIXELS",

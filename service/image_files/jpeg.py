@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from image_files.structure import BrokenImage, Picture, check, cut, unpack
+from service.image_files.structure import BrokenImage, Picture, check, cut, unpack
 
 _FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}
 """Start-of-frame markers that are read: Huffman-coded, not lossless, not hierarchical."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from image_files.structure import BrokenImage, Picture, check, unpack
+from service.image_files.structure import BrokenImage, Picture, check, unpack
 
 _SIGNATURE_BYTES = 8
 _CHUNK_BYTES = 12

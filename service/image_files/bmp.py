@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from image_files.structure import Picture, check, cut, unpack
+from service.image_files.structure import Picture, check, cut, unpack
 
 _FILE_BYTES = 14
 _CORE_BYTES = 12

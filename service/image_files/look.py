@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Callable
 
-from image_files.bmp import look_at_bmp
-from image_files.jpeg import look_at_jpeg
-from image_files.png import look_at_png
-from image_files.structure import BrokenImage, NotAnImage, Picture
-from image_files.tiff import look_at_tiff
-from image_files.webp import look_at_webp
+from service.image_files.bmp import look_at_bmp
+from service.image_files.jpeg import look_at_jpeg
+from service.image_files.png import look_at_png
+from service.image_files.structure import BrokenImage, NotAnImage, Picture
+from service.image_files.tiff import look_at_tiff
+from service.image_files.webp import look_at_webp
 
 FORMATS: dict[str, tuple[int, tuple[bytes, ...], Callable[[bytes], Picture]]] = {
     "PNG": (0, (b"\x89PNG\r\n\x1a\n",), look_at_png),
