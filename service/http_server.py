@@ -1,23 +1,21 @@
-"""The HTTP server around a reader: uvicorn, but a signal means draining and then an exit code of 0."""
+"""The HTTP server of a front: uvicorn, but connections and the wish to stop come from the manager."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import logging
 import socket
 import sys
-from types import FrameType
+from collections.abc import Iterator
 
 import uvicorn
 
 from service.app import create_app
 from service.fronts import Fronts
 from service.http_protocol import JoiningProtocol
+from service.model_change import Change
 from service.reader import Reader
-from service.routes.model_change import Change
-
-log = logging.getLogger("abinet")
 
 _GARBAGE = 20_000
 """Objects that may pile up before Python looks for cycles among them."""
@@ -44,15 +42,14 @@ class HttpServer(uvicorn.Server):
         )
         self._reader = reader
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.drain()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: those are for the manager."""
+        yield
 
     def drain(self) -> None:
-        """Finishes what is in flight; asked a second time, it does not wait for that."""
-        if not self.should_exit:
-            log.info("finishing what is in flight, then stopping")
+        """Finishes what is in flight, and ends."""
         self._reader.drain()
-        self.force_exit = self.should_exit
         self.should_exit = True
 
     async def take(self, connection: socket.socket) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from service.deployment import Deployment
 from service.engines.bundle import Bundle, BundleError
@@ -19,6 +19,16 @@ from service.reader import Reader
 log = logging.getLogger("abinet")
 
 _BUNDLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
+
+
+class Change(Protocol):
+    """What changes the model: see ModelChange."""
+
+    async def load(self, folder: Path, canary_percent: float | None = None) -> None: ...
+
+    async def promote(self) -> None: ...
+
+    async def roll_back(self) -> None: ...
 
 
 class ModelChange:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 from empty_bundle import empty_bundle
-from processes import child_pids
+from processes import children
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_service import ROOT, ServiceProcess, crop, encoded, problem, service
 
@@ -93,8 +93,8 @@ def version_that_reads(running: ServiceProcess, **headers: str) -> str:
 
 
 def worker_pids(running: ServiceProcess) -> set[int]:
-    """Processes that the service has started and that are still there."""
-    return set(child_pids(running.process.pid))
+    """Engine workers that are there."""
+    return set(children(running.process.pid, "engines.worker"))
 
 
 def wait_for_line(running: ServiceProcess, text: str, count: int = 1) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import ValidationError
@@ -12,7 +11,7 @@ from starlette.responses import Response
 
 from service.errors import Problem, ServiceError, invalid
 from service.keys import KeyRing
-from service.model_change import bundle_in
+from service.model_change import Change, bundle_in
 from service.reader import Reader
 from service.request_body import read_body
 from service.routes.lean import JsonResponse, LeanRoute
@@ -47,16 +46,6 @@ _OF_LOADING = (
     Problem.INVALID_REQUEST,
     Problem.BODY_TOO_LARGE,
 )
-
-
-class Change(Protocol):
-    """What changes the model: see ModelChange."""
-
-    async def load(self, folder: Path, canary_percent: float | None = None) -> None: ...
-
-    async def promote(self) -> None: ...
-
-    async def roll_back(self) -> None: ...
 
 
 def model_change_router(reader: Reader, change: Change) -> APIRouter:
