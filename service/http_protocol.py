@@ -40,6 +40,6 @@ class _JoiningTransport:
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
-        if self._parts:
-            self._transport.write(b"".join(self._parts))
-            self._parts.clear()
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():  # a client may be gone before its answer
+            self._transport.write(b"".join(parts))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,10 @@ def front(running: ServiceProcess) -> int:
     return children(running.process.pid, "front_process")[0]
 
 
+def is_replaced(running: ServiceProcess, before: int) -> bool:
+    return front(running) != before
+
+
 def restarts(running: ServiceProcess) -> str:
     lines = running.client.get("/metrics").text.splitlines()
     return next(line for line in lines if line.startswith("abinet_front_restarts_total"))
@@ -46,7 +51,7 @@ def test_a_front_that_dies_is_replaced_at_once_and_the_loaded_model_stays(
 ) -> None:
     before, workers = front(running), children(running.process.pid, "engines.worker")
     os.kill(before, number)
-    until(lambda: front(running) != before, seconds=3)
+    until(partial(is_replaced, running, before), seconds=3)
     assert running.read().status_code in (200, 503)
     until(lambda: running.read().status_code == 200)
     assert children(running.process.pid, "engines.worker") == workers
@@ -66,14 +71,14 @@ def test_a_front_that_dies_again_and_again_is_always_replaced_at_once(running: S
         before = front(running)
         running.client.get("/health/live")
         os.kill(before, signal.SIGKILL)
-        until(lambda before=before: front(running) != before, seconds=3)
+        until(partial(is_replaced, running, before), seconds=3)
     until(lambda: running.read().status_code == 200)
 
 
 def test_a_front_that_is_stopped_is_noticed_and_replaced(running: ServiceProcess) -> None:
     before = front(running)
     os.kill(before, signal.SIGSTOP)
-    until(lambda: front(running) != before, seconds=60)
+    until(partial(is_replaced, running, before), seconds=60)
     until(lambda: running.read().status_code == 200)
 
 

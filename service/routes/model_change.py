@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError, invalid
+from service.errors import Problem, ServiceError
+from service.json_body import json_object, validated
 from service.keys import KeyRing
 from service.model_change import Change, bundle_in
 from service.reader import Reader
@@ -77,10 +77,7 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
         check_admin(request)
         if settings.bundles is None:
             raise _off("No bundle can be loaded over HTTP: the folder of the bundles is not set (bundles).")
-        try:
-            asked = LoadRequest.model_validate_json(await read_body(request, _LONGEST_BODY))
-        except ValidationError as error:
-            raise invalid(error, "body") from None
+        asked = validated(LoadRequest, json_object(await read_body(request, _LONGEST_BODY), 0), "body")
         await change.load(bundle_in(settings.bundles, asked.bundle), asked.canary_percent)
         return _info()
 
