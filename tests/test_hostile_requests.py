@@ -168,3 +168,143 @@ def test_clients_that_reset_their_connection_leave_no_traceback(running: Service
     assert running.client.get("/health/ready").status_code == 200
     said = "".join(running.lines)
     assert "Traceback" not in said
+
+
+# Before anybody looks at keys or routes.
+
+
+def connected(running: ServiceProcess) -> socket.socket:
+    url = running.client.base_url
+    return socket.create_connection((url.host, url.port), timeout=60)
+
+
+def answer(connection: socket.socket) -> tuple[int, bytes]:
+    """Status of the answer, and all that came until the service closed the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 16):
+            received += part
+    return int(received.split(b" ", 2)[1] or 0) if received else 0, received
+
+
+def refusal(running: ServiceProcess, *parts: bytes) -> int:
+    with connected(running) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                connection.sendall(part)
+        status, received = answer(connection)
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["status"] == status
+        return status
+
+
+def test_a_target_that_is_too_long_is_refused(running: ServiceProcess) -> None:
+    assert refusal(running, b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n") == 414
+    assert running.client.get("/health/live", params={"a": "b" * 5000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        [b"a: b\r\n"] * 101,
+        [b"a: " + b"b" * 4000 + b"\r\n"] * 9,
+        [b"a: " + b"b" * 40_000 + b"\r\n"],
+        [b"a: ", *[b"b" * 4000] * 10_000],
+        [b"a" * 4000] * 10_000,
+    ],
+    ids=["many", "large in all", "one large", "a value without end", "a name without end"],
+)
+def test_a_head_that_is_too_large_is_refused(running: ServiceProcess, head: list[bytes]) -> None:
+    with without_a_stall(running):
+        assert refusal(running, b"GET / HTTP/1.1\r\nHost: a\r\n", *head) == 431
+
+
+def test_headers_that_clients_and_proxies_send_fit(running: ServiceProcess) -> None:
+    headers = {f"X-Header-{number}": "v" * 250 for number in range(60)}
+    assert running.client.get("/health/live", headers=headers).status_code == 200
+
+
+def test_what_is_no_http_is_refused(running: ServiceProcess) -> None:
+    assert refusal(running, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n") == 400
+
+
+def test_a_head_that_does_not_come_is_given_up(running: ServiceProcess) -> None:
+    with connected(running) as silent, connected(running) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        assert answer(slow)[0] == 408
+        assert answer(silent) == (0, b"")
+
+
+def test_a_client_that_pipelines_without_end_is_answered_a_little_and_then_left(
+    running: ServiceProcess,
+) -> None:
+    with without_a_stall(running), connected(running) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000)
+        _, received = answer(connection)
+        assert 1 <= received.count(b"HTTP/1.1 200") <= 20
+        assert b" 400 " not in received
+
+
+def test_a_few_pipelined_requests_are_answered_in_order(running: ServiceProcess) -> None:
+    with connected(running) as connection:
+        for number in range(10):
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nX-Request-ID: %d\r\n\r\n" % number)
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nX-Request-ID: x\r\nConnection: close\r\n\r\n")
+        _, received = answer(connection)
+    names = [line for line in received.split(b"\r\n") if line.startswith(b"x-request-id")]
+    assert names == [b"x-request-id: %s" % name for name in [*b"0 1 2 3 4 5 6 7 8 9 x".split()]]
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service with little room: 20 connections, 16 MiB of bodies, 3 seconds."""
+    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+    limits = ("--max-connections", "20", "--max-held-bytes", str(16 << 20), "--timeout-s", "3")
+    with service("--bundle", folder, "--engine", "simulated", *limits) as running:
+        yield running
+
+
+def test_bodies_that_trickle_hold_no_more_than_their_room_and_for_no_longer_than_their_time(
+    narrow: ServiceProcess,
+) -> None:
+    head = b"POST /v1/read HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connected(narrow)) for _ in range(10)]
+        for connection in connections:
+            connection.sendall(head + bytes(5_000_000))
+        assert narrow.read().status_code == 200
+        statuses = []
+        for connection in connections:
+            connection.settimeout(30)
+            statuses.append(int(connection.recv(1 << 16).split(b" ", 2)[1]))
+    assert set(statuses) == {408, 429}
+    assert narrow.read().status_code == 200
+
+
+def test_more_connections_than_may_be_turn_away_those_that_wait_and_never_a_probe(
+    narrow: ServiceProcess,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connected(narrow)).sendall(b"POST /v1/read HTTP/1.1\r\nHost: a\r\n")
+        with httpx.Client(base_url=narrow.client.base_url) as client:
+            assert client.get("/health/ready").status_code == 200
+    assert any("20 connections are open" in line for line in narrow.lines)
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(running: ServiceProcess) -> None:
+    with contextlib.ExitStack() as stack, without_a_stall(running):
+        before = _memory(running)
+        for _ in range(40):
+            connection = stack.enter_context(connected(running))
+            connection.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 400)
+        time.sleep(1)
+        assert _memory(running) - before < 100e6
+
+
+def _memory(running: ServiceProcess) -> float:
+    text = running.client.get("/metrics").text
+    line = next(line for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))
+    return float(line.split()[1])
