@@ -21,6 +21,7 @@ from service.front import Front
 from service.hangup import Hangup
 from service.listener import address_of
 from service.settings import Settings
+from service.shared_memory import check_room
 from service.shared_models import SharedChange, SharedReader
 
 log = logging.getLogger("abinet")
@@ -117,6 +118,7 @@ async def _tell_news(models: SharedReader, fronts: Sequence[Front]) -> None:
 
 
 async def _start(models: SharedReader, fronts: Sequence[Front], started: float) -> None:
+    check_room(models.main.bundle, models.settings)
     try:
         await models.start()
     except EngineError as error:

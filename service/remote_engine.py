@@ -98,6 +98,7 @@ class RemoteEngine:
 
     async def _attached(self) -> tuple[Line, Loaded]:
         """A line to the worker, as soon as there is one that has loaded."""
+        has_failed = False
         while True:
             try:
                 line = attach(self._path, self._slot_bytes)
@@ -106,8 +107,12 @@ class RemoteEngine:
                 except BaseException:
                     line.close()
                     raise
-            except (OSError, EngineError) as error:
+            except (OSError, WorkerDiedError) as error:
                 log.debug("%s: %s", self._path, error)
+                await asyncio.sleep(_AGAIN_S)
+            except EngineError as error:
+                log.log(logging.DEBUG if has_failed else logging.ERROR, "%s; it is tried again", error)
+                has_failed = True
                 await asyncio.sleep(_AGAIN_S)
 
 
