@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     with listening(settings) as listener:
         folder = settings.bundle or bundled_model(settings.worker_python)
         # Where a link leads now: a worker that is restarted later must find the same bundle.
-        bundle = Bundle(str(folder.resolve()))
+        bundle = Bundle(os.path.realpath(folder))
         uvloop.run(serve_with_fronts(bundle, settings, listener, started))
     return 0
 
