@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,11 @@ LOAD = 0.7
 """How busy devices and fronts should be at most: queues grow fast beyond."""
 # Room for a batch of each of many clients, also where one front has them all.
 ROOM = ["--max-queue", str(8 * CLIENTS * BATCH_ITEMS)]
+_SLOW_MS, _SLOW_MS_PER_CROP = 5.0, 2.0
+SLOW = [
+    *("--engine", "simulated", "--simulated-ms", str(_SLOW_MS)),
+    *("--simulated-ms-per-crop", str(_SLOW_MS_PER_CROP)),
+]
 NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
 
 
@@ -490,6 +496,68 @@ def soak(arguments: argparse.Namespace) -> list[Figure]:
     ]
 
 
+def goodput(arguments: argparse.Namespace) -> list[Figure]:
+    """Answers within their deadline at twice the capacity, over the capacity, for several deadlines.
+
+    The engine is simulated and as slow as a real one on two cores: a batch of 16 takes 148 ms. A service time
+    is that.
+    """
+    bundle = opened_bundle(arguments)
+    largest = max(graph.batch for graph in bundle.graphs)
+    batch_ms = (1 + bundle.iterations) * (_SLOW_MS + _SLOW_MS_PER_CROP * largest)
+    with serving(bundle.folder, SLOW) as url:
+        rate = run_wrk(f"{url}/v1/read", crop_jpeg(), connections=4 * largest, seconds=5).per_second
+        figures = [Figure("capacity", rate, "crops/s"), Figure("service time", batch_ms, "ms")]
+        for times in (2, 3, 4, 8, 16):
+            time.sleep(SETTLE_S)
+            deadline = ["--deadline-ms", str(int(times * batch_ms)), "--every", "1"]
+            load = ["--seconds", str(arguments.seconds), "--rate", str(2 * rate)]
+            told = load_generator("overload", url, *load, *deadline)
+            share = told["in_time"] / told["seconds"] / rate
+            name = f"in time over capacity, deadline of {times} service times"
+            figures.append(at_least(name, share, "", 0.9) if times >= 4 else Figure(name, share, ""))
+            refused = told["codes"].get("429", 0) / told["sent"]
+            figures.append(Figure("  refused at once, of all", refused, ""))
+    return figures
+
+
+def fairness(arguments: argparse.Namespace) -> list[Figure]:
+    """What a client of single crops waits, alone and beside three that send batches of 64 without a pause."""
+    bundle = opened_bundle(arguments)
+    largest = max(graph.batch for graph in bundle.graphs)
+    batch_s = (1 + bundle.iterations) * (_SLOW_MS + _SLOW_MS_PER_CROP * largest) / 1e3
+    with serving(bundle.folder, SLOW) as url, contextlib.ExitStack() as stack:
+        alone = load_generator("idle", url, "--seconds", str(arguments.seconds))
+        body, content_type = form("images", [crop_jpeg()] * BATCH_ITEMS)
+        for _ in range(3):
+            stack.enter_context(_again_and_again(f"{url}/v1/read/batch", body, content_type))
+        beside = load_generator("idle", url, "--seconds", str(arguments.seconds))
+    return [
+        Figure("single crop alone, p50", alone["total_ms"], "ms"),
+        Figure("a batch of the engine", 1e3 * batch_s, "ms"),
+        at_most("single crop beside batches, p50", beside["total_ms"], "ms", 2.5e3 * batch_s),
+    ]
+
+
+@contextlib.contextmanager
+def _again_and_again(url: str, body: bytes, content_type: str) -> Iterator[None]:
+    """Sends this from another thread, one request after the other, while the block runs."""
+    over = threading.Event()
+
+    def send() -> None:
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            while not over.is_set():
+                client.post(url, content=body, headers={"Content-Type": content_type}).raise_for_status()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 # What is asked of a service.
 
 
@@ -566,6 +634,8 @@ SCENARIOS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "cost": cost,
     "memory": memory,
     "soak": soak,
+    "goodput": goodput,
+    "fairness": fairness,
 }
 
 
@@ -587,20 +657,12 @@ def parse_arguments() -> argparse.Namespace:
     for name, scenario in SCENARIOS.items():
         described = scenario.__doc__ or ""
         subparser = subparsers.add_parser(name, parents=[common], help=described, description=described)
-        if name not in ("no-op", "cost", "memory", "devices"):
+        if name not in ("no-op", "cost", "memory", "devices", "goodput", "fairness"):
             default = "simulated" if name == "soak" else "mindspore"
             subparser.add_argument("--engine", default=default, choices=ENGINES)
             subparser.add_argument("--simulated-ms", type=float, default=10.0)
-        seconds = {
-            "throughput": 10,
-            "no-op": 5,
-            "cost": 5,
-            "devices": 5,
-            "capacity": 5,
-            "idle": 10,
-            "soak": 600,
-        }.get(name)
-        if seconds:
+        seconds = {"no-op": 5, "cost": 5, "devices": 5, "capacity": 5, "soak": 600}.get(name, 10)
+        if name not in ("early-stop", "start", "memory"):
             subparser.add_argument(
                 "--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)"
             )

@@ -75,10 +75,12 @@ class Connection:
 class Overload:
     """Requests at a steady rate, whether those before were answered or not (an open loop)."""
 
-    def __init__(self, host: str, port: int, image: bytes, deadline_ms: int) -> None:
+    def __init__(self, host: str, port: int, image: bytes, deadline_ms: int, every: int) -> None:
         self._address = (host, port)
         self._image = image
         self._deadline_ms = deadline_ms
+        self._every = every
+        self._in_time = 0
         self._free: list[Connection] = []
         self._leaving: set[asyncio.Task[None]] = set()
         self._codes: Counter[int] = Counter()
@@ -106,6 +108,7 @@ class Overload:
             "seconds": seconds,
             "offered_per_second": count / offered_s,
             "codes": {str(code): number for code, number in self._codes.items()},
+            "in_time": self._in_time,
             "lost": self._lost,
             "astray": self._astray,
             "no_retry_after": self._no_retry_after,
@@ -116,7 +119,7 @@ class Overload:
     async def _request(self, number: int) -> None:
         identifier = f"load-{number}"
         headers = {"X-Request-ID": identifier}
-        if number % 4 == 0:
+        if number % self._every == 0:
             headers["X-Timeout-Ms"] = str(self._deadline_ms)
         started = time.perf_counter()
         try:
@@ -132,6 +135,7 @@ class Overload:
         self._no_retry_after += status == 429 and "retry-after" not in fields
         if status == 200:
             self._milliseconds.append(1e3 * (time.perf_counter() - started))
+            self._in_time += self._milliseconds[-1] <= self._deadline_ms
         if fields.get("connection") != "close":
             self._free.append(connection)
 
@@ -165,14 +169,15 @@ def main() -> None:
     parser.add_argument("--image", type=Path, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second")
-    parser.add_argument("--deadline-ms", type=int, default=300, help="of every fourth request")
+    parser.add_argument("--deadline-ms", type=int, default=300, help="of those that have one")
+    parser.add_argument("--every", type=int, default=4, help="which requests have a deadline (every fourth)")
     arguments = parser.parse_args()
     url, image = urlsplit(arguments.url), arguments.image.read_bytes()
     host, port = url.hostname or "127.0.0.1", url.port or 80
     if arguments.mode == "idle":
         told: dict[str, Any] = idle(host, port, image, arguments.seconds)
     else:
-        overload = Overload(host, port, image, arguments.deadline_ms)
+        overload = Overload(host, port, image, arguments.deadline_ms, arguments.every)
         told = asyncio.run(overload.run(arguments.rate, arguments.seconds))
     print(json.dumps(told))
 

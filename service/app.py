@@ -12,12 +12,13 @@ from starlette.types import ASGIApp
 from service.fronts import Fronts
 from service.keys import KeyRing
 from service.middleware import ApiKeyMiddleware, RequestMiddleware
-from service.model_change import ModelChange
+from service.model_change import Change, ModelChange
 from service.open_inference import InferRequest
 from service.reader import Reader
+from service.request_body import BodyRoom
 from service.request_log import RequestLog
 from service.routes.lean import LeanDispatch, LeanRoute
-from service.routes.model_change import ADMIN_SCHEMES, Change, model_change_router
+from service.routes.model_change import ADMIN_SCHEMES, model_change_router
 from service.routes.observability import observability_router
 from service.routes.open_inference import open_inference_router
 from service.routes.page import page_router
@@ -65,7 +66,8 @@ class _Service(FastAPI):
         app: ASGIApp = LeanDispatch(super().build_middleware_stack(), self._lean)
         if settings.api_keys:
             app = ApiKeyMiddleware(app, KeyRing(settings.api_keys))
-        return RequestMiddleware(app, self._reader.observer, RequestLog(settings))
+        room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
+        return RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
 
     def openapi(self) -> dict[str, Any]:
         """Describes also the bodies that lean routes read for themselves."""

@@ -11,7 +11,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from service.engines.bundle import file_sha256
+from service.engines.bundle import Bundle, BundleError, file_sha256
 from service.engines.process import module_command
 
 log = logging.getLogger("abinet")
@@ -30,15 +30,28 @@ def bundled_model(python: str) -> Path:
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: the bundled checkpoint is missing; pass --bundle")
     bundle = _cache() / f"{NAME}-{file_sha256(str(checkpoint))[:12]}-mindspore-{_mindspore_release(python)}"
-    if bundle.is_dir():  # it appears whole or not at all, and an image's cache cannot be written
+    if _is_sound(bundle):  # first, because an image's cache cannot be written
         return bundle
     bundle.parent.mkdir(parents=True, exist_ok=True)
     # Two services that start at once must not both export: the second waits here and finds the bundle.
     with open(bundle.parent / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not bundle.is_dir():
+        if not _is_sound(bundle):
             _export(python, checkpoint, bundle)
     return bundle
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether the bundle is there and as it was exported: a disk may have lost parts of it since."""
+    if not folder.is_dir():
+        return False
+    try:
+        bundle = Bundle(str(folder))
+        bundle.check_hashes(bundle.graphs)
+    except (BundleError, OSError) as error:
+        log.warning("%s; it is exported again", error)
+        return False
+    return True
 
 
 def _cache() -> Path:
@@ -64,7 +77,7 @@ def _mindspore_release(python: str) -> str:
 def _export(python: str, checkpoint: Path, bundle: Path) -> None:
     log.info("exporting the bundled model to %s (once; a minute or so)", bundle)
     command = [*module_command(python, "export"), str(checkpoint), "--output", str(bundle)]
-    command += ["--batch-sizes", BATCH_SIZES]
+    command += ["--batch-sizes", BATCH_SIZES, "--force"]
     environment = {"GLOG_v": "3", **os.environ}
     finished = subprocess.run(command, capture_output=True, text=True, env=environment)
     if finished.returncode:

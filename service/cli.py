@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+from service.terminal import visible
+
 
 class Command(NamedTuple):
     """Where a subcommand lives: a module with `configure(parser)` and `run(arguments) -> exit code`."""
@@ -102,8 +104,8 @@ class _Version(argparse.Action):
 
 def _one_line(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return visible(" ".join(f"{error.filename}: {error.strerror}".split()))
+    return visible(" ".join(str(error).split())) or type(error).__name__
 
 
 if __name__ == "__main__":

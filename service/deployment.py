@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +30,7 @@ from service.scheduler import (
     Room,
     Scheduler,
     Submission,
+    TooLateError,
     Wish,
 )
 from service.schemas import ModelName, ReadOptions
@@ -153,12 +155,13 @@ class Deployment:
         client_gone: Callable[[], Awaitable[None]] | None,
     ) -> list[Crop]:
         """See Reader.read."""
-        submission = self._admit(len(bodies), self._wish(options, detail))
+        timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
+        submission = self._admit(len(bodies), self._wish(options, detail), timeout)
         self._in_flight += 1
         self._idle.clear()
         crops, result = submission.crops, Problem.FAULT.slug
         try:
-            await self._finish(submission, bodies, timeout_s, client_gone)
+            await self._finish(submission, bodies, timeout, client_gone)
             result = _result(crops)
         except ServiceError as error:
             result = error.problem.slug
@@ -175,12 +178,11 @@ class Deployment:
         self,
         submission: Submission,
         bodies: Sequence[ImageFile],
-        timeout_s: float | None,
+        timeout: float,
         client_gone: Callable[[], Awaitable[None]] | None,
     ) -> None:
         """Returns when each crop has predictions or an error. Raises ServiceError for all of them."""
         crops = submission.crops
-        timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         late: ServiceError | None = None
         try:
             with Patience(timeout, client_gone):
@@ -211,12 +213,13 @@ class Deployment:
             )
         return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
 
-    def _admit(self, crops: int, wish: Wish) -> Submission:
+    def _admit(self, crops: int, wish: Wish, timeout: float) -> Submission:
         try:
-            return self._scheduler.admit(crops, wish)
+            return self._scheduler.admit(crops, wish, timeout)
         except QueueFullError as error:
+            again = math.ceil(error.again_s)
             raise ServiceError(
-                Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
+                Problem.QUEUE_FULL, f"{error}; try again.", retry_after=again, crops=crops
             ) from error
 
     async def _start(self, engine: ManagedEngine, with_trial: bool) -> None:
@@ -268,6 +271,8 @@ def _result(crops: Sequence[Crop]) -> str:
 def _service_error(error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
+    if isinstance(error, TooLateError):
+        return ServiceError(Problem.DEADLINE, str(error))
     if isinstance(error, BatchFailedError):
         return ServiceError(Problem.ENGINE_FAILED, f"{error}.")
     log.error("a batch failed", exc_info=error)

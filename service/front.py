@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from service.engines.process import ending
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
 from service.errors import ServiceError
-from service.routes.model_change import Change
+from service.model_change import Change
 from service.settings import Settings
 
 log = logging.getLogger("abinet")
 
+HEARTBEAT_S = 1.0
+"""How often a front says that it is alive."""
+_SILENT = 3
+"""After so many heartbeats that did not come, new connections rather go to other fronts."""
+_HUNG = 10
+"""After so many it is killed and replaced."""
+_NEVER_HEARD = 60
+"""And after so many, where it has not yet said that it is up."""
 _LONGEST_PAUSE_S = 10.0
-_LONG_LIFE_S = 60.0
 
 
 class Front:
@@ -33,7 +41,12 @@ class Front:
         self._changes: set[asyncio.Task[None]] = set()
         self._process: asyncio.subprocess.Process | None = None
         self._connection: Connection | None = None
+        self._missed = 0
+        self._was_up = False
+        self.is_up = False
+        """Whether the process takes connections: it has said so."""
         self.ready = asyncio.Event()
+        self.restarts = 0
         self.serves = 0
         """The number of what it was last told to serve, and does."""
         self.uses: set[str] = set()
@@ -49,26 +62,35 @@ class Front:
         """Whether there is a process to talk to."""
         return self._connection is not None
 
-    async def keep(self, served: Callable[[], dict[str, Any]], change: Change) -> None:
-        """Starts the process, and another one whenever it has died.
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has not been heard of for some seconds: it is stopped, or hangs."""
+        return self._missed > _SILENT
 
-        It is told what is `served`, and asks for a `change` where it is asked for one.
+    async def keep(self, served: Callable[[], dict[str, Any]], change: Change) -> None:
+        """Starts the process, and at once another one whenever it has died.
+
+        Only one that died before it was up is followed after a pause, which doubles: it will hardly fare
+        better. The process is told what is `served`, and asks for a `change` where it is asked for one.
         """
         self._served, self._change = served, change
-        deaths = 0
+        failures = 0
         while True:
-            born = time.monotonic()
-            await self._start()
-            assert self._process is not None
-            code = await self._process.wait()
+            process = await self._start()
+            watching = asyncio.create_task(self._watch(process))
+            try:
+                code = await process.wait()
+            finally:
+                watching.cancel()
+            failures = 0 if self._was_up else failures + 1
             self._hang_up()
-            deaths = deaths + 1 if time.monotonic() - born < _LONG_LIFE_S else 0
-            log.warning("front %d has died (%d), another is started", self._process.pid, code)
-            await asyncio.sleep(min(0.1 * 2**deaths, _LONGEST_PAUSE_S) if deaths else 0)
+            self.restarts += 1
+            log.error("front %d %s; another is started", process.pid, ending(code))
+            await asyncio.sleep(min(0.1 * 2**failures, _LONGEST_PAUSE_S) if failures else 0)
 
     def take(self, connection: socket.socket) -> bool:
         """Hands a connection over; false where there is no process to take it."""
-        return self.tell({"connection": True}, [connection.fileno()])
+        return self.is_up and self.tell({"connection": True}, [connection.fileno()])
 
     def tell(self, message: dict[str, Any], files: Sequence[int] = ()) -> bool:
         """Sends the process a message; false where it cannot be reached."""
@@ -81,7 +103,9 @@ class Front:
         return True
 
     async def end(self, seconds: float) -> None:
-        """Lets the process finish what is in flight, for as long as is said."""
+        """Lets the process finish what is in flight, so many seconds; one that is not up has nothing."""
+        if not self.is_up:
+            self.kill()
         self._hang_up()
         if self._process is not None:
             with contextlib.suppress(asyncio.TimeoutError):
@@ -93,23 +117,27 @@ class Front:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
-    async def _start(self) -> None:
+    async def _start(self) -> asyncio.subprocess.Process:
         ours, theirs = socket_pair()
         with theirs:
             command = [sys.executable, "-m", "service.front_process", str(theirs.fileno())]
-            self._process = await asyncio.create_subprocess_exec(
+            process = self._process = await asyncio.create_subprocess_exec(
                 *command,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C is for the manager
             )
         # A front that takes no more connections must not hold up the others.
         ours.setblocking(False)
         self._connection = Connection(ours)
+        self._missed, self._was_up = 0, False
         assert self._served is not None
-        # Where it is dead already, `keep` starts another.
-        self.tell({**self._tell, **self._served()})
+        assert process.stdin is not None
+        # Not as a message: thousands of API keys are longer than one may be.
+        process.stdin.write(json.dumps({**self._tell, **self._served()}).encode())
+        process.stdin.close()
         asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
+        return process
 
     def _hear(self) -> None:
         """The process says what it serves, or asks for a change. When it is gone, `keep` takes care of it."""
@@ -121,13 +149,23 @@ class Front:
         except ConnectionClosedError:
             self._hang_up()
             return
+        self._missed = 0
+        self.is_up = self._was_up = True
         if "change" in message:
             self._changes.add(task := asyncio.create_task(self._make(message)))
             task.add_done_callback(self._changes.discard)
-            return
-        self.uses = set(message["uses"])
-        self.serves = message["serves"]
-        self.ready.set()
+        elif "serves" in message:
+            self.uses = set(message["uses"])
+            self.serves = message["serves"]
+            self.ready.set()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Kills a process whose heartbeats stay away, as far as this one has been awake to hear them."""
+        while self._missed < (_HUNG if self.is_up else _NEVER_HEARD):
+            await asyncio.sleep(HEARTBEAT_S)
+            self._missed += 1
+        log.error("front %d has said nothing for %d s", process.pid, self._missed * HEARTBEAT_S)
+        process.kill()
 
     async def _make(self, message: dict[str, Any]) -> None:
         """Makes a change that the process was asked for, and tells it the outcome."""
@@ -145,6 +183,7 @@ class Front:
         self.tell(answer)
 
     def _hang_up(self) -> None:
+        self.is_up = False
         self.ready.clear()
         self.uses = set()
         if self._connection is not None:

@@ -1,7 +1,8 @@
-"""Several front processes on one address: this one keeps them and the engine workers alive, and no more.
+"""The process that the user starts: it listens, keeps fronts and engine workers alive, and no more.
 
 It accepts connections and hands them to the fronts in turn: left to the kernel, one front might get most of
-them. Every front calls every engine worker.
+them. Every front calls every engine worker, so that a front that dies takes neither the model nor the address
+with it. No byte of a client is looked at here.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from service.front import Front
 from service.hangup import Hangup
 from service.listener import address_of
 from service.settings import Settings
+from service.shared_memory import check_room
 from service.shared_models import SharedChange, SharedReader
 
 log = logging.getLogger("abinet")
 
 _AGAIN_S = 0.05
-_ATTEMPTS = 40
-"""How often a connection is offered to every front, with pauses in between."""
+_NEWS_S = 0.5
+"""How often fronts are told what only the manager sees."""
 _LAST_S = 5.0
 """What a front may take beyond its own time to finish."""
 
@@ -37,13 +39,15 @@ async def serve_with_fronts(
     """Serves until SIGTERM or Ctrl-C. Raises ValueError where a worker cannot start."""
     with tempfile.TemporaryDirectory(prefix="abinet-") as folder:
         fronts = [Front(folder, number, settings) for number in range(settings.fronts)]
+        stopping = _stop_at_signals(fronts)
         models = SharedReader(bundle, settings, folder, fronts)
         change = SharedChange(models)
-        stopping = _stop_at_signals(fronts)
         serving = [asyncio.create_task(front.keep(models.served, change)) for front in fronts]
         serving.append(asyncio.create_task(_hand_over(listener, fronts)))
+        serving.append(asyncio.create_task(_tell_news(models, fronts)))
         log.info("listening on %s", address_of(listener))
-        log.info("%d fronts answer there", len(fronts))
+        if settings.fronts > 1:
+            log.info("%d fronts answer there", settings.fronts)
         starting = asyncio.create_task(_start(models, fronts, started))
         stop = asyncio.create_task(stopping.wait())
         async with Hangup(settings.bundle, change.load, stopping.set):
@@ -54,11 +58,13 @@ async def serve_with_fronts(
         models.drain()
         for task in serving:
             task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
         listener.close()
         await asyncio.gather(*(front.end(settings.drain_s + _LAST_S) for front in fronts))
         await models.stop()
+        starting.cancel()
         (failure,) = await asyncio.gather(starting, return_exceptions=True)
-        if failure is not None and not stopping.is_set():
+        if isinstance(failure, Exception) and not stopping.is_set():
             raise failure
 
 
@@ -78,31 +84,41 @@ def _stop_at_signals(fronts: Sequence[Front]) -> asyncio.Event:
 
 
 async def _hand_over(listener: socket.socket, fronts: Sequence[Front]) -> None:
-    """Accepts connections, and gives each to the next front that is there."""
+    """Accepts connections, and gives each to the next front; while there is none, the kernel keeps them."""
     listener.setblocking(False)
     loop, turn = asyncio.get_running_loop(), 0
     while True:
+        while not any(front.is_up for front in fronts):
+            await asyncio.sleep(_AGAIN_S)
         try:
             connection, _ = await loop.sock_accept(listener)
         except OSError as error:  # no descriptor left, or a client that was gone at once
             log.warning("cannot accept a connection: %s", error)
             await asyncio.sleep(_AGAIN_S)
             continue
+        turn += 1
         with connection:
-            for _ in range(_ATTEMPTS):
-                turn += 1
-                if any(front.take(connection) for front in _in_turn(fronts, turn)):
-                    break
+            while not any(front.take(connection) for front in _in_turn(fronts, turn)):
                 await asyncio.sleep(_AGAIN_S)
 
 
 def _in_turn(fronts: Sequence[Front], turn: int) -> list[Front]:
-    """From one front on; those that are not ready come last, but even they can say that they are not."""
+    """From one front on, but last those that are not ready, which can say so, and those that are silent."""
     first = turn % len(fronts)
-    return sorted([*fronts[first:], *fronts[:first]], key=lambda front: not front.ready.is_set())
+    return sorted(
+        [*fronts[first:], *fronts[:first]], key=lambda front: (front.is_silent, not front.ready.is_set())
+    )
+
+
+async def _tell_news(models: SharedReader, fronts: Sequence[Front]) -> None:
+    while True:
+        await asyncio.sleep(_NEWS_S)
+        for front in fronts:
+            front.tell({"news": models.news()})
 
 
 async def _start(models: SharedReader, fronts: Sequence[Front], started: float) -> None:
+    check_room(models.main.bundle, models.settings)
     try:
         await models.start()
     except EngineError as error:

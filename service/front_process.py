@@ -1,16 +1,19 @@
-"""A front process of several: HTTP and images. Workers and connections come from its manager.
+"""A front process: HTTP and images. Workers and connections come from its manager.
 
     python -m service.front_process DESCRIPTOR
 
-The descriptor is a socket on which the manager says what to serve and then hands over connections. When it
-is closed, whatever became of the manager, the front finishes what is in flight and ends.
+Its standard input says what to serve. The descriptor is a socket on which the manager hands over connections
+and says what changes. When it is closed, whatever became of the manager, the front finishes what is in flight
+and ends; signals are for the manager.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Coroutine
@@ -24,6 +27,7 @@ from service.deployment import Deployment
 from service.engines.bundle import Bundle
 from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
+from service.front import HEARTBEAT_S
 from service.fronts import Fronts
 from service.http_server import HttpServer, settle_memory, share_interpreter
 from service.observer import Observer
@@ -45,6 +49,7 @@ class FrontProcess:
         self._settings = Settings(**told["settings"])
         self._observer = Observer()
         self._told = told
+        self._failing: set[str] = set()
         bundle = Bundle(told["main"]["bundle"])
         self._reader = Reader(bundle, self._settings, self._observer, self._engines(told["main"], bundle))
         self._deployments: dict[str, Deployment] = {_key(told["main"]): self._reader.main}
@@ -61,9 +66,17 @@ class FrontProcess:
         async with fronts.telling(self._told["own"]):
             following = asyncio.create_task(self._follow())
             following.add_done_callback(self._end)
+            beating = asyncio.create_task(self._beat())
             await self._server.serve(sockets=[])
             following.cancel()
             await self._reader.stop()
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        """Says that this process takes connections, again and again: else the manager replaces it."""
+        while True:
+            self._say({})
+            await asyncio.sleep(HEARTBEAT_S)
 
     def _end(self, following: asyncio.Task[None]) -> None:
         """A front that cannot serve what it should ends; the manager starts another."""
@@ -84,8 +97,17 @@ class FrontProcess:
             self._begin(self._server.take(socket.socket(fileno=descriptor)))
         if "serve" in message:
             self._models.put_nowait(message)
+        elif "news" in message:
+            self._take_news(message["news"])
         elif "answer" in message:
             self._change.take_answer(message)
+
+    def _take_news(self, news: Message) -> None:
+        self._failing = set(news["failing"])
+        self._observer.front_restarts(news["front_restarts"])
+
+    def _is_failing(self, engine: str) -> bool:
+        return engine in self._failing
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(task := asyncio.create_task(work))
@@ -122,14 +144,22 @@ class FrontProcess:
             self._tell()
 
     def _tell(self) -> None:
+        self._say({"serves": self._serves, "uses": list(self._deployments)})
+
+    def _say(self, message: Message) -> None:
         try:
-            self._manager.send({"serves": self._serves, "uses": list(self._deployments)})
+            self._manager.send(message)
         except ConnectionClosedError:
-            log.debug("the manager is gone")
+            log.debug("the manager is gone, or stopped")
 
     def _engines(self, told: Message, bundle: Bundle) -> list[RemoteEngine]:
         return [
-            RemoteEngine(path, bundle.call_bytes(), partial(self._observer.worker_restarted, device))
+            RemoteEngine(
+                path,
+                bundle.call_bytes(),
+                restarted=partial(self._observer.worker_restarted, device),
+                is_failing=partial(self._is_failing, path),
+            )
             for device, path in zip(self._settings.devices, told["engines"], strict=True)
         ]
 
@@ -180,8 +210,13 @@ def _key(told: Message) -> str:
 
 
 def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     manager = Connection(socket.socket(fileno=int(sys.argv[1])))
-    told = manager.receive()
+    words = sys.stdin.buffer.read()
+    if not words:  # the manager has ended meanwhile
+        return 0
+    told = json.loads(words)
     configure_logging(Settings(**told["settings"]))
     share_interpreter()
 

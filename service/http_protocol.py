@@ -7,15 +7,18 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+UNREAD_S = 30.0
+"""How long an answer may lie here because its client does not read."""
+
 
 class JoiningProtocol(HttpToolsProtocol):
     """Uvicorn writes an answer's head and its body apart: two system calls, and the client is woken twice."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_JoiningTransport(transport))  # type: ignore[arg-type]
+        super().connection_made(JoiningTransport(transport))  # type: ignore[arg-type]
 
 
-class _JoiningTransport:
+class JoiningTransport:
     """Writes at the end of an iteration of the event loop what was written in it; otherwise as it was."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -29,8 +32,17 @@ class _JoiningTransport:
         self._parts.append(data)
 
     def close(self) -> None:
+        """Ends the connection when all is written, or the client has not read it for long enough."""
         self._flush()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(UNREAD_S, self._transport.abort)
         self._transport.close()
+
+    def end(self) -> None:
+        """Nothing more is written."""
+        self._flush()
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._flush()
@@ -40,6 +52,6 @@ class _JoiningTransport:
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
-        if self._parts:
-            self._transport.write(b"".join(self._parts))
-            self._parts.clear()
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():  # a client may be gone before its answer
+            self._transport.write(b"".join(parts))

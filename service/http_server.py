@@ -1,26 +1,27 @@
-"""The HTTP server around a reader: uvicorn, but a signal means draining and then an exit code of 0."""
+"""The HTTP server of a front: uvicorn, but connections and the wish to stop come from the manager."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import logging
+import resource
 import socket
 import sys
-from types import FrameType
+from collections.abc import Iterator
 
 import uvicorn
 
 from service.app import create_app
 from service.fronts import Fronts
-from service.http_protocol import JoiningProtocol
+from service.http_limits import Crowd, LimitedProtocol
+from service.model_change import Change
 from service.reader import Reader
-from service.routes.model_change import Change
-
-log = logging.getLogger("abinet")
 
 _GARBAGE = 20_000
 """Objects that may pile up before Python looks for cycles among them."""
+_OTHER_FILES = 100
+_GRACE_S = 5.0
 _SWITCH_S = 2e-4
 """How long a thread that decodes may have to wait for the interpreter; Python's own 5 ms is 50 images."""
 
@@ -32,7 +33,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 create_app(reader, change, fronts),
-                http=JoiningProtocol,
+                http=LimitedProtocol,
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
@@ -43,16 +44,18 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._reader = reader
+        self._crowd = Crowd(min(reader.settings.max_connections, max(1, open_files() - _OTHER_FILES)))
+        # A body that is late is answered by who reads it; what nobody reads must end as well.
+        self._body_s = reader.settings.timeout_s + _GRACE_S
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.drain()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: those are for the manager."""
+        yield
 
     def drain(self) -> None:
-        """Finishes what is in flight; asked a second time, it does not wait for that."""
-        if not self.should_exit:
-            log.info("finishing what is in flight, then stopping")
+        """Finishes what is in flight, and ends."""
         self._reader.drain()
-        self.force_exit = self.should_exit
         self.should_exit = True
 
     async def take(self, connection: socket.socket) -> None:
@@ -61,7 +64,7 @@ class HttpServer(uvicorn.Server):
             connection.close()
             return
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: JoiningProtocol(self.config, self.server_state, {}), connection
+            lambda: LimitedProtocol(self.config, self.server_state, self._crowd, self._body_s), connection
         )
 
 
@@ -73,6 +76,13 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE, 20, 20)
+
+
+def open_files() -> int:
+    """How many files this process may have open, which is raised as far as the system allows it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def share_interpreter() -> None:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import ServiceError
 from service.keys import KeyRing
 from service.observer import Observer
+from service.request_body import BodyRoom
 from service.request_log import RequestLog
 from service.routes.model_change import ADMIN_PATHS
 from service.routes.page import PAGE_PATHS
@@ -48,10 +49,13 @@ class RequestMiddleware:
     know in the request's state: `problem`, a ServiceError; `timings`, `crops` and `body_bytes`.
     """
 
-    def __init__(self, app: ASGIApp, observer: Observer, request_log: RequestLog) -> None:
+    def __init__(
+        self, app: ASGIApp, observer: Observer, request_log: RequestLog, body_room: BodyRoom
+    ) -> None:
         self._app = app
         self._observer = observer
         self._log = request_log
+        self._body_room = body_room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,6 +65,7 @@ class RequestMiddleware:
         request_id = _request_id(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
+        state["body_room"] = self._body_room
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -77,6 +82,7 @@ class RequestMiddleware:
             if not status:
                 await problem_response(Request(scope), FAULT)(scope, receive, send_with_id)
         finally:
+            self._body_room.release(state)
             self._note(scope, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:

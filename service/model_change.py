@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from service.deployment import Deployment
 from service.engines.bundle import Bundle, BundleError
@@ -19,6 +19,16 @@ from service.reader import Reader
 log = logging.getLogger("abinet")
 
 _BUNDLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
+
+
+class Change(Protocol):
+    """What changes the model: see ModelChange."""
+
+    async def load(self, folder: Path, canary_percent: float | None = None) -> None: ...
+
+    async def promote(self) -> None: ...
+
+    async def roll_back(self) -> None: ...
 
 
 class ModelChange:
@@ -126,7 +136,7 @@ class ModelChange:
 def bundle_in(folder: Path, name: str) -> Path:
     """The bundle of this name, which only a listing of the folder is asked for. Raises ServiceError."""
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        names = sorted(entry.name for entry in os.scandir(folder) if os.path.isdir(entry))
     except OSError as error:
         raise ServiceError(Problem.FAULT, f"The folder of the bundles: {error.strerror}.", crops=0) from error
     if not _BUNDLE_NAME.fullmatch(name) or name not in names:
@@ -140,7 +150,7 @@ def bundle_in(folder: Path, name: str) -> Path:
 async def _open(folder: Path) -> Bundle:
     """Where a link leads now: a worker that is restarted later must find the same bundle."""
     try:
-        return await asyncio.to_thread(lambda: Bundle(str(folder.resolve())))
+        return await asyncio.to_thread(lambda: Bundle(os.path.realpath(folder)))
     except BundleError as error:
         raise _refused(str(folder), error) from error
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from service.latency import BatchWindow, Clock, StageLatencies
 from service.metrics import CROPS, SECONDS, Counter, Histogram
@@ -64,6 +64,7 @@ class Observer:
         self._canary_percent = 0.0
         self._depth = 0
         self._limit = 0
+        self._front_restarts = 0
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """An answered request. `route` is the path template of a route: there must be few of them."""
@@ -113,12 +114,17 @@ class Observer:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
 
+    def front_restarts(self, count: int) -> None:
+        """How many fronts have died and were replaced, since the start of the service."""
+        self._front_restarts = count
+
     def state(self) -> dict[str, Any]:
         """Everything counted as plain values, ready for JSON."""
         return {
             "depth": self._depth,
             "limit": self._limit,
             "restarts": self._restarts.state(),
+            "front_restarts": self._front_restarts,
             "latencies": self.latencies.state(),
             "batches": self.batches.state(),
             "metrics": [metric.state() for metric in self._metrics],
@@ -141,6 +147,7 @@ class Observer:
             for labels, count in state["restarts"]:
                 restarts[tuple(labels)] = max(count, restarts.get(tuple(labels), 0))
             observer.models(*state["models"])
+            observer.front_restarts(max(observer._front_restarts, state["front_restarts"]))
         observer._restarts.absorb(list(restarts.items()))
         return observer
 
@@ -156,6 +163,9 @@ class Observer:
         yield info
         yield GaugeMetricFamily(
             "abinet_canary_percent", "Share of requests that the canary reads.", self._canary_percent
+        )
+        yield CounterMetricFamily(
+            "abinet_front_restarts", "Front processes started again.", self._front_restarts
         )
         for metric in (*self._metrics, self._restarts):
             yield metric.collect()

@@ -6,6 +6,7 @@ it follows its length, as tritonclient sends it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Iterable, Sequence
@@ -13,10 +14,11 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from service.errors import Problem, ServiceError, invalid
+from service.errors import Problem, ServiceError
 from service.image_decoders import ImageFile
+from service.json_body import json_object, validated
 
 NAME = "abinet"
 _LENGTH = struct.Struct("<I")
@@ -101,7 +103,7 @@ class InferRequest(BaseModel):
     id: str | None = None
     parameters: RequestParameters = RequestParameters()
     inputs: list[RequestInput] = Field(min_length=1, max_length=1)
-    outputs: list[RequestOutput] | None = None
+    outputs: Annotated[list[RequestOutput], Field(max_length=3)] | None = None
 
 
 class ResponseOutput(Tensor):
@@ -150,23 +152,21 @@ class Output(NamedTuple):
 OUTPUTS = {"text": Output("BYTES"), "confidence": Output("FP32", "<f4"), "stopped_at": Output("INT32", "<i4")}
 
 
-def parse(body: bytes, json_bytes: int) -> tuple[InferRequest, list[ImageFile]]:
-    """A request and the images of its tensor. Raises ServiceError.
+def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[ImageFile]]:
+    """A request and the images of its tensor, `most` of them. Raises ServiceError.
 
     The first `json_bytes` of the body are JSON; binary data follows.
     """
-    try:
-        asked = InferRequest.model_validate(orjson.loads(body[:json_bytes]))
-    except orjson.JSONDecodeError as error:
-        raise ServiceError(Problem.INVALID_REQUEST, f"The body is not JSON: {error}.") from None
-    except ValidationError as error:
-        raise invalid(error) from None
-    for output in asked.outputs or []:
-        if output.name not in OUTPUTS:
+    asked = validated(InferRequest, json_object(body[:json_bytes], most))
+    names = [output.name for output in asked.outputs or []]
+    for name in names:
+        if name not in OUTPUTS:
             raise ServiceError(
-                Problem.INVALID_REQUEST, f"No output {output.name!r}; there are {', '.join(OUTPUTS)}."
+                Problem.INVALID_REQUEST, f"No output {name!r}; there are {', '.join(OUTPUTS)}."
             )
-    return asked, _images(asked.inputs[0], body[json_bytes:])
+        if names.count(name) > 1:
+            raise ServiceError(Problem.INVALID_REQUEST, f"The output {name!r} is asked for twice.")
+    return asked, _images(asked.inputs[0], body[json_bytes:], most)
 
 
 def write(asked: InferRequest, values: dict[str, list[Any]], version: str) -> tuple[bytes, list[bytes]]:
@@ -193,13 +193,16 @@ def write(asked: InferRequest, values: dict[str, list[Any]], version: str) -> tu
     return orjson.dumps(document), blobs
 
 
-def _images(tensor: RequestInput, binary: bytes) -> list[ImageFile]:
+def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
     if (tensor.name, tensor.datatype) != ("image", "BYTES"):
         raise ServiceError(Problem.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
     if tensor.parameters.binary_data_size is not None:
-        images: list[Any] = list(_unpacked(binary[: tensor.parameters.binary_data_size]))
+        unpacked = _unpacked(binary[: tensor.parameters.binary_data_size])
+        images: list[Any] = list(itertools.islice(unpacked, most + 1))
     else:
         images = _flat(tensor)
+    if len(images) > most:
+        raise ServiceError(Problem.TOO_MANY_CROPS, f"More than {most} crops.")
     if len(images) != math.prod(tensor.shape) or not images:
         raise ServiceError(
             Problem.INVALID_REQUEST, f"image: {len(images)} elements do not make the shape {tensor.shape}."

@@ -35,7 +35,7 @@ async def started_reader(given: Mapping[str, Any]) -> Reader:
     devices = assigned_devices(settings.devices, _npus_of_ray(), os.environ.get(_VISIBLE))
     settings = Settings(**{**given, "devices": devices})
     folder = settings.bundle or bundled_model(settings.worker_python)
-    reader = Reader(Bundle(str(folder.resolve())), settings, Observer())
+    reader = Reader(Bundle(os.path.realpath(folder)), settings, Observer())
     try:
         await reader.start()
     except EngineError as error:

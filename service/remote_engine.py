@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 from service.calls import Calls
@@ -17,21 +16,28 @@ from service.engines.protocol import Rows
 log = logging.getLogger("abinet")
 
 _AGAIN_S = 0.2
-_FAILING_S = 5.0
 
 
 class RemoteEngine:
-    """The worker that listens at `path`, and then each that takes its place: `restarted` is called."""
+    """The worker that listens at `path`, and then each that takes its place: `restarted` is called.
+
+    `is_failing` says whether its keeper has no worker and will hardly have one soon.
+    """
 
     def __init__(
-        self, path: str, slot_bytes: int, restarted: Callable[[], None], silence_s: float = 60.0
+        self,
+        path: str,
+        slot_bytes: int,
+        restarted: Callable[[], None],
+        is_failing: Callable[[], bool],
+        silence_s: float = 60.0,
     ) -> None:
         self._path = path
         self._slot_bytes = slot_bytes
         self._restarted = restarted
+        self._is_failing = is_failing
         self._silence_s = silence_s
         self._calls: Calls | None = None
-        self._lost_at = 0.0
         self._lost = asyncio.Event()
         self._ready = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -43,8 +49,8 @@ class RemoteEngine:
 
     @property
     def failing(self) -> bool:
-        """Whether no worker has been there for some time, or yet."""
-        return self._calls is None and time.monotonic() - self._lost_at > _FAILING_S
+        """Whether no worker is there and none is about to be: not started yet, or dying again and again."""
+        return self._calls is None and (self._keeping is None or self._is_failing())
 
     async def start(self) -> Loaded:
         """Waits for the first worker, which may still load its bundle."""
@@ -86,13 +92,13 @@ class RemoteEngine:
     def _lose(self, error: WorkerDiedError) -> None:
         self._ready.clear()
         if self._calls is not None:
-            self._lost_at = time.monotonic()
             self._calls.end(error)
             self._calls = None
         self._lost.set()
 
     async def _attached(self) -> tuple[Line, Loaded]:
         """A line to the worker, as soon as there is one that has loaded."""
+        has_failed = False
         while True:
             try:
                 line = attach(self._path, self._slot_bytes)
@@ -101,8 +107,12 @@ class RemoteEngine:
                 except BaseException:
                     line.close()
                     raise
-            except (OSError, EngineError) as error:
+            except (OSError, WorkerDiedError) as error:
                 log.debug("%s: %s", self._path, error)
+                await asyncio.sleep(_AGAIN_S)
+            except EngineError as error:
+                log.log(logging.DEBUG if has_failed else logging.ERROR, "%s; it is tried again", error)
+                has_failed = True
                 await asyncio.sleep(_AGAIN_S)
 
 

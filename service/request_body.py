@@ -1,14 +1,18 @@
-"""Bodies of requests, read as they arrive and never beyond the limit."""
+"""Bodies of requests, read as they arrive: never beyond the limit, nor all of them together beyond theirs."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from service.errors import Problem, ServiceError
 from service.form import SentFile, files_of_form
+from service.patience import DeadlineError, Patience
+
+_FREE_BYTES = 64 << 10
 
 
 def header(request: Request, name: bytes) -> bytes:
@@ -24,9 +28,44 @@ def is_form(request: Request) -> bool:
     return header(request, b"content-type").startswith(b"multipart/form-data")
 
 
+class BodyRoom:
+    """How many bytes of bodies may be held at a time, and how long one may take to arrive.
+
+    The first 64 KiB of each do not count: whoever fills the room keeps out large batches, but no single crop.
+    """
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit = limit
+        self.seconds = seconds
+        self.held = 0
+
+    def hold(self, state: dict[str, Any], size: int) -> None:
+        """A request, by its state, holds a body that is so long by now. Raises ServiceError."""
+        counted = max(0, size - _FREE_BYTES)
+        self.held += counted - state.get("held_bytes", 0)
+        state["held_bytes"] = counted
+        if self.held > self._limit:
+            raise ServiceError(
+                Problem.BODIES_FULL,
+                f"Bodies of {self._limit} bytes are held already; try again.",
+                retry_after=1,
+            )
+
+    def release(self, state: dict[str, Any]) -> None:
+        """When the request has been answered."""
+        self.held -= state.pop("held_bytes", 0)
+
+
 async def read_body(request: Request, limit: int) -> bytes:
-    """Raises ServiceError where the body is longer than `limit` bytes or its client hangs up."""
-    return b"".join([part async for part in _parts(request, limit)])
+    """Raises ServiceError where the body is longer than `limit` bytes, too slow, or its client hangs up."""
+    room: BodyRoom = request.scope["state"]["body_room"]
+    try:
+        with Patience(room.seconds):
+            return b"".join([part async for part in _parts(request, limit, room)])
+    except DeadlineError:
+        raise ServiceError(
+            Problem.BODY_TOO_SLOW, f"The body did not arrive within {room.seconds:g} s."
+        ) from None
 
 
 async def read_files(request: Request, limit: int, most: int) -> list[SentFile]:
@@ -39,7 +78,7 @@ async def read_files(request: Request, limit: int, most: int) -> list[SentFile]:
     return files_of_form(await read_body(request, limit), options.get(b"boundary", b""), most)
 
 
-async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def _parts(request: Request, limit: int, room: BodyRoom) -> AsyncIterator[bytes]:
     def too_large() -> ServiceError:
         return ServiceError(Problem.BODY_TOO_LARGE, f"The limit is {limit} bytes.")
 
@@ -56,5 +95,7 @@ async def _parts(request: Request, limit: int) -> AsyncIterator[bytes]:
         size += len(part)
         if size > limit:
             raise too_large()
+        if size > _FREE_BYTES:
+            room.hold(request.scope["state"], size)
         yield part
     request.scope["state"]["body_bytes"] = size

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from service.schemas import Timings
 from service.settings import Settings
+from service.terminal import visible
 
 PROBES = ("/health/", "/v2/health/", "/metrics", "/v1/latency")
 """Routes that are asked every few seconds: logged only where they fail."""
@@ -25,7 +26,7 @@ def configure_logging(settings: Settings) -> None:
     """Sends every message to stderr in the format of the settings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        _JsonFormatter() if settings.log_format == "json" else logging.Formatter("abinet: %(message)s")
+        _JsonFormatter() if settings.log_format == "json" else _TextFormatter("abinet: %(message)s")
     )
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
 
@@ -75,6 +76,13 @@ class RequestLog:
         # A terminal that has gone away must not take requests with it.
         with suppress(OSError):
             self._stream.write(self._format(record))
+
+
+class _TextFormatter(logging.Formatter):
+    """A message as it may be shown, whatever names are in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 class _JsonFormatter(logging.Formatter):

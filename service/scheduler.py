@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -10,17 +11,40 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from service.batching import BatchSizes
 from service.decode import Decoder, Prediction, settled, sure
 from service.engines.engine import Answer, Cost
 from service.engines.line import NeverRanError, WorkerDiedError
 from service.engines.protocol import SLOTS, Rows
 from service.observer import Observer
+from service.pace import Pace
 from service.schemas import ModelName
+from service.waiting import WaitingLine
+
+_APART = 8
+"""Turns of a request's crops lie so many times as far apart as crops take: others fit between."""
+_SPREAD = 0.5
+"""But the last one's turn comes after this part of the time that the request has."""
+_SPARE = 0.25
+"""How much of a batch's time should be left at the deadline of what is admitted."""
+_AHEAD_S = 0.02
+"""How long before an engine is free its next call goes there."""
+_WEIGHT = 0.05
+"""Of the latest crop that could stop early, in when the next one will."""
 
 
 class QueueFullError(Exception):
-    """The crops of a request do not fit into the queue's room."""
+    """The crops of a request do not fit into the queue's room, or cannot be read by its deadline.
+
+    `again_s` is when to come again, in seconds.
+    """
+
+    def __init__(self, reason: str, again_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.again_s = again_s
+
+
+class TooLateError(Exception):
+    """A crop that could not have been read by its deadline any more."""
 
 
 class BatchFailedError(Exception):
@@ -58,14 +82,18 @@ class Room:
 class Submission:
     """The crops of one request for one model, and the promise that each will be read or fail."""
 
-    def __init__(self, count: int, wish: Wish, model: ModelName) -> None:
+    def __init__(
+        self, count: int, wish: Wish, model: ModelName, timeout_s: float = math.inf, apart_s: float = 0.0
+    ) -> None:
+        """Its crops' turns are `apart_s` seconds apart."""
         self.wish = wish
         self.model = model
         self.started = time.perf_counter()
+        self.deadline = self.started + timeout_s
         self.given_up = False
         """Nobody waits any more: what is left of the work is dropped."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.crops = [Crop(self) for _ in range(count)]
+        self.crops = [Crop(self, self.started + index * apart_s) for index in range(count)]
         self.unfinished = count
 
     def finish_one(self) -> None:
@@ -78,7 +106,8 @@ class Crop:
     """One crop on its way through the engines, and in the end what the network said about it.
 
     `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
-    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done.
+    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
+    crops leave the queue by their `turn`.
     """
 
     __slots__ = (
@@ -95,11 +124,13 @@ class Crop:
         "retried",
         "since",
         "submission",
+        "turn",
         "vision_s",
     )
 
-    def __init__(self, submission: Submission) -> None:
+    def __init__(self, submission: Submission, turn: float) -> None:
         self.submission = submission
+        self.turn = turn
         self.image: np.ndarray | None = None
         self.features: np.ndarray | None = None
         self.logits: list[np.ndarray] = []
@@ -121,13 +152,15 @@ class _Lane:
 
     def __init__(self, engine: Engine, costs: Sequence[Cost]) -> None:
         self.engine = engine
-        kinds = {cost.kind for cost in costs}
-        self.sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
+        self.pace = Pace(costs)
+        self.sizes = self.pace.sizes
+        kinds = set(self.sizes)
         self.first = "abinet" if "abinet" in kinds else "vision"
         self.reads = {"vision", "refine"} <= kinds and self.sizes["vision"].all <= self.sizes["refine"].all
         """Whether vision and refinements of a batch may be one call."""
         self.is_up = False
         self.calls: set[asyncio.Task[None]] = set()
+        self.wake: asyncio.TimerHandle | None = None
         self.has_passed_over = False
         """Its last batch was of new crops, while there were refinements to be done."""
 
@@ -147,6 +180,13 @@ class _Lane:
             return "read", left.pop()
         return kind, min(left) if kind == "refine" else 1
 
+    def need(self, kind: str, crop: Crop, size: int) -> float:
+        """Seconds that it takes at least to finish a crop whose next batch is so large."""
+        wish = crop.submission.wish
+        if kind == "refine":
+            return self.pace.call(kind, size, 1 if wish.early_stop else wish.iterations - crop.refinements)
+        return self.pace.batch(size, 0 if wish.early_stop else wish.iterations)
+
     def largest(self, kind: str) -> int:
         """The largest batch size of a graph."""
         return self.sizes[kind].largest if kind in self.sizes else 0
@@ -159,6 +199,10 @@ class Scheduler:
     has begun goes first: a refinement costs a tenth of the vision model. Only while there are full batches of
     new crops, every other one may go before a refinement whose batch would not be full. A crop that nobody
     waits for is dropped wherever it is.
+
+    The crops of one request have turns that lie apart, so that those of others come in between. What will not
+    be read by its deadline is refused on arrival, or dropped when its turn comes: an engine that works on
+    crops that then expire reads nothing for anybody.
     """
 
     def __init__(
@@ -177,19 +221,69 @@ class Scheduler:
         self._room = room
         self._vision_threshold = vision_threshold
         self._settled_threshold = settled_threshold
-        self._waiting: deque[Crop] = deque()
+        self._waiting: WaitingLine[Crop] = WaitingLine()
         self._refining: deque[Crop] = deque()
         self._lanes: list[_Lane] = []
+        self._usual_stop = 1.0
         self._changed = asyncio.Event()
 
-    def admit(self, count: int, wish: Wish) -> Submission:
+    def admit(self, count: int, wish: Wish, timeout_s: float = math.inf) -> Submission:
         """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError."""
         room = self._room
         if room.depth + count > room.limit:
             raise QueueFullError(f"{room.depth} crops are waiting, {room.limit} may")
+        lanes = [lane for lane in self._lanes if lane.is_up]
+        apart_s = 0.0
+        if lanes and count > 1:
+            apart_s = min(_APART * self._crop_s(lanes, wish), _SPREAD * timeout_s / count)
+        if lanes and timeout_s < math.inf:
+            expected_s = self._expected_s(lanes, count, wish, (count - 1) * apart_s)
+            if expected_s > timeout_s:
+                raise QueueFullError(
+                    f"The crops would not be read in the {timeout_s:g} s that they have",
+                    expected_s - timeout_s,
+                )
         room.depth += count
         self._note_depth()
-        return Submission(count, wish, self._model)
+        return Submission(count, wish, self._model, timeout_s, apart_s)
+
+    def _crop_s(self, lanes: Sequence[_Lane], wish: Wish) -> float:
+        """What a crop costs all engines together, in full batches."""
+        return 1 / sum(
+            lane.largest(lane.first) / lane.pace.batch(lane.largest(lane.first), self._iterations(wish))
+            for lane in lanes
+        )
+
+    def _iterations(self, wish: Wish) -> float:
+        """Refinements that a crop is expected to need."""
+        return min(wish.iterations, self._usual_stop) if wish.early_stop else wish.iterations
+
+    def _expected_s(self, lanes: Sequence[_Lane], count: int, wish: Wish, last_turn_s: float) -> float:
+        """When the last crop of a request is expected to be read, from now on; with some time to spare.
+
+        Nothing where an engine has nothing to do: it tries, whatever was measured.
+        """
+        if not self._room.depth and not self._refining and any(lane.is_idle for lane in lanes):
+            return 0.0
+        now, iterations = time.perf_counter(), self._iterations(wish)
+        decoding = max(0, self._room.depth - len(self._waiting))
+        last = decoding + self._waiting.before(now + last_turn_s) + count
+        lane = lanes[0]
+        size = lane.largest(lane.first)
+        batch_s = lane.pace.batch(size, iterations)
+        left = sum(one.pace.left(now) for one in lanes) + self._refining_s(lane)
+        before_s = (left + (last - 1) // size * batch_s) / len(lanes)
+        return before_s + (1 + _SPARE) * batch_s
+
+    def _refining_s(self, lane: _Lane) -> float:
+        """What the refinements of crops that wait for some will take one engine."""
+        if not self._refining:
+            return 0.0
+        size = lane.largest("refine")
+        times = sum(
+            max(1.0, self._iterations(crop.submission.wish) - crop.refinements) for crop in self._refining
+        )
+        return times / size * lane.pace.call("refine", size)
 
     def put(self, crops: Iterable[Crop]) -> None:
         """Crops that have their image, or an error in its place."""
@@ -200,7 +294,7 @@ class Scheduler:
             crop.decode_s = now - crop.since
             crop.since = now
             if crop.error is None:
-                self._waiting.append(crop)
+                self._waiting.add(crop)
             else:
                 self._leave_queue(crop)
                 crop.submission.finish_one()
@@ -215,10 +309,8 @@ class Scheduler:
         for crop in submission.crops:
             self._leave_queue(crop)
         self._note_depth()
-        for queue in (self._waiting, self._refining):
-            wanted = [crop for crop in queue if crop.submission is not submission]
-            queue.clear()
-            queue.extend(wanted)
+        self._waiting.keep(lambda crop: crop.submission is not submission)
+        self._refining = deque(crop for crop in self._refining if crop.submission is not submission)
 
     async def serve(self, engine: Engine, costs: Sequence[Cost]) -> None:
         """Serves crops on one engine, whose graphs cost this, until it is cancelled."""
@@ -234,7 +326,10 @@ class Scheduler:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
-                call = asyncio.create_task(self._run(lane, *batch))
+                kind, crops, size = batch
+                graphs, times = lane.call(kind, crops)
+                lane.pace.begin(graphs, size, times, time.perf_counter())
+                call = asyncio.create_task(self._run(lane, graphs, times, crops, size))
                 lane.calls.add(call)
                 call.add_done_callback(lane.calls.discard)
                 call.add_done_callback(lambda _: self._changed.set())
@@ -242,6 +337,8 @@ class Scheduler:
                 self._changed.set()
         finally:
             self._lanes.remove(lane)
+            if lane.wake is not None:
+                lane.wake.cancel()
             for call in lane.calls:
                 call.cancel()
 
@@ -249,10 +346,13 @@ class Scheduler:
         """What this lane's engine should run next, if anything: a graph, crops and the batch size.
 
         A busy engine is given a second call, so that it need not wait for us in between, but only a full one:
-        with what arrives until it is free, others might still fill up.
+        with what arrives until it is free, others might still fill up. And only shortly before it is free: a
+        crop that arrives until then may be in that call, and need not wait for it.
         """
         is_busy = bool(lane.calls)
         if len(lane.calls) >= SLOTS or (is_busy and any(other.is_idle for other in self._lanes)):
+            return None
+        if is_busy and self._is_early(lane):
             return None
         refining, waiting = len(self._refining), len(self._waiting)
         is_full = {
@@ -260,26 +360,60 @@ class Scheduler:
             lane.first: waiting >= lane.largest(lane.first),
         }
         if refining and (is_full["refine"] or not is_full[lane.first] or lane.has_passed_over):
-            kind, queue = "refine", self._refining
+            kind, count = "refine", refining
         elif waiting:
-            kind, queue = lane.first, self._waiting
+            kind, count = lane.first, waiting
         else:
             return None
         if is_busy and not is_full[kind]:
             return None
         lane.has_passed_over = kind != "refine" and refining > 0
-        size = lane.sizes[kind].next(len(queue))
-        return kind, [queue.popleft() for _ in range(min(size, len(queue)))], size
+        size = lane.sizes[kind].next(count)
+        crops = self._in_time(lane, kind, size)
+        return (kind, crops, size) if crops else None
 
-    async def _run(self, lane: _Lane, kind: str, crops: list[Crop], size: int) -> None:
+    def _is_early(self, lane: _Lane) -> bool:
+        """Whether a busy engine will be so for some time; then it is asked again shortly before its end."""
+        early = lane.pace.left(time.perf_counter()) - _AHEAD_S
+        if lane.wake is not None:
+            lane.wake.cancel()
+        if early <= 0:
+            return False
+        lane.wake = asyncio.get_running_loop().call_later(early, self._changed.set)
+        return True
+
+    def _in_time(self, lane: _Lane, kind: str, size: int) -> list[Crop]:
+        """The next crops for a batch of this size; on the way to them, those that are too late are dropped.
+
+        Where all would be too late and the engine is idle, it takes them all the same: what was measured may
+        be wrong.
+        """
+        now = time.perf_counter()
+        free = now + lane.pace.left(now)
+        crops: list[Crop] = []
+        late: list[Crop] = []
+        queue = self._refining if kind == "refine" else self._waiting
+        while queue and len(crops) < size:
+            crop = self._refining.popleft() if kind == "refine" else self._waiting.pop()
+            is_late = crop.submission.deadline < free + lane.need(kind, crop, size)
+            (late if is_late else crops).append(crop)
+        if not crops and not lane.calls:
+            crops, late = late[:size], late[size:]
+        for crop in late:
+            self._leave_queue(crop)
+        _fail(late, TooLateError("There is not enough time left to read it."))
+        return crops
+
+    async def _run(self, lane: _Lane, kind: str, times: int, crops: list[Crop], size: int) -> None:
         started = time.perf_counter()
+        took: dict[str, float] = {}
         for crop in crops:
             self._leave_queue(crop)
             crop.queue_s += started - crop.since
         self._note_depth()
-        kind, times = lane.call(kind, crops)
         try:
             answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
+            took = answer.took
             for graph, seconds in answer.took.items():
                 self._observer.batch(graph, len(crops), size, seconds)
             _note_times(crops, answer, started)
@@ -288,18 +422,22 @@ class Scheduler:
             self._try_again(kind, crops, error)
         except Exception as error:
             _fail(crops, error)
+        finally:
+            lane.pace.end(took, time.perf_counter())
 
     def _try_again(self, kind: str, crops: list[Crop], error: WorkerDiedError) -> None:
         """The batch goes back to where it came from, for any engine; a crop that was there twice fails."""
         now, has_run = time.perf_counter(), not isinstance(error, NeverRanError)
-        queue = self._refining if kind == "refine" else self._waiting
         for crop in reversed(crops):
             if crop.retried and has_run:
                 _fail([crop], BatchFailedError(f"{error}, twice on the same crop"))
             elif not crop.submission.given_up:
                 crop.retried = crop.retried or has_run
                 crop.since = now
-                queue.appendleft(crop)
+                if kind == "refine":
+                    self._refining.appendleft(crop)
+                else:
+                    self._waiting.add(crop)
 
     def _take(self, kind: str, crops: list[Crop], tensors: list[np.ndarray]) -> None:
         """What an engine said about these crops: which of them are done, and which go on."""
@@ -372,6 +510,8 @@ class Scheduler:
             predictions = self._decode(np.stack([logits for stage in stages for logits in stage]))
             end = 0
             for crop, stage in zip(wanted, stages, strict=True):
+                if crop.submission.wish.early_stop:
+                    self._usual_stop += _WEIGHT * (crop.refinements - self._usual_stop)
                 end += len(stage)
                 crop.predictions = predictions[end - len(stage) : end]
                 crop.submission.finish_one()

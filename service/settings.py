@@ -105,6 +105,10 @@ class Settings(BaseSettings):
     """Crops of one batch request."""
     max_body_bytes: Count = 8 << 20
     """Bytes of one request's body."""
+    max_held_bytes: Count = 256 << 20
+    """Bytes of all bodies that may be held at a time, beyond the first 64 KiB of each."""
+    max_connections: Count = 4096
+    """Connections that may be open; one more takes the place of the one that has been idle for longest."""
     max_pixels: Count = 16_000_000
     """Pixels of one image, checked before it is decoded."""
     timeout_s: Seconds = 30.0
@@ -146,6 +150,10 @@ class Settings(BaseSettings):
                 f"max_body_bytes {self.max_body_bytes} cannot hold the {self.max_batch_items} images "
                 "of max_batch_items"
             )
+        if self.max_held_bytes < self.max_body_bytes * self.fronts:
+            raise ValueError(
+                f"max_held_bytes {self.max_held_bytes} cannot hold one body of max_body_bytes at each front"
+            )
         if set(self.admin_keys) & set(self.api_keys):
             raise ValueError("an API key is also one of admin_keys: an admin key is for admins alone")
         cards = [device for device in self.devices if device != "cpu"]
@@ -154,11 +162,15 @@ class Settings(BaseSettings):
         return self
 
     def of_front(self) -> dict[str, Any]:
-        """Plain values, secrets and all, for one of several front processes: its share of the queue."""
+        """Plain values, secrets and all, for one of the fronts: its share of queue, bytes and connections."""
         values = self.model_dump(mode="json", exclude={"api_keys", "admin_keys"})
         for name in ("api_keys", "admin_keys"):
             values[name] = [key.get_secret_value() for key in getattr(self, name)]
-        return {**values, "fronts": 1, "max_queue": self.max_queue // self.fronts}
+        shares = {
+            name: max(1, getattr(self, name) // self.fronts)
+            for name in ("max_queue", "max_held_bytes", "max_connections")
+        }
+        return {**values, "fronts": 1, **shares}
 
     def engine_options(self) -> tuple[EngineOptions, ...]:
         """How each device's worker runs the bundle, in the order of `devices`."""

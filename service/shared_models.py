@@ -1,4 +1,4 @@
-"""The models of a service with several fronts, in their manager: workers that every front calls."""
+"""The models being served, in the manager: workers that every front calls."""
 
 from __future__ import annotations
 
@@ -32,6 +32,11 @@ class SharedDeployment(Deployment):
     def key(self) -> str:
         """What fronts call it."""
         return self.engines[0]
+
+    @property
+    def failing_engines(self) -> list[str]:
+        """Which have no worker and will hardly have one soon."""
+        return [path for path, engine in zip(self.engines, self._engines, strict=False) if engine.failing]
 
     async def retire(self) -> None:
         """Closes when no front has a request for it any more."""
@@ -79,6 +84,17 @@ class SharedReader(Reader):
             "canary": None if self.canary is None else _reference(self.canary),
             "percent": self.canary_percent,
         }
+
+    def news(self) -> dict[str, Any]:
+        """What fronts cannot see: workers (by their sockets) that die again and again, and dead fronts."""
+        return {
+            "failing": [path for one in self._shared for path in one.failing_engines],
+            "front_restarts": sum(front.restarts for front in self._fronts),
+        }
+
+    @property
+    def _shared(self) -> list[SharedDeployment]:
+        return [self.main] if self.canary is None else [self.main, self.canary]
 
     async def settle(self) -> None:
         """Returns when every front serves what it was told, or has had time enough."""

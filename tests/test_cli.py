@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -86,6 +87,14 @@ def test_debugging_shows_the_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_name_of_a_file_does_not_reach_the_terminal_as_it_is(
+    failing: Failing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing(FileNotFoundError(2, "No such file", "a\x1b[2J\nb")) == 2
+    assert failing(ValueError("a\x9b1m: no bundle")) == 2
+    assert capsys.readouterr().err == "abinet: a\\x1b[2J b: No such file\nabinet: a\\x9b1m: no bundle\n"
+
+
 def test_a_fault_of_ours_is_not_hidden(failing: Failing) -> None:
     with pytest.raises(ZeroDivisionError):
         failing(ZeroDivisionError())
@@ -107,12 +116,15 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     [
         (["--bundle", "/no/such/folder"], "/no/such/folder/manifest.json: No such file"),
         (["--devices", "gpu"], "--devices gpu"),
+        (["--bundle", "{loop}"], "Too many levels of symbolic links"),
         (["--threads", "0"], "--threads 0"),
         (["--host", "203.0.113.1"], "cannot listen on 203.0.113.1"),
         (["--port", "99999"], "99999"),
     ],
 )
-def test_a_service_that_cannot_start_says_why(arguments: list[str], complaint: str) -> None:
+def test_a_service_that_cannot_start_says_why(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    arguments = [argument.format(loop=tmp_path / "loop") for argument in arguments]
     finished = abinet("serve", "--port", "0", *arguments)
     assert finished.returncode == 2
     (line,) = finished.stderr.splitlines()

@@ -47,6 +47,17 @@ def test_a_slot_of_the_arena_holds_the_largest_call(folder: Path) -> None:
     [
         (lambda manifest: manifest.update(format=2), "format 1"),
         (lambda manifest: manifest.pop("charset"), "charset"),
+        (lambda manifest: manifest.update(version="\ud800"), "version is no printable text"),
+        (lambda manifest: manifest.update(version="1\x1b[2J"), "version is no printable text"),
+        (lambda manifest: manifest.update(version=1), "version is no printable text"),
+        (lambda manifest: manifest.update(name=""), "name is no printable text"),
+        (lambda manifest: manifest.update(charset="a\ud800"), "charset is no printable text"),
+        (lambda manifest: manifest.update(iterations=-5), "iterations is no whole number from 0 on"),
+        (lambda manifest: manifest.update(iterations=True), "iterations is no whole number"),
+        (lambda manifest: manifest.update(max_length=0), "max_length is no whole number from 1 on"),
+        (lambda manifest: manifest.update(features="16"), "features is no whole number"),
+        (lambda manifest: manifest["input"].update(shape=[1, 3, 0, 128]), "no whole number from 1 on: 0"),
+        (lambda manifest: manifest["graphs"][0].update(batch=0), "batch is no whole number from 1 on"),
         (lambda manifest: manifest["graphs"][0].update(file="../../etc/passwd"), "outside of the bundle"),
         (
             lambda manifest: manifest["graphs"][0].update(file="gone.mindir"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from empty_bundle import empty_bundle
-from processes import child_pids
+from processes import children, until
 from tiny_service import ServiceProcess, crop, encoded, service
 
 from abinet_client.batch.private_service import private_service
@@ -47,24 +47,6 @@ def connections(running: ServiceProcess, count: int) -> Iterator[list[httpx.Clie
 
 def read(client: httpx.Client) -> httpx.Response:
     return client.post("/v1/read", content=encoded(crop()))
-
-
-def children(process: int, name: str) -> list[int]:
-    """Processes that this one has started, by a word of their command line."""
-    return [pid for pid in child_pids(process) if name in _command(pid)]
-
-
-def _command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    return ""
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def crops_counted(client: httpx.Client) -> float:

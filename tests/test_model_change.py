@@ -16,9 +16,12 @@ from pathlib import Path
 import httpx
 import pytest
 from empty_bundle import empty_bundle
-from processes import child_pids
+from processes import children
 from prometheus_client.parser import text_string_to_metric_families
 from tiny_service import ROOT, ServiceProcess, crop, encoded, problem, service
+
+from service.errors import ServiceError
+from service.model_change import bundle_in
 
 IMAGE = encoded(crop())
 KEYS = {"ABINET_API_KEYS": "guest", "ABINET_ADMIN_KEYS": "master"}
@@ -93,8 +96,8 @@ def version_that_reads(running: ServiceProcess, **headers: str) -> str:
 
 
 def worker_pids(running: ServiceProcess) -> set[int]:
-    """Processes that the service has started and that are still there."""
-    return set(child_pids(running.process.pid))
+    """Engine workers that are there."""
+    return set(children(running.process.pid, "engines.worker"))
 
 
 def wait_for_line(running: ServiceProcess, text: str, count: int = 1) -> None:
@@ -388,6 +391,14 @@ def test_sighup_serves_what_the_bundle_is_now(tmp_path: Path) -> None:
         assert version_that_reads(running) == "two"
         wait_for_workers(running, 1)
         assert running.stop() == 0
+
+
+def test_a_link_to_itself_among_the_bundles_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    assert bundle_in(tmp_path, "one") == tmp_path / "one"
+    with pytest.raises(ServiceError, match="there are: one"):
+        bundle_in(tmp_path, "loop")
 
 
 def test_a_service_ends_with_its_terminal(tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,30 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     assert [row._replace(path="") for row in back] == [row._replace(path="") for row in ROWS]
     escaped = ODD if name == "jsonl" else ODD.replace("\udcff", "\\udcff")
     assert [row.path for row in back] == ["plain.png", escaped, "gone.png"]
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    "path", ["=1+1", "+1", "-1.png", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-", "'a", "a=1"]
+)
+def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path, name: str, path: str) -> None:
+    table = tmp_path / f"rows.{name}"
+    written(table, [Row(path, "=text", 0.5), Row("a.png", error="@error")])
+    first, second = list(FORMATS[name](False).records(io.BytesIO(table.read_bytes())))[1:]
+    assert not re.match(rb'"?[=+\-@\t\r]', first)
+    assert b"'=text" in first
+    assert b"'@error" in second
+    assert written(table, [], resume=True)[0] == Row(path, "=text", 0.5)
+
+
+def test_a_terminal_is_not_told_what_names_of_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with open(theirs, "w") as terminal, open(ours, "rb", buffering=0) as shown:
+        monkeypatch.setattr("sys.stdout", terminal)
+        output = Output(None, FORMATS["csv"](False))
+        output.write(Row("\x1b[2J\x9b1m.png", "word", 0.5))
+        output.flush()
+        assert b"\\x1b[2J\\x9b1m.png,word" in shown.read(1000)
 
 
 @given(st.text(), st.text(min_size=1))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tiny_service import tiny_checkpoint
+from tiny_service import tiny_bundle, tiny_checkpoint
 
 from service import bundled
 from service.engines.bundle import Bundle
@@ -18,6 +19,11 @@ def _tiny_zoo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bundled, "_ZOO", tiny_checkpoint().parent)
     monkeypatch.setattr(bundled, "BATCH_SIZES", "1")
     monkeypatch.setenv("ABINET_CACHE", str(tmp_path))
+
+
+def copied(python: str, checkpoint: Path, bundle: Path) -> None:
+    """In place of an export, which takes longer."""
+    shutil.copytree(tiny_bundle(), bundle, dirs_exist_ok=True)
 
 
 def test_two_services_that_start_at_once_export_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -36,10 +42,28 @@ def test_the_caches_folder_names_checkpoint_and_release(monkeypatch: pytest.Monk
     assert folder.name.startswith(f"abinet_small_en-{digest[:12]}-mindspore-2.")
 
 
+def test_a_bundle_that_was_damaged_is_exported_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "_export", copied)
+    folder = bundled.bundled_model(sys.executable)
+    for name in ("vision.mindir", "manifest.json"):
+        (folder / name).write_bytes(b"lost")
+        assert bundled.bundled_model(sys.executable) == folder
+        bundle = Bundle(str(folder))
+        bundle.check_hashes(bundle.graphs)
+
+
+def test_an_export_takes_the_place_of_what_is_there(tmp_path: Path) -> None:
+    folder = bundled.bundled_model(sys.executable)
+    (folder / "vision.mindir").write_bytes(b"lost")
+    assert bundled.bundled_model(sys.executable) == folder
+    bundle = Bundle(str(folder))
+    bundle.check_hashes(bundle.graphs)
+
+
 def test_a_bundle_that_is_there_is_served_without_a_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundled, "_export", lambda python, checkpoint, bundle: bundle.mkdir())
+    monkeypatch.setattr(bundled, "_export", copied)
     folder = bundled.bundled_model(sys.executable)
     (tmp_path / "bundles" / ".lock").unlink()
     assert bundled.bundled_model(sys.executable) == folder

@@ -13,12 +13,21 @@ from service.engines.engine import Answer, Cost
 from service.engines.line import NeverRanError, WorkerDiedError
 from service.engines.protocol import Rows
 from service.observer import Observer
-from service.scheduler import BatchFailedError, Crop, QueueFullError, Room, Scheduler, Submission, Wish
+from service.scheduler import (
+    BatchFailedError,
+    Crop,
+    QueueFullError,
+    Room,
+    Scheduler,
+    Submission,
+    TooLateError,
+    Wish,
+)
 from service.schemas import ModelName
 
 SHAPE, STEPS, CLASSES = (3, 32, 128), 26, 37
-CHEAP_BATCHES = [Cost(kind, batch, 1.0) for kind in ("vision", "refine") for batch in (1, 4)]
-FUSED = [Cost("abinet", batch, 1.0) for batch in (1, 4)]
+CHEAP_BATCHES = [Cost(kind, batch, 0.001) for kind in ("vision", "refine") for batch in (1, 4)]
+FUSED = [Cost("abinet", batch, 0.001) for batch in (1, 4)]
 
 
 class GatedEngine:
@@ -459,6 +468,81 @@ def test_a_batch_whose_worker_dies_while_refining_is_refined_again() -> None:
         (crop,) = await crops_of(reading)
         assert engine.calls == [("vision", 1), ("refine", 1), ("refine", 1)]
         assert crop.refinements == 1
+
+    scheduled(test)
+
+
+def test_a_single_crop_does_not_wait_for_all_crops_of_a_request_that_came_before() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        batches = [submit(scheduler, *[1] * 16) for _ in range(2)]
+        await settle()
+        (single,) = reads(scheduler, 0)
+        engine.let_go(3)
+        await single.done
+        assert not any(batch.done.done() for batch in batches)
+        engine.let_go(6)
+        await crops_of(batches)
+
+    scheduled(test, max_queue=64)
+
+
+def test_crops_of_a_request_that_came_before_are_not_put_off_for_ever() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        batch = submit(scheduler, *[1] * 8)
+        await asyncio.sleep(0.2)
+        singles = reads(scheduler, *[0] * 16)
+        engine.let_go(2)
+        await batch.done
+        engine.let_go(4)
+        await crops_of(singles)
+
+    scheduled(test, max_queue=64)
+
+
+SLOW_BATCHES = [Cost(kind, batch, 1.0) for kind in ("vision", "refine") for batch in (1, 4)]
+
+
+def test_what_cannot_be_read_by_its_deadline_is_refused_on_arrival() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        busy = reads(scheduler, 0)
+        await settle()
+        with pytest.raises(QueueFullError, match=r"would not be read in the 1\.5 s"):
+            scheduler.admit(1, Wish(0), timeout_s=1.5)
+        with pytest.raises(QueueFullError):
+            scheduler.admit(8, Wish(0), timeout_s=3.0)
+        scheduler.give_up(scheduler.admit(1, Wish(0), timeout_s=3.0))
+        engine.let_go(1)
+        await crops_of(busy)
+
+    scheduled(test, SLOW_BATCHES, max_queue=64)
+
+
+def test_an_idle_engine_tries_whatever_deadline_there_is() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        await settle()
+        submission = scheduler.admit(1, Wish(0), timeout_s=0.1)
+        submission.crops[0].image = image()
+        scheduler.put(submission.crops)
+        engine.let_go(1)
+        assert (await crops_of([submission]))[0].predictions
+
+    scheduled(test, SLOW_BATCHES)
+
+
+def test_a_crop_that_would_be_late_is_dropped_and_the_engine_reads_the_next() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        busy = reads(scheduler, 0)
+        await settle()
+        late = scheduler.admit(1, Wish(0), timeout_s=0.1)
+        late.crops[0].image = image()
+        scheduler.put(late.crops)
+        others = reads(scheduler, 0)
+        await asyncio.sleep(0.2)
+        engine.let_go(2)
+        await crops_of([*busy, *others])
+        (crop,) = await crops_of([late])
+        assert isinstance(crop.error, TooLateError)
+        assert engine.calls == [("read", 1)] * 2
 
     scheduled(test)
 

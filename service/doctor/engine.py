@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -20,8 +19,8 @@ from service.engines.bundle import Bundle, BundleError
 from service.engines.engine import KINDS, EngineOptions
 from service.engines.line import EngineError
 from service.engines.process import EngineProcess
-from service.engines.protocol import SLOTS
 from service.settings import Settings
+from service.shared_memory import free_bytes, needed_bytes
 
 _LOAD_TIMEOUT_S = 300.0
 
@@ -36,7 +35,7 @@ def engine_checks(settings: Settings) -> Iterator[Check]:
         yield Check("bundle", "failed", str(error), remedy_for(str(error)) or "see `abinet export --help`")
         return
     yield Check("bundle", "ok", _description(bundle))
-    yield _shared_memory(bundle, len(settings.devices))
+    yield _shared_memory(bundle, settings)
     for device, options in zip(settings.devices, settings.engine_options(), strict=True):
         yield _engine(bundle, device, options, settings.worker_python)
 
@@ -51,10 +50,10 @@ def _description(bundle: Bundle) -> str:
     )
 
 
-def _shared_memory(bundle: Bundle, workers: int) -> Check:
-    if not os.path.isdir("/dev/shm"):
+def _shared_memory(bundle: Bundle, settings: Settings) -> Check:
+    need, free = needed_bytes(bundle, settings), free_bytes()
+    if free is None:
         return Check("shared memory", "ok", "in files, without /dev/shm")
-    need, free = workers * SLOTS * bundle.call_bytes(), shutil.disk_usage("/dev/shm").free
     found = f"{free / 2**20:.0f} MiB of /dev/shm free, {need / 2**20:.1f} needed"
     if free < need:
         return Check("shared memory", "failed", found, "give the container more with --shm-size")

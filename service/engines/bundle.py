@@ -35,13 +35,14 @@ class Bundle:
         self.folder = folder
         self.manifest = _read_manifest(folder)
         try:
-            self.name: str = self.manifest["name"]
-            self.version: str = self.manifest["version"]
-            self.charset: str = self.manifest["charset"]
-            self.steps: int = self.manifest["max_length"] + STEPS_BEYOND_LENGTH
-            self.iterations: int = self.manifest["iterations"]
-            self.features: int = self.manifest["features"]
-            _, self.channels, self.height, self.width = self.manifest["input"]["shape"]
+            self.name = _text(self.manifest, "name")
+            self.version = _text(self.manifest, "version")
+            self.charset = _text(self.manifest, "charset")
+            self.steps = _number(self.manifest, "max_length", 1) + STEPS_BEYOND_LENGTH
+            self.iterations = _number(self.manifest, "iterations", 0)
+            self.features = _number(self.manifest, "features", 1)
+            shape = dict(enumerate(self.manifest["input"]["shape"]))
+            self.channels, self.height, self.width = (_number(shape, axis, 1) for axis in (1, 2, 3))
             self.preprocessing: dict[str, Any] = self.manifest["preprocessing"]
             self.exporter: dict[str, Any] = self.manifest["exporter"]
             self.graphs = self._graphs(self.manifest["graphs"])
@@ -90,6 +91,7 @@ class Bundle:
 
     def _graphs(self, entries: list[dict[str, Any]]) -> list[Graph]:
         for entry in entries:
+            _number(entry, "batch", 1)
             folder, file = os.path.split(entry["file"])
             if folder not in ("", "ascend") or file in ("", ".."):
                 raise ValueError("a graph outside of the bundle: {}".format(entry["file"]))
@@ -100,6 +102,22 @@ class Bundle:
 
     def _manifest_path(self) -> str:
         return os.path.join(self.folder, "manifest.json")
+
+
+def _text(values: dict[Any, Any], name: str) -> str:
+    """Raises ValueError where it is no text that can be shown, sent and logged."""
+    value = values[name]
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f"{name} is no printable text: {value!r}")
+    return value
+
+
+def _number(values: dict[Any, Any], name: Any, least: int) -> int:
+    """Raises ValueError where it is no whole number, or a smaller one."""
+    value = values[name]
+    if type(value) is not int or value < least:
+        raise ValueError(f"{name} is no whole number from {least} on: {value!r}")
+    return value
 
 
 def file_sha256(path: str) -> str:

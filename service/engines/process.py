@@ -14,11 +14,13 @@ import numpy as np
 
 from service.engines.bundle import Bundle, BundleError
 from service.engines.engine import EngineOptions
-from service.engines.line import Answer, Line, Loaded, WorkerDiedError
+from service.engines.line import Answer, EngineError, Line, Loaded, WorkerDiedError
 from service.engines.protocol import SLOTS, Arena, Connection, connected, socket_pair
 
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
 _LAST_WORDS_S = 0.2
+SHARED_MEMORY = "/dev/shm"
+"""Where arenas lie, if the system has it."""
 
 
 def module_command(python: str, module: str) -> list[str]:
@@ -132,19 +134,29 @@ def _spawn(
 
 @contextlib.contextmanager
 def arena_file(slot_bytes: int) -> Iterator[IO[bytes]]:
-    """A file for an arena, without a name: nothing is left behind, whichever process dies."""
-    with tempfile.TemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
-        file.truncate(SLOTS * slot_bytes)
+    """A file for an arena, without a name: nothing is left behind, whichever process dies.
+
+    Raises EngineError where there is no room: memory that is not there would end who writes into it (SIGBUS).
+    """
+    folder = SHARED_MEMORY if os.path.isdir(SHARED_MEMORY) else tempfile.gettempdir()
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, SLOTS * slot_bytes)
+        except OSError as error:
+            raise EngineError(
+                f"{folder}: no room for {SLOTS * slot_bytes / 2**20:.1f} MiB ({error.strerror}); "
+                "free some, or give the container more with --shm-size"
+            ) from error
         yield file
 
 
 def attach(path: str, slot_bytes: int) -> Line:
-    """A line to a worker that listens at this path, for a second front. Raises OSError where none does.
+    """A line to a worker that listens at this path. Raises OSError where none does, EngineError without room.
 
     The worker says what it has loaded (see Loaded) in its first message, which comes when it is ready.
     """
-    connection = Connection(connected(path))
     with arena_file(slot_bytes) as file:
+        connection = Connection(connected(path))
         connection.send({"call": "attach", "slot_bytes": slot_bytes}, [file.fileno()])
         return Line(connection, Arena(file.fileno(), slot_bytes))
 

@@ -14,16 +14,18 @@ from urllib.parse import parse_qsl
 
 import orjson
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Problem, ServiceError, invalid
+from service.errors import Problem, ServiceError
+from service.json_body import validated
 from service.request_body import header
 from service.routes.problems import problem_response
 from service.schemas import ReadOptions
 
+_MOST_OPTIONS = 16
 _TIMEOUT = re.compile(rb"[1-9]\d{0,8}")
 _VERSION_HEADER = {
     "name": "X-Model-Version",
@@ -71,9 +73,10 @@ class LeanDispatch:
 def read_options(query: bytes) -> ReadOptions:
     """A query string's options. Raises ServiceError."""
     try:
-        return ReadOptions.model_validate(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
-    except ValidationError as error:
-        raise invalid(error, "query") from None
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_OPTIONS)
+    except ValueError:
+        raise ServiceError(Problem.INVALID_REQUEST, f"query: more than {_MOST_OPTIONS} options") from None
+    return validated(ReadOptions, dict(pairs), "query")
 
 
 def timeout_s(request: Request) -> float | None:

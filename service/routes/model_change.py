@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import APIRouter
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError, invalid
+from service.errors import Problem, ServiceError
+from service.json_body import json_object, validated
 from service.keys import KeyRing
-from service.model_change import bundle_in
+from service.model_change import Change, bundle_in
 from service.reader import Reader
 from service.request_body import read_body
 from service.routes.lean import JsonResponse, LeanRoute
@@ -49,16 +48,6 @@ _OF_LOADING = (
 )
 
 
-class Change(Protocol):
-    """What changes the model: see ModelChange."""
-
-    async def load(self, folder: Path, canary_percent: float | None = None) -> None: ...
-
-    async def promote(self) -> None: ...
-
-    async def roll_back(self) -> None: ...
-
-
 def model_change_router(reader: Reader, change: Change) -> APIRouter:
     router = APIRouter(prefix="/v1/model", tags=["model"], route_class=LeanRoute)
     settings = reader.settings
@@ -88,10 +77,7 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
         check_admin(request)
         if settings.bundles is None:
             raise _off("No bundle can be loaded over HTTP: the folder of the bundles is not set (bundles).")
-        try:
-            asked = LoadRequest.model_validate_json(await read_body(request, _LONGEST_BODY))
-        except ValidationError as error:
-            raise invalid(error, "body") from None
+        asked = validated(LoadRequest, json_object(await read_body(request, _LONGEST_BODY), 0), "body")
         await change.load(bundle_in(settings.bundles, asked.bundle), asked.canary_percent)
         return _info()
 

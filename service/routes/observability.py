@@ -72,7 +72,7 @@ def observability_router(fronts: Fronts, is_ready: Callable[[], bool]) -> APIRou
     @router.get("/metrics", response_class=Response)
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
         """Counters for Prometheus, as text or OpenMetrics."""
-        encode, content_type = choose_encoder(accept)
+        encode, content_type = _encoder(accept)
         observer, processes = await fronts.observed()
         registry = CollectorRegistry()
         registry.register(_ServiceCollector(observer, is_ready))
@@ -89,6 +89,14 @@ def observability_router(fronts: Fronts, is_ready: Callable[[], bool]) -> APIRou
         )
 
     return router
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """That for the format that a client asks for, or the plain text where it asks for no known one."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number
+        return choose_encoder("")
 
 
 _NOT_ADDED = ("process_start_time_seconds", "process_max_fds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from service.request_body import read_body
 from service.routes.lean import JsonResponse, LeanRoute, client_gone, model_version, timeout_s
 from service.schemas import ReadOptions
 
+_COUNT = re.compile(r"\d{1,12}", re.ASCII)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _ANY = -1
 _ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": InferError}, "5XX": {"model": InferError}}
@@ -121,11 +123,7 @@ def _version(request: Request) -> str:
 async def _infer(request: Request, reader: Reader) -> Response:
     settings = reader.settings
     body = await read_body(request, settings.max_body_bytes)
-    asked, images = parse(body, _json_bytes(request, body))
-    if len(images) > settings.max_batch_items:
-        raise ServiceError(
-            Problem.TOO_MANY_CROPS, f"{len(images)} crops; the limit is {settings.max_batch_items}."
-        )
+    asked, images = parse(body, _json_bytes(request, body), settings.max_batch_items)
     request.state.crops = len(images)
     crops = await reader.read(
         images,
@@ -155,8 +153,8 @@ async def _infer(request: Request, reader: Reader) -> Response:
 def _json_bytes(request: Request, body: bytes) -> int:
     """How much of the body is JSON: all of it, unless a header says otherwise."""
     announced = request.headers.get(_HEADER_LENGTH, str(len(body)))
-    if not announced.isdecimal() or int(announced) > len(body):
+    if not _COUNT.fullmatch(announced) or int(announced) > len(body):
         raise ServiceError(
-            Problem.INVALID_REQUEST, f"{_HEADER_LENGTH} is {announced}, and the body {len(body)} bytes."
+            Problem.INVALID_REQUEST, f"{_HEADER_LENGTH} is no number up to {len(body)}, the body's length."
         )
     return int(announced)

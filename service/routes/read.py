@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import orjson
 from fastapi import APIRouter
-from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.answers import answer
-from service.errors import Problem, ServiceError, invalid, problem_details
+from service.errors import Problem, ServiceError, problem_details
+from service.json_body import json_object, validated
 from service.reader import Reader
 from service.request_body import header, is_form, read_body, read_files
 from service.routes.lean import (
@@ -78,7 +77,9 @@ _OF_THE_BATCH = (
     Problem.NO_SUCH_MODEL,
     Problem.INVALID_REQUEST,
     Problem.UNSUPPORTED_BODY,
+    Problem.BODY_TOO_SLOW,
     Problem.BODY_TOO_LARGE,
+    Problem.BODIES_FULL,
     Problem.TOO_MANY_CROPS,
     Problem.QUEUE_FULL,
     Problem.FAULT,
@@ -155,18 +156,14 @@ async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
             "A batch is a form with files (multipart/form-data) or application/json.",
         )
     body = await read_body(request, settings.max_body_bytes)
-    try:
-        batch = BatchRequest.model_validate(orjson.loads(body))
-    except orjson.JSONDecodeError as error:
-        raise ServiceError(Problem.INVALID_REQUEST, f"The body is not JSON: {error}.") from None
-    except ValidationError as error:
-        raise invalid(error, "body") from None
-    if len(batch.images) > settings.max_batch_items:
+    document = json_object(body, settings.max_batch_items)
+    images = document.get("images")
+    if isinstance(images, list) and len(images) > settings.max_batch_items:
         raise ServiceError(
             Problem.TOO_MANY_CROPS,
-            f"{len(batch.images)} crops; a batch has {settings.max_batch_items} at most.",
+            f"{len(images)} crops; a batch has {settings.max_batch_items} at most.",
         )
-    return batch
+    return validated(BatchRequest, document, "body")
 
 
 def _batch_response(

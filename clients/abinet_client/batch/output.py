@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from abinet_client.batch.rows import FORMATS, Format, Row
+from abinet_client.batch.terminal import visible
 
 
 class Output:
@@ -32,6 +33,7 @@ class Output:
         earlier: Callable[[Row], object] = lambda row: None,
     ) -> None:
         self._format = format
+        self._is_terminal = path is None and sys.stdout.isatty()
         if path is None:
             self._file: BinaryIO = sys.stdout.buffer
             self._file.write(format.header())
@@ -53,7 +55,8 @@ class Output:
 
     def write(self, row: Row) -> None:
         """Appends a row, which is in the file after the next `flush`."""
-        self._file.write(self._format.encode(row))
+        record = self._format.encode(row)
+        self._file.write(visible(record.decode()).encode() if self._is_terminal else record)
 
     def flush(self) -> None:
         self._file.flush()

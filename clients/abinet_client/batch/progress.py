@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from abinet_client.batch.sources import Inputs
+from abinet_client.batch.terminal import visible
 
 _UPDATE = 1000
 
@@ -36,7 +37,7 @@ class Progress:
 
     def say(self, line: str) -> None:
         """Writes a line above the bar."""
-        self._bar.write(f"abinet: {line}", file=sys.stderr)
+        self._bar.write(f"abinet: {visible(line)}", file=sys.stderr)
 
     def close(self) -> None:
         self._closed.set()

@@ -15,6 +15,7 @@ DETAIL = "iterations"
 _TSV_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _TSV_TABLE = str.maketrans(_TSV_ESCAPES)
 _TSV_MEANINGS = {escape: character for character, escape in _TSV_ESCAPES.items()}
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _CSV_SPECIAL = re.compile(r'[",\r\n]')
 
 
@@ -32,7 +33,10 @@ class Row(NamedTuple):
 
 
 class Format:
-    """One way to write rows. The bytes are UTF-8 always: a byte of a path that is not becomes `\\udcXX`."""
+    """One way to write rows. The bytes are UTF-8 always: a byte of a path that is not becomes `\\udcXX`.
+
+    A cell that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
 
     def __init__(self, detail: bool) -> None:
         self.columns = (*COLUMNS, DETAIL) if detail else COLUMNS
@@ -48,11 +52,11 @@ class Format:
             cells.append(
                 "" if row.iterations is None else _compact([_brief(stage) for stage in row.iterations])
             )
-        return self._line(cells)
+        return self._line([_guarded(cell) for cell in cells])
 
     def decode(self, record: bytes) -> Row:
         """Raises ValueError where it is no row."""
-        cells = self._cells(record.decode())
+        cells = [_unguarded(cell) for cell in self._cells(record.decode())]
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} columns")
         path, text, confidence, error = cells[:4]
@@ -129,6 +133,14 @@ class Jsonl(Format):
 
 
 FORMATS: dict[str, type[Format]] = {"csv": Csv, "tsv": Tsv, "jsonl": Jsonl}
+
+
+def _guarded(cell: str) -> str:
+    return "'" + cell if _FORMULA.match(cell) else cell
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _compact(value: Any) -> str:

@@ -1,0 +1,13 @@
+"""Names of files as they may be shown on a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Controls but tab and line feed, and what changes the direction or the line for a reader.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """With escapes such as `\\x1b` for characters that a terminal would obey: names of files may have any."""
+    return _UNSEEN.sub(lambda found: found.group().encode("unicode_escape").decode(), text)

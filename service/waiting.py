@@ -1,0 +1,44 @@
+"""Crops that wait for their first batch, in the order of their turns."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Generic, Protocol, TypeVar
+
+
+class HasTurn(Protocol):
+    turn: float
+
+
+Item = TypeVar("Item", bound=HasTurn)
+
+
+class WaitingLine(Generic[Item]):
+    """A queue whose next item is that with the earliest `turn`; of equal ones, the first that came."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Item]] = []
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[Item]:
+        return (item for _, _, item in self._heap)
+
+    def add(self, item: Item) -> None:
+        heapq.heappush(self._heap, (item.turn, next(self._numbers), item))
+
+    def pop(self) -> Item:
+        return heapq.heappop(self._heap)[2]
+
+    def before(self, turn: float) -> int:
+        """How many have an earlier turn than this."""
+        return sum(other <= turn for other, _, _ in self._heap)
+
+    def keep(self, is_wanted: Callable[[Item], bool]) -> None:
+        """Drops all others."""
+        self._heap = [entry for entry in self._heap if is_wanted(entry[2])]
+        heapq.heapify(self._heap)

@@ -1,0 +1,310 @@
+"""What one client can do to a service: requests that are wrong on purpose, over a real socket."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from functools import cache
+
+import httpx
+import pytest
+from empty_bundle import empty_bundle
+from tiny_service import ServiceProcess, crop, encoded, problem, service
+
+SOUND = base64.b64encode(encoded(crop())).decode()
+INFER = "/v2/models/abinet/infer"
+_STALL_S = 5.0
+"""Far more than any probe should wait, also on a machine that is busy with something else."""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+    with service("--bundle", folder, "--engine", "simulated", "--simulated-ms", "1") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def without_a_stall(running: ServiceProcess) -> Iterator[None]:
+    """Probes are answered while the block runs."""
+    slowest, over = [0.0], threading.Event()
+
+    def probe() -> None:
+        with httpx.Client(base_url=running.client.base_url, timeout=60) as client:
+            while not over.is_set():
+                started = time.monotonic()
+                assert client.get("/health/live").status_code == 200
+                slowest.append(time.monotonic() - started)
+                over.wait(0.05)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert max(slowest) < _STALL_S
+
+
+def many(element: str, separator: str = ",") -> str:
+    """As many as 8 MB of JSON hold."""
+    return separator.join([element] * (8_000_000 // (len(element) + 1)))
+
+
+@cache
+def wrong_bodies() -> dict[str, str]:
+    members = "{" + ",".join(f'"{number}":0' for number in range(600_000)) + "}"
+    return {
+        "numbers": f'{{"images":[{many("0")}]}}',
+        "objects": f'{{"images":[{many("{}")}]}}',
+        "lists": f'{{"images":{many("[", "")}',
+        "members": members,
+        "members of a crop": f'{{"images":[{members}]}}',
+        "just below the bound": f'{{"images":[{",".join(["0"] * 10_000)}]}}',
+        "no object": "[" + many("0") + "]",
+    }
+
+
+@pytest.mark.parametrize("name", list(wrong_bodies()))
+def test_json_of_many_wrong_elements_is_refused_at_once(running: ServiceProcess, name: str) -> None:
+    with without_a_stall(running):
+        response = running.client.post(
+            "/v1/read/batch", content=wrong_bodies()[name], headers={"Content-Type": "application/json"}
+        )
+    assert problem(response) in [(422, "invalid-request"), (413, "too-many-crops")]
+    assert len(response.content) < 2000
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        f'{{"inputs":[{many("0")}]}}',
+        f'{{"inputs":[{{"name":"image","datatype":"BYTES","shape":[1],"data":[{many("0")}]}}]}}',
+        f'{{"inputs":[{{"name":"image","datatype":"BYTES","shape":[{many("1")}],"data":[]}}]}}',
+    ],
+    ids=["inputs", "data", "shape"],
+)
+def test_a_tensor_of_many_wrong_elements_is_refused_at_once(running: ServiceProcess, wrong: str) -> None:
+    with without_a_stall(running):
+        response = running.client.post(INFER, content=wrong)
+    assert response.status_code in (413, 422)
+    assert len(response.content) < 2000
+
+
+def test_a_binary_tensor_of_a_million_empty_images_is_refused_at_once(running: ServiceProcess) -> None:
+    head = json.dumps(
+        {
+            "inputs": [
+                {
+                    "name": "image",
+                    "datatype": "BYTES",
+                    "shape": [1],
+                    "parameters": {"binary_data_size": 8_000_000},
+                }
+            ]
+        }
+    ).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    with without_a_stall(running):
+        response = running.client.post(INFER, content=head + bytes(8_000_000), headers=headers)
+    assert response.status_code == 413
+
+
+def test_no_output_can_be_asked_for_twice(running: ServiceProcess) -> None:
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [SOUND]}
+    twice = running.client.post(INFER, json={"inputs": [tensor], "outputs": [{"name": "text"}] * 2})
+    assert (twice.status_code, twice.json()) == (422, {"error": "The output 'text' is asked for twice."})
+    often = running.client.post(INFER, json={"inputs": [tensor], "outputs": [{"name": "text"}] * 200_000})
+    assert often.status_code == 422
+
+
+def test_a_query_of_thousands_of_options_is_refused(running: ServiceProcess) -> None:
+    response = running.client.post("/v1/read?" + "&".join(f"o{n}" for n in range(1000)), content=b"")
+    assert problem(response) == (422, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/plain;version=abc",
+        "text/plain;version=1.",
+        "application/openmetrics-text;version=x",
+        "application/openmetrics-text;version=;escaping=x",
+        "text/plain;version=" + "9" * 5000,
+        ";;;=,,",
+    ],
+)
+def test_metrics_answer_whatever_format_is_asked_for(running: ServiceProcess, accept: str) -> None:
+    response = running.client.get("/metrics", headers={"Accept": accept})
+    assert response.status_code == 200
+    assert "abinet_ready 1.0" in response.text
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "٣", "", "99"])
+def test_a_length_of_json_that_is_none_is_refused(running: ServiceProcess, length: str) -> None:
+    headers = {b"Inference-Header-Content-Length": length.encode()}
+    response = running.client.post(INFER, content=b"{}", headers=headers)
+    assert response.status_code == 422
+    assert "the body's length" in response.json()["error"]
+
+
+def test_clients_that_reset_their_connection_leave_no_traceback(running: ServiceProcess) -> None:
+    host, port = running.client.base_url.host, running.client.base_url.port
+    body = encoded(crop())
+    head = b"POST /v1/read HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for number in range(100):
+        connection = socket.create_connection((host, port))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(head + body + b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 3)
+        time.sleep(number / 100 * 0.01)
+        connection.close()
+    assert running.client.get("/health/ready").status_code == 200
+    said = "".join(running.lines)
+    assert "Traceback" not in said
+
+
+# Before anybody looks at keys or routes.
+
+
+def connected(running: ServiceProcess) -> socket.socket:
+    url = running.client.base_url
+    return socket.create_connection((url.host, url.port), timeout=60)
+
+
+def answer(connection: socket.socket) -> tuple[int, bytes]:
+    """Status of the answer, and all that came until the service closed the connection."""
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 16):
+            received += part
+    return int(received.split(b" ", 2)[1] or 0) if received else 0, received
+
+
+def refusal(running: ServiceProcess, *parts: bytes) -> int:
+    with connected(running) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                connection.sendall(part)
+        status, received = answer(connection)
+        assert json.loads(received.partition(b"\r\n\r\n")[2])["status"] == status
+        return status
+
+
+def test_a_target_that_is_too_long_is_refused(running: ServiceProcess) -> None:
+    assert refusal(running, b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n") == 414
+    assert running.client.get("/health/live", params={"a": "b" * 5000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        [b"a: b\r\n"] * 101,
+        [b"a: " + b"b" * 4000 + b"\r\n"] * 9,
+        [b"a: " + b"b" * 40_000 + b"\r\n"],
+        [b"a: ", *[b"b" * 4000] * 10_000],
+        [b"a" * 4000] * 10_000,
+    ],
+    ids=["many", "large in all", "one large", "a value without end", "a name without end"],
+)
+def test_a_head_that_is_too_large_is_refused(running: ServiceProcess, head: list[bytes]) -> None:
+    with without_a_stall(running):
+        assert refusal(running, b"GET / HTTP/1.1\r\nHost: a\r\n", *head) == 431
+
+
+def test_headers_that_clients_and_proxies_send_fit(running: ServiceProcess) -> None:
+    headers = {f"X-Header-{number}": "v" * 250 for number in range(60)}
+    assert running.client.get("/health/live", headers=headers).status_code == 200
+
+
+def test_what_is_no_http_is_refused(running: ServiceProcess) -> None:
+    assert refusal(running, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n") == 400
+
+
+def test_a_head_that_does_not_come_is_given_up(running: ServiceProcess) -> None:
+    with connected(running) as silent, connected(running) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        assert answer(slow)[0] == 408
+        assert answer(silent) == (0, b"")
+
+
+def test_a_client_that_pipelines_without_end_is_answered_a_little_and_then_left(
+    running: ServiceProcess,
+) -> None:
+    with without_a_stall(running), connected(running) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n" * 20_000)
+        _, received = answer(connection)
+        assert 1 <= received.count(b"HTTP/1.1 200") <= 20
+        assert b" 400 " not in received
+
+
+def test_a_few_pipelined_requests_are_answered_in_order(running: ServiceProcess) -> None:
+    with connected(running) as connection:
+        for number in range(10):
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nX-Request-ID: %d\r\n\r\n" % number)
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nX-Request-ID: x\r\nConnection: close\r\n\r\n")
+        _, received = answer(connection)
+    names = [line for line in received.split(b"\r\n") if line.startswith(b"x-request-id")]
+    assert names == [b"x-request-id: %s" % name for name in [*b"0 1 2 3 4 5 6 7 8 9 x".split()]]
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service with little room: 20 connections, 16 MiB of bodies, 3 seconds."""
+    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+    limits = ("--max-connections", "20", "--max-held-bytes", str(16 << 20), "--timeout-s", "3")
+    with service("--bundle", folder, "--engine", "simulated", *limits) as running:
+        yield running
+
+
+def test_bodies_that_trickle_hold_no_more_than_their_room_and_for_no_longer_than_their_time(
+    narrow: ServiceProcess,
+) -> None:
+    head = b"POST /v1/read HTTP/1.1\r\nHost: a\r\nContent-Length: 8000000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connected(narrow)) for _ in range(10)]
+        for connection in connections:
+            connection.sendall(head + bytes(5_000_000))
+        assert narrow.read().status_code == 200
+        statuses = []
+        for connection in connections:
+            connection.settimeout(30)
+            statuses.append(int(connection.recv(1 << 16).split(b" ", 2)[1]))
+    assert set(statuses) == {408, 429}
+    assert narrow.read().status_code == 200
+
+
+def test_more_connections_than_may_be_turn_away_those_that_wait_and_never_a_probe(
+    narrow: ServiceProcess,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connected(narrow)).sendall(b"POST /v1/read HTTP/1.1\r\nHost: a\r\n")
+        with httpx.Client(base_url=narrow.client.base_url) as client:
+            assert client.get("/health/ready").status_code == 200
+    assert any("20 connections are open" in line for line in narrow.lines)
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(running: ServiceProcess) -> None:
+    with contextlib.ExitStack() as stack, without_a_stall(running):
+        before = _memory(running)
+        for _ in range(40):
+            connection = stack.enter_context(connected(running))
+            connection.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 400)
+        time.sleep(1)
+        assert _memory(running) - before < 100e6
+
+
+def _memory(running: ServiceProcess) -> float:
+    text = running.client.get("/metrics").text
+    line = next(line for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))
+    return float(line.split()[1])
