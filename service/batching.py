@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 
 from service.engines.engine import Cost
 
+#: How much dearer a batch size may become with one call: one bad moment must not decide.
+_RISE = 1.25
+#: How much cheaper a batch size is thought to be with each call that went to another: it will be tried again.
+_DOUBT = 0.998
+#: The plan is made again if a cost has changed by this much.
+_STALE = 1.02
+
 
 class BatchSizes:
-    """The batch sizes of one graph and what a call at each costs, as measured.
+    """The batch sizes of one graph and what a call at each costs, as measured with every call.
 
     Seven crops waiting, with sizes 1, 4 and 16: four and three single ones, or sixteen with nine rows of
     padding, whichever takes less time in all.
     """
 
     def __init__(self, costs: Iterable[Cost]) -> None:
-        self._seconds = {cost.batch: cost.seconds for cost in costs}
-        self.all = set(self._seconds)
-        self.largest = max(self._seconds)
-        self._plan = cache(self._cheapest)
+        self._least = {cost.batch: cost.seconds for cost in costs}
+        self._doubts = dict.fromkeys(self._least, 1.0)
+        self.all = set(self._least)
+        self.largest = max(self._least)
+        self._plan = self._planned()
+
+    @property
+    def seconds(self) -> dict[int, float]:
+        """What a call at each batch size is taken to cost now."""
+        return {size: seconds * self._doubts[size] for size, seconds in self._least.items()}
 
     def next(self, waiting: int) -> int:
         """The batch size to run now, when `waiting` crops (at least one) want this graph."""
-        _, size = self._plan(min(waiting, self.largest))
-        return size
+        return self._plan[min(waiting, self.largest)]
 
-    def _cheapest(self, crops: int) -> tuple[float, int]:
-        """Least seconds for this many crops, and the size to begin with: among equals the largest."""
-        if crops <= 0:
-            return 0.0, 0
-        return min(
-            ((seconds + self._plan(crops - size)[0], size) for size, seconds in self._seconds.items()),
-            key=lambda plan: (plan[0], -plan[1]),
-        )
+    def note(self, size: int, seconds: float) -> None:
+        """A call at this batch size took so long.
+
+        Its cost is the least of its calls, each of which counts a little less with every later one.
+        """
+        for other in self._doubts:
+            self._doubts[other] *= _DOUBT
+        self._doubts[size] = 1.0
+        self._least[size] = min(seconds, _RISE * self._least[size])
+        planned_with = self._planned_with
+        if any(not 1 / _STALE < now / planned_with[other] < _STALE for other, now in self.seconds.items()):
+            self._plan = self._planned()
+
+    def _planned(self) -> list[int]:
+        """For each number of crops the size to begin with, so that all take least; the largest of equals."""
+        costs = self._planned_with = self.seconds
+        least, first = [0.0], [0]
+        for crops in range(1, self.largest + 1):
+            total, size = min(
+                ((seconds + least[max(0, crops - size)], size) for size, seconds in costs.items()),
+                key=lambda plan: (plan[0], -plan[1]),
+            )
+            least.append(total)
+            first.append(size)
+        return first

@@ -416,6 +416,7 @@ class Scheduler:
             took = answer.took
             for graph, seconds in answer.took.items():
                 self._observer.batch(graph, len(crops), size, seconds)
+                lane.sizes[graph].note(size, seconds / max(1, times) if graph == "refine" else seconds)
             _note_times(crops, answer, started)
             self._take(kind, crops, answer.tensors)
         except WorkerDiedError as error:

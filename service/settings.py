@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """Of MindSpore Lite on Ascend."""
     threads: Count | None = None
     """CPU threads of each Lite worker; without it the cores, shared among the workers."""
+    bind_threads: bool = False
+    """A core for each thread of an engine on CPU: for cores that nothing else uses."""
     worker_python: str = sys.executable
     """Interpreter of the engine workers."""
     simulated_ms: Milliseconds = 2.0
@@ -180,6 +182,7 @@ class Settings(BaseSettings):
                 engine=self.engine,
                 graph=self.graph,
                 threads=threads,
+                bind_threads=self.bind_threads,
                 device=device.partition(":")[0],
                 device_id=int(device.partition(":")[2] or 0),
                 precision_mode=self.precision_mode,

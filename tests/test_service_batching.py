@@ -44,6 +44,46 @@ def test_a_long_queue_is_served_at_the_largest_size() -> None:
     assert sizes({1: 1.0, 4: 2.0, 16: 6.0}).next(1000) == 16
 
 
+def run(batch_sizes: BatchSizes, seconds: dict[int, float], times: int, waiting: int = 1000) -> list[int]:
+    """What is chosen while so many crops wait, call after call, and each call takes what it really takes."""
+    chosen = []
+    for _ in range(times):
+        chosen.append(batch_sizes.next(waiting))
+        batch_sizes.note(chosen[-1], seconds[chosen[-1]])
+    return chosen
+
+
+def test_a_size_that_was_measured_in_a_bad_moment_is_tried_again_and_then_kept() -> None:
+    true = {1: 1.0, 4: 2.0, 16: 6.0}
+    chosen = run(sizes({1: 1.0, 4: 2.0, 16: 40.0}), true, times=1500)
+    assert chosen[0] == 4
+    assert chosen[-100:].count(16) > 95
+
+
+def test_all_sizes_recover_from_a_start_in_which_only_single_crops_were_quick() -> None:
+    true = {1: 1.0, 4: 2.0, 16: 6.0}
+    chosen = run(sizes({1: 1.0, 4: 9.0, 16: 60.0}), true, times=1500)
+    assert chosen[0] == 1
+    assert chosen[-100:].count(16) > 95
+
+
+def test_one_slow_call_among_many_changes_nothing() -> None:
+    batch_sizes = sizes({1: 1.0, 4: 2.0, 16: 6.0})
+    batch_sizes.note(16, 600.0)
+    assert batch_sizes.next(1000) == 16
+
+
+def test_a_size_that_has_become_slower_for_good_is_left() -> None:
+    batch_sizes = sizes({1: 1.0, 4: 2.0, 16: 6.0})
+    assert run(batch_sizes, {1: 1.0, 4: 2.0, 16: 60.0}, times=500)[-100:].count(4) > 95
+
+
+def test_trying_dearer_sizes_again_is_rare() -> None:
+    true = {1: 1.0, 4: 3.5, 16: 6.0}
+    chosen = run(sizes(true), true, times=1000)
+    assert chosen.count(16) > 980
+
+
 @given(
     st.dictionaries(st.sampled_from([1, 2, 3, 5, 8]), st.floats(0.1, 10), min_size=1),
     st.integers(min_value=1, max_value=8),

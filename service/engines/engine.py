@@ -16,18 +16,21 @@ Run = Callable[[List[np.ndarray]], List[np.ndarray]]
 ENGINES = ("mindspore", "lite", "simulated")
 KINDS = {"stepwise": ("vision", "refine"), "fused": ("abinet",)}
 """Which graphs a worker loads: vision and refinement apart, or the whole network as one."""
+_MEASURED_RUNS = 3
 
 
 class EngineOptions(NamedTuple):
     """How a worker runs a bundle.
 
-    Ascend devices are counted from 0; `threads` is for the CPU. A call of the simulated engine takes
+    Ascend devices are counted from 0; `threads` is for the CPU, and `bind_threads` gives each of them a core
+    of its own, which helps only if nothing else wants these cores. A call of the simulated engine takes
     `simulated_ms`, and `simulated_ms_per_crop` for each crop of its batch.
     """
 
     engine: str = "mindspore"
     graph: str = "stepwise"
     threads: int = 2
+    bind_threads: bool = False
     device: str = "cpu"
     device_id: int = 0
     precision_mode: str = "enforce_fp32"
@@ -73,11 +76,11 @@ class Engine:
     Raises BundleError where a file has changed, is missing, or is of another MindSpore release.
     """
 
-    _on_cpu = False
-    """Whether it is this machine's cores that compute."""
+    _binds_threads = False
+    """Whether the threads that compute get a core each."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
-        self._on_cpu = options.device == "cpu"
+        self._binds_threads = options.bind_threads and options.device == "cpu"
         runtime = _open_runtime(options)
         check_release(bundle, runtime.package, runtime.release)
         self._bundle = bundle
@@ -119,18 +122,22 @@ class Engine:
         return Answer(outputs, took)
 
     def warm_up(self) -> list[Cost]:
-        """Runs every graph to compile it, to give its threads their cores, and to see what it costs."""
+        """Runs every graph to compile it, to give its threads their cores, and to see what it costs.
+
+        The cost is the least of a few runs, which take turns: a bad moment is none of one batch size alone.
+        """
         runs = {graph: self._run_of_zeros(*graph) for graph in self._graphs}
         for run in runs.values():
             run()
-        if self._on_cpu:
+        if self._binds_threads:
             bind_threads(runs.values())
-        costs = []
-        for (kind, batch), run in runs.items():
-            started = time.perf_counter()
-            run()
-            costs.append(Cost(kind, batch, time.perf_counter() - started))
-        return costs
+        least = dict.fromkeys(runs, float("inf"))
+        for _ in range(_MEASURED_RUNS):
+            for graph, run in runs.items():
+                started = time.perf_counter()
+                run()
+                least[graph] = min(least[graph], time.perf_counter() - started)
+        return [Cost(kind, batch, seconds) for (kind, batch), seconds in least.items()]
 
     def _run_of_zeros(self, kind: str, batch: int) -> Callable[[], object]:
         tensors = [np.zeros((batch, *shape), np.float32) for shape in self._bundle.input_shapes(kind)]
