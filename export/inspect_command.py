@@ -20,6 +20,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(manifest, indent=2))
         return 0
     exporter, preprocessing, image = manifest["exporter"], manifest["preprocessing"], manifest["input"]
+    shrunk = "shrunk by area, " if preprocessing.get("shrink_by_area") else ""
     normalised = "normalised" if preprocessing["normalise"] else "not normalised"
     facts = {
         "name": f"{manifest['name']} {manifest['version']}",
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         "longest text": f"{manifest['max_length']} characters",
         "iterations": manifest["iterations"],
         "input": f"{tuple(image['shape'])} {image['dtype']} {image['channels']}",
-        "crops are": f"resized ({preprocessing['interpolation']}), {normalised}",
+        "crops are": f"{shrunk}resized ({preprocessing['interpolation']}), {normalised}",
         "precision": manifest["precision"],
         "written by": f"MindSpore {exporter['mindspore']} (MindIR version {exporter['mind_ir_version']})",
         "checkpoint": f"{manifest['checkpoint']['file']} sha256 {manifest['checkpoint']['sha256'][:12]}",

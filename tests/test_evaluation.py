@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -268,15 +269,33 @@ def test_sets_and_service_decode_the_same_pixels(name: str) -> None:
     np.testing.assert_array_equal(decode_crop(body), decode_image(body, 1_000_000))
 
 
-def export(python: str | Path, bundle: Path) -> Path:
-    command = [*module_command(str(python), "export"), str(CHECKPOINT), "--output", str(bundle)]
+def noisy(image: Path, scale: int) -> np.ndarray:
+    """The image, enlarged, under noise that only averaging takes away."""
+    enlarged = cv2.resize(cv2.imread(str(image)), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    noise = np.random.default_rng(0).normal(0, 60, enlarged.shape)
+    return np.clip(enlarged + noise, 0, 255).astype(np.uint8)
+
+
+def export(python: str | Path, checkpoint: Path, bundle: Path) -> Path:
+    command = [*module_command(str(python), "export"), str(checkpoint), "--output", str(bundle)]
     subprocess.run(command, check=True, capture_output=True)
     return bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(sys.executable, tmp_path_factory.mktemp("bundles") / "tiny")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's weights, with all that a sidecar may ask of those who read crops."""
+    copy = tmp_path_factory.mktemp("checkpoints") / CHECKPOINT.name
+    shutil.copy(CHECKPOINT, copy)
+    sidecar = json.loads(CHECKPOINT.with_suffix(".json").read_text())
+    sidecar["preprocessing"]["shrink_by_area"] = True
+    copy.with_suffix(".json").write_text(json.dumps(sidecar))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(sys.executable, checkpoint, tmp_path_factory.mktemp("bundles") / "tiny")
 
 
 class Measured:
@@ -307,12 +326,13 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(sample.name, sample.read_bytes(), sample.stem) for sample in sorted(SAMPLES.glob("*.png"))]
     rows += [(name, image, "harmony") for name, image in odd_images().items()]
     rows += [(f"noise{seed}.png", encoded(crop(seed)), "noise") for seed in range(3)]
+    rows += [("large.png", encoded(noisy(SAMPLES / "telescope.png", scale=8)), "telescope")]
     return labelled(tmp_path_factory.mktemp("sets") / "words", rows)
 
 
 @pytest.fixture(scope="module")
-def by_checkpoint(words: Path) -> Measured:
-    return Measured(str(CHECKPOINT), words)
+def by_checkpoint(checkpoint: Path, words: Path) -> Measured:
+    return Measured(str(checkpoint), words)
 
 
 def assert_same(one: Measured, other: Measured) -> None:
@@ -340,9 +360,9 @@ def test_a_running_service_measures_as_its_checkpoint(
 
 @pytest.mark.lite
 def test_a_bundle_on_lite_measures_as_its_checkpoint(
-    by_checkpoint: Measured, words: Path, lite_python: Path, tmp_path: Path
+    by_checkpoint: Measured, checkpoint: Path, words: Path, lite_python: Path, tmp_path: Path
 ) -> None:
-    lite = export(lite_python, tmp_path / "lite")
+    lite = export(lite_python, checkpoint, tmp_path / "lite")
     options = ("--engine", "lite", "--worker-python", str(lite_python))
     assert_same(Measured(str(lite), words, *options), by_checkpoint)
 
