@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Optional
 
 from export.bundle import read_manifest
 
@@ -30,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
         "iterations": manifest["iterations"],
         "input": f"{tuple(image['shape'])} {image['dtype']} {image['channels']}",
         "crops are": f"{shrunk}resized ({preprocessing['interpolation']}), {normalised}",
+        "confidence": _calibration(manifest.get("calibration")),
         "precision": manifest["precision"],
         "written by": f"MindSpore {exporter['mindspore']} (MindIR version {exporter['mind_ir_version']})",
         "checkpoint": f"{manifest['checkpoint']['file']} sha256 {manifest['checkpoint']['sha256'][:12]}",
@@ -42,6 +44,12 @@ def run(args: argparse.Namespace) -> int:
         difference = f"{graph['max_difference']:.1e}" if "max_difference" in graph else "not compared"
         print(f"{graph['file']:<22}{graph['batch']:>5}{graph['bytes'] / 1e6:>9.1f}{difference:>21}")
     return 0
+
+
+def _calibration(fitted: Optional[dict]) -> str:
+    if fitted is None:
+        return "uncalibrated: the product of the probabilities of characters and stop"
+    return "calibrated on {crops} crops (slope {slope}, intercept {intercept})".format(**fitted)
 
 
 def _accuracy(figures: dict) -> str:

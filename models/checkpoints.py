@@ -9,13 +9,14 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 import mindspore as ms
 import numpy as np
 
 from models.abinet import NetworkConfig
 from models.abinet.abinet import ABINet
+from models.calibration import Calibration
 from models.hashes import sha256_of
 from models.preprocessing import Preprocessing
 
@@ -31,13 +32,14 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What NAME.json says: sizes, pre-processing, for people how the weights came about, and the hash of
-    NAME.ckpt (empty where the config was written by hand)."""
+    """What NAME.json says: sizes, pre-processing, for people how the weights came about, the hash of
+    NAME.ckpt (empty where the config was written by hand), and the calibration of its confidences, if any."""
 
     network: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: Dict[str, Any] = field(default_factory=dict)
     sha256: str = field(default="", compare=False)
+    calibration: Optional[Calibration] = None
 
     def to_dict(self) -> Dict[str, Any]:
         """The sidecar as JSON-ready values."""
@@ -47,6 +49,7 @@ class Sidecar:
             "preprocessing": asdict(self.preprocessing),
             "training": self.training,
             "sha256": self.sha256,
+            "calibration": None if self.calibration is None else asdict(self.calibration),
         }
 
     @classmethod
@@ -63,6 +66,7 @@ class Sidecar:
             Preprocessing.from_dict(values["preprocessing"]),
             dict(values.get("training", {})),
             values.get("sha256", ""),
+            Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
         )
 
 
@@ -88,6 +92,21 @@ def read_sidecar(path: Union[str, Path]) -> Sidecar:
         raise CheckpointError(f"{path}: the config lacks {error}") from None
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a usable config: {one_line(error)}") from None
+
+
+def write_sidecar(path: Path, sidecar: Sidecar) -> None:
+    """Writes NAME.json, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    part = path.with_suffix(".json.part")
+    try:
+        part.write_text(json.dumps(sidecar.to_dict(), indent=2) + "\n", encoding="utf-8")
+        os.replace(str(part), str(path))
+    finally:
+        if part.exists():
+            part.unlink()
 
 
 def read_parameters(path: Union[str, Path]) -> Dict[str, np.ndarray]:

@@ -52,7 +52,7 @@ def logits_of(*texts: str) -> np.ndarray:
 def reading(*texts: str, confidence: float = 0.5) -> Reading:
     """What the stages read; the last text stands for all that follow."""
     filled = [*texts, *[texts[-1]] * (1 + 2 * ITERATIONS - len(texts))]
-    return Reading.of(Prediction(text, confidence) for text in filled)
+    return Reading.of((Prediction(text, 0.5) for text in filled), confidence)
 
 
 def labelled(folder: Path, rows: Iterable[tuple[str, bytes, str]]) -> Path:
@@ -73,7 +73,7 @@ def small_set(folder: Path, *labels: str) -> Path:
 class Says:
     """A reader that says what it was told to, in the order of the crops."""
 
-    model, engine, iterations = "parrot", "none", ITERATIONS
+    model, engine, iterations, calibrated = "parrot", "none", ITERATIONS, True
 
     def __init__(self, *said: Reading | Refusal) -> None:
         self._said = said
@@ -115,7 +115,7 @@ def test_a_text_is_decoded_as_the_service_decodes_it() -> None:
     logits[1, 0, 0] = 99  # nothing but a stop
     ours, theirs = decode(logits, CHARSET_36), Decoder(CHARSET_36)(logits)
     assert [one.text for one in ours] == [other.text for other in theirs]
-    np.testing.assert_allclose([one.confidence for one in ours], [o.confidence for o in theirs], atol=1e-5)
+    np.testing.assert_allclose([one.probability for one in ours], [o.probability for o in theirs], atol=1e-5)
 
 
 # Scores and tables.
@@ -289,6 +289,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(CHECKPOINT, copy)
     sidecar = json.loads(CHECKPOINT.with_suffix(".json").read_text())
     sidecar["preprocessing"]["shrink_by_area"] = True
+    sidecar["calibration"] = {"slope": 1.3, "intercept": -0.4, "crops": 1000}
     copy.with_suffix(".json").write_text(json.dumps(sidecar))
     return copy
 
@@ -317,7 +318,10 @@ class Measured:
 
     @property
     def confidences(self) -> list[list[float]]:
-        return [[stage.confidence for stage in reading.stages] for reading in self.readings]
+        return [
+            [reading.confidence, *(stage.probability for stage in reading.stages)]
+            for reading in self.readings
+        ]
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ class Bundle:
             self.features: int = self.manifest["features"]
             _, self.channels, self.height, self.width = self.manifest["input"]["shape"]
             self.preprocessing: dict[str, Any] = self.manifest["preprocessing"]
+            self.calibration: dict[str, Any] | None = self.manifest.get("calibration")
             self.exporter: dict[str, Any] = self.manifest["exporter"]
             self.graphs = self._graphs(self.manifest["graphs"])
             self._compiled = self._graphs(self.manifest.get("ascend", {}).get("graphs", []))
