@@ -199,19 +199,16 @@ def save_checkpoint(network: ABINet, path: Union[str, Path], sidecar: Sidecar) -
     if path.suffix != ".ckpt":
         raise CheckpointError(f"{path}: a checkpoint's name ends in .ckpt")
     path.parent.mkdir(parents=True, exist_ok=True)
-    config, config_part = sidecar_path(path), path.with_suffix(".json.part")
     weights_part = path.with_suffix(".part.ckpt")
     try:
         ms.save_checkpoint([{"name": p.name, "data": p} for p in network.get_parameters()], str(weights_part))
         os.chmod(str(weights_part), 0o644)  # MindSpore leaves it read-only
         sidecar = dataclasses.replace(sidecar, sha256=sha256_of(weights_part))
-        config_part.write_text(json.dumps(sidecar.to_dict(), indent=2) + "\n", encoding="utf-8")
-        os.replace(str(config_part), str(config))
+        write_sidecar(sidecar_path(path), sidecar)
         os.replace(str(weights_part), str(path))
     finally:
-        for part in (weights_part, config_part):
-            if part.exists():
-                part.unlink()
+        if weights_part.exists():
+            weights_part.unlink()
 
 
 def one_line(error: BaseException) -> str:

@@ -54,7 +54,7 @@ class HttpReader:
             self.model: str = answer["name"]
             self.engine: str = f"{answer['engine']} on {', '.join(answer['devices'])}, served"
             self.iterations: int = answer["manifest"]["iterations"]
-            self.calibrated: bool = answer["calibrated"]
+            self.calibrated: bool = answer.get("calibrated", False)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{address}: no abinet service answers there ({_reason(error)})") from None
 
