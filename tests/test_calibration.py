@@ -154,6 +154,15 @@ def test_the_error_is_how_far_bins_of_as_many_crops_are_from_what_they_say() -> 
     assert [one.crops for one in result.bins] == [10] * 10
 
 
+def test_what_faultless_confidences_would_show_by_chance_is_stated() -> None:
+    probability, right = read_by_chance(2_000, 1, 0)
+    shown = [
+        reliability(probability, np.random.default_rng(seed).random(2_000) < probability).error
+        for seed in range(200)
+    ]
+    assert reliability(probability, right).chance == pytest.approx(np.mean(shown), rel=0.1)
+
+
 def test_fewer_crops_than_bins_have_a_bin_each() -> None:
     result = reliability(np.array([0.9, 0.1]), np.array([True, False]))
     assert [(one.confidence, one.accuracy) for one in result.bins] == [(0.1, 0), (0.9, 1)]
@@ -198,7 +207,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every sample in seven sizes, and as much noise under the name of a word."""
     folder = tmp_path_factory.mktemp("words")
-    lines = []
+    lines: list[str] = []
     for sample in sorted(SAMPLES.glob("*.png")):
         for size in range(7):
             image = cv2.resize(cv2.imread(str(sample)), None, fx=0.8 + size / 10, fy=1)
@@ -329,7 +338,7 @@ def test_the_confidence_follows_from_the_last_stages_probability(
     read = calibrated.read(**options).json()
     last = read["iterations"][-1]
     probability = last.get("fused", last)["confidence"]
-    expected = Calibration(**FLAT)(np.array([probability]))
+    expected = Calibration.from_dict(FLAT)(np.array([probability]))
     assert read["confidence"] == pytest.approx(expected[0], abs=0.05 * 0.5)
 
 

@@ -30,8 +30,16 @@ from models.data.sets import open_set
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
 from models.evaluation.http_reader import HttpReader
 from models.evaluation.reading import Crop, Prediction, Reading, Refusal, decode
-from models.evaluation.report import averages, in_field_order, markdown_table, text_table, to_json
-from models.evaluation.scoring import Mistake, SetScore, is_right, reads, score_set
+from models.evaluation.report import (
+    averages,
+    in_field_order,
+    markdown_table,
+    reliability_of,
+    text_reliability,
+    text_table,
+    to_json,
+)
+from models.evaluation.scoring import Mistake, Outcome, SetScore, is_right, reads, score_set
 from models.evaluation.sources import open_reader
 from models.training.spelling import encode
 from service.bundled import NAME
@@ -204,6 +212,17 @@ def test_json_has_the_language_model_too() -> None:
     document = json.loads(json.dumps(to_json(Says(), [scored("SVT", 6, 8)])))
     assert document["sets"][0]["accuracy"] == {"vision": 0, "language": [0.25] * 3, "fused": [0.75] * 3}
     assert set(document["average"]) == {"sets", "crops"}
+
+
+def test_the_reliability_table_has_all_crops_and_what_remains_at_a_precision() -> None:
+    one, other = scored("SVT", 6, 8), scored("CUTE80", 0, 2)
+    one.outcomes = [Outcome(0.9, True)] * 6 + [Outcome(0.5, False)] * 2
+    other.outcomes = [Outcome(0.1, False)] * 2
+    text = text_reliability(True, reliability_of([one, other]))
+    assert text.startswith("Confidence (calibrated) in per cent: expected calibration error 18.00 over")
+    assert text.splitlines()[3].split() == ["10.00", "-", "10.00", "1", "10.00", "0.00"]
+    assert "99 % right: 60.00 % of the crops, those of confidence 0.900000 and more" in text
+    assert "98 % right: no crop" in text_reliability(False, reliability_of([other]))
 
 
 # The sheet of errors.
@@ -439,14 +458,17 @@ def test_an_interrupted_evaluation_leaves_no_service_behind(
 def test_the_command_prints_writes_and_draws(
     words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table, sheet = tmp_path / "table.md", tmp_path / "errors.png"
+    table, sheet, diagram = (tmp_path / name for name in ("table.md", "errors.png", "diagram.png"))
     arguments = ["eval", str(tiny_checkpoint()), "--json", "--markdown", str(table), "--errors", str(sheet)]
-    assert main([*arguments, str(words), "--limit", "5"]) == 0
+    assert main([*arguments, "--plot", str(diagram), str(words), "--limit", "5"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["model"], document["sets"][0]["crops"]) == (tiny_checkpoint().stem, 5)
+    assert document["confidence"]["calibrated"] is False
+    assert sum(one["crops"] for one in document["confidence"]["bins"]) == 5
     assert "| words | 5 |" in table.read_text()
-    assert cv2.imread(str(sheet)) is not None
-    assert sorted(tmp_path.iterdir()) == [sheet, table]
+    assert "expected calibration error" in table.read_text()
+    assert all(cv2.imread(str(picture)) is not None for picture in (sheet, diagram))
+    assert sorted(tmp_path.iterdir()) == [diagram, sheet, table]
 
 
 def test_a_recipe_names_checkpoint_and_sets_as_mindocrs_do(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +32,11 @@ class Kept(NamedTuple):
 
 class Reliability(NamedTuple):
     """``error`` is the expected calibration error: the mean over the crops of how far their bin's mean
-    confidence is from the share of it that is right. All bins have as many crops, one more or less."""
+    confidence is from the share of it that is right. All bins have as many crops, one more or less.
+    ``chance`` is the error that confidences without any fault would show on average of so few crops."""
 
     error: float
+    chance: float
     bins: list[Bin]
     kept: list[Kept]
 
@@ -42,6 +45,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> Reliability:
     """Of N readings: how sure they were, (N,), 0 to 1, and which are right, (N,) bool."""
     order = np.argsort(confidence, kind="stable")
     confidence, right = confidence[order], right[order]
+    parts = [rows for rows in np.array_split(np.arange(len(order)), BINS) if len(rows)]
     bins = [
         Bin(
             len(rows),
@@ -50,11 +54,14 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> Reliability:
             float(confidence[rows].mean()),
             float(right[rows].mean()),
         )
-        for rows in np.array_split(np.arange(len(order)), BINS)
-        if len(rows)
+        for rows in parts
     ]
-    error = sum(one.crops * abs(one.confidence - one.accuracy) for one in bins) / max(1, len(order))
-    return Reliability(error, bins, [_kept(confidence, right, precision) for precision in PRECISIONS])
+    crops, variance = max(1, len(order)), confidence * (1 - confidence)
+    error = sum(one.crops * abs(one.confidence - one.accuracy) for one in bins) / crops
+    # The mean absolute deviation of a normal distribution.
+    chance = sum(math.sqrt(2 / math.pi * variance[rows].sum()) for rows in parts) / crops
+    kept = [_kept(confidence, right, precision) for precision in PRECISIONS]
+    return Reliability(error, chance, bins, kept)
 
 
 def _kept(confidence: np.ndarray, right: np.ndarray, precision: float) -> Kept:

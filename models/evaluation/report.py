@@ -119,6 +119,7 @@ def to_json(reader: Reader, scores: Sequence[SetScore]) -> dict[str, Any]:
         "confidence": {
             "calibrated": reader.calibrated,
             "error": trusted.error,
+            "chance": trusted.chance,
             "bins": [one._asdict() for one in trusted.bins],
             "kept": [one._asdict() for one in trusted.kept],
         },
@@ -156,8 +157,8 @@ def _title(reader: Reader) -> str:
 def _error(calibrated: bool, reliability: Reliability) -> str:
     kind = "calibrated" if calibrated else "uncalibrated"
     return (
-        f"Confidence ({kind}) in per cent: expected calibration error {_cent(reliability.error)}, "
-        f"over {BINS} bins of equally many crops"
+        f"Confidence ({kind}) in per cent: expected calibration error {_cent(reliability.error)} over {BINS} "
+        f"bins of equally many crops (faultless confidences would show {_cent(reliability.chance)} by chance)"
     )
 
 
