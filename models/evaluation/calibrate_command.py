@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"Fitted on {len(fitting.right)} crops: slope {calibration.slope}, intercept {calibration.intercept}"
     )
-    print(f"Judged on {len(judging.right)} others; before, the error was {100 * before.error:.2f}\n")
+    print(f"Judged on {len(judging.right)} others; uncalibrated, the error is {100 * before.error:.2f}\n")
     print(text_reliability(True, after))
     print(f"\n{config}: calibrated; bundles that are exported from now on are, too")
     return 0

@@ -158,7 +158,7 @@ def _error(calibrated: bool, reliability: Reliability) -> str:
     kind = "calibrated" if calibrated else "uncalibrated"
     return (
         f"Confidence ({kind}) in per cent: expected calibration error {_cent(reliability.error)} over {BINS} "
-        f"bins of equally many crops (faultless confidences would show {_cent(reliability.chance)} by chance)"
+        f"bins of equally many crops;\nfaultless confidences would show {_cent(reliability.chance)} by chance"
     )
 
 
