@@ -220,7 +220,7 @@ def test_the_reliability_table_has_all_crops_and_what_remains_at_a_precision() -
     other.outcomes = [Outcome(0.1, False)] * 2
     text = text_reliability(True, reliability_of([one, other]))
     assert text.startswith("Confidence (calibrated) in per cent: expected calibration error 18.00 over")
-    assert text.splitlines()[3].split() == ["10.00", "-", "10.00", "1", "10.00", "0.00"]
+    assert text.splitlines()[4].split() == ["10.00", "-", "10.00", "1", "10.00", "0.00"]
     assert "99 % right: 60.00 % of the crops, those of confidence 0.900000 and more" in text
     assert "98 % right: no crop" in text_reliability(False, reliability_of([other]))
 
