@@ -32,7 +32,7 @@ from tiny_service import (
 from abinet_client import Client
 from export.exporter import SAMPLES
 from models.calibration import Calibration, fit
-from models.checkpoints import read_sidecar
+from models.checkpoints import CheckpointError, read_sidecar
 from models.evaluation.http_reader import HttpReader
 from models.evaluation.reliability import reliability
 from models.evaluation.scoring import score_set
@@ -261,6 +261,19 @@ def test_too_few_crops_are_refused_and_nothing_is_written(
     assert main(["calibrate", str(checkpoint), str(tmp_path)]) == 2
     assert "only 1 crops could be read" in capsys.readouterr().err
     assert checkpoint.with_suffix(".json").read_text() == before
+
+
+def test_a_bundle_is_not_calibrated_itself(words: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", str(tiny_bundle()), str(words)]) == 2
+    assert "calibrate the checkpoint and export it as a bundle again" in capsys.readouterr().err
+
+
+def test_a_config_with_an_impossible_calibration_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    sidecar = json.loads(checkpoint.with_suffix(".json").read_text())
+    path = tmp_path / "steep.json"
+    path.write_text(json.dumps({**sidecar, "calibration": {"slope": 0, "intercept": 0}}))
+    with pytest.raises(CheckpointError, match=r"steep\.json: not a usable config: a calibration has"):
+        read_sidecar(path)
 
 
 @pytest.fixture

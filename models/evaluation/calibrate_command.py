@@ -37,6 +37,10 @@ def run(args: argparse.Namespace) -> int:
     from models.evaluation.reliability_diagram import draw
     from models.evaluation.report import text_reliability
 
+    if args.checkpoint.is_dir():
+        raise ValueError(
+            f"{args.checkpoint}: a folder; calibrate the checkpoint and export it as a bundle again"
+        )
     paths = find_sets(args.sets)
     check_folders(args.plot)
     fitting, judging = _halves(CheckpointReader(args.checkpoint), paths)
