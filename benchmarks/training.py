@@ -92,7 +92,9 @@ def pipeline_rate(kind: str, fonts: list[Path] | None, batch: int, turns: int) -
                     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR))
                     writer.write(jpeg.tobytes(), crop.label)
             source = StoredCrops([Path(folder) / "set"], seed=1, augment=True)
-        make = CropBatches(source, NETWORKS["abinet_small_en"], Preprocessing(), batch).open()
+        make = CropBatches(
+            source, NETWORKS["abinet_small_en"], Preprocessing(shrink_by_area=True), batch
+        ).open()
         numbers = iter(range(1_000_000))
         for _ in range(2000 // batch):  # glyphs are drawn once, then kept
             make(next(numbers))

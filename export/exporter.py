@@ -164,6 +164,7 @@ def _describe(checkpoint: Path, sidecar: Sidecar, precision: str) -> Dict[str, A
         "features": config.d_model,
         "input": {"shape": [1, 3, *IMAGE_SIZE], "dtype": "float32", "layout": "NCHW", "channels": "RGB"},
         "preprocessing": sidecar.to_dict()["preprocessing"],
+        "calibration": sidecar.to_dict()["calibration"],
         "precision": precision,
         "graphs": graphs,
         "exporter": {"mindspore": ms.__version__, "python": platform.python_version()},

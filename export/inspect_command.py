@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Optional
 
 from export.bundle import read_manifest
 
@@ -20,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(manifest, indent=2))
         return 0
     exporter, preprocessing, image = manifest["exporter"], manifest["preprocessing"], manifest["input"]
+    shrunk = "shrunk by area, " if preprocessing.get("shrink_by_area") else ""
     normalised = "normalised" if preprocessing["normalise"] else "not normalised"
     facts = {
         "name": f"{manifest['name']} {manifest['version']}",
@@ -28,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
         "longest text": f"{manifest['max_length']} characters",
         "iterations": manifest["iterations"],
         "input": f"{tuple(image['shape'])} {image['dtype']} {image['channels']}",
-        "crops are": f"resized ({preprocessing['interpolation']}), {normalised}",
+        "crops are": f"{shrunk}resized ({preprocessing['interpolation']}), {normalised}",
+        "confidence": _calibration(manifest.get("calibration")),
         "precision": manifest["precision"],
         "written by": f"MindSpore {exporter['mindspore']} (MindIR version {exporter['mind_ir_version']})",
         "checkpoint": f"{manifest['checkpoint']['file']} sha256 {manifest['checkpoint']['sha256'][:12]}",
@@ -41,6 +44,12 @@ def run(args: argparse.Namespace) -> int:
         difference = f"{graph['max_difference']:.1e}" if "max_difference" in graph else "not compared"
         print(f"{graph['file']:<22}{graph['batch']:>5}{graph['bytes'] / 1e6:>9.1f}{difference:>21}")
     return 0
+
+
+def _calibration(fitted: Optional[dict]) -> str:
+    if fitted is None:
+        return "uncalibrated: the product of the probabilities of characters and stop"
+    return "calibrated on {crops} crops (slope {slope}, intercept {intercept})".format(**fitted)
 
 
 def _accuracy(figures: dict) -> str:

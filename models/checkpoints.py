@@ -9,13 +9,14 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 import mindspore as ms
 import numpy as np
 
 from models.abinet import NetworkConfig
 from models.abinet.abinet import ABINet
+from models.calibration import Calibration
 from models.hashes import sha256_of
 from models.preprocessing import Preprocessing
 
@@ -31,13 +32,14 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What NAME.json says: sizes, pre-processing, for people how the weights came about, and the hash of
-    NAME.ckpt (empty where the config was written by hand)."""
+    """What NAME.json says: sizes, pre-processing, for people how the weights came about, the hash of
+    NAME.ckpt (empty where the config was written by hand), and the calibration of its confidences, if any."""
 
     network: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: Dict[str, Any] = field(default_factory=dict)
     sha256: str = field(default="", compare=False)
+    calibration: Optional[Calibration] = None
 
     def to_dict(self) -> Dict[str, Any]:
         """The sidecar as JSON-ready values."""
@@ -47,6 +49,7 @@ class Sidecar:
             "preprocessing": asdict(self.preprocessing),
             "training": self.training,
             "sha256": self.sha256,
+            "calibration": None if self.calibration is None else asdict(self.calibration),
         }
 
     @classmethod
@@ -63,6 +66,7 @@ class Sidecar:
             Preprocessing.from_dict(values["preprocessing"]),
             dict(values.get("training", {})),
             values.get("sha256", ""),
+            Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
         )
 
 
@@ -88,6 +92,21 @@ def read_sidecar(path: Union[str, Path]) -> Sidecar:
         raise CheckpointError(f"{path}: the config lacks {error}") from None
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a usable config: {one_line(error)}") from None
+
+
+def write_sidecar(path: Path, sidecar: Sidecar) -> None:
+    """Writes NAME.json, whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    part = path.with_suffix(".json.part")
+    try:
+        part.write_text(json.dumps(sidecar.to_dict(), indent=2) + "\n", encoding="utf-8")
+        os.replace(str(part), str(path))
+    finally:
+        if part.exists():
+            part.unlink()
 
 
 def read_parameters(path: Union[str, Path]) -> Dict[str, np.ndarray]:
@@ -180,19 +199,16 @@ def save_checkpoint(network: ABINet, path: Union[str, Path], sidecar: Sidecar) -
     if path.suffix != ".ckpt":
         raise CheckpointError(f"{path}: a checkpoint's name ends in .ckpt")
     path.parent.mkdir(parents=True, exist_ok=True)
-    config, config_part = sidecar_path(path), path.with_suffix(".json.part")
     weights_part = path.with_suffix(".part.ckpt")
     try:
         ms.save_checkpoint([{"name": p.name, "data": p} for p in network.get_parameters()], str(weights_part))
         os.chmod(str(weights_part), 0o644)  # MindSpore leaves it read-only
         sidecar = dataclasses.replace(sidecar, sha256=sha256_of(weights_part))
-        config_part.write_text(json.dumps(sidecar.to_dict(), indent=2) + "\n", encoding="utf-8")
-        os.replace(str(config_part), str(config))
+        write_sidecar(sidecar_path(path), sidecar)
         os.replace(str(weights_part), str(path))
     finally:
-        for part in (weights_part, config_part):
-            if part.exists():
-                part.unlink()
+        if weights_part.exists():
+            weights_part.unlink()
 
 
 def one_line(error: BaseException) -> str:

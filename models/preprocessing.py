@@ -18,12 +18,17 @@ INTERPOLATIONS = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Part of a checkpoint's identity; the defaults are the official code's."""
+    """Part of a checkpoint's identity; the defaults are the official code's.
+
+    ``shrink_by_area``: a side of a crop that is longer than the network's input is first averaged down to it,
+    because ``interpolation`` alone skips pixels there and noise becomes strokes.
+    """
 
     interpolation: str = "linear"
     mean: Tuple[float, ...] = (0.485, 0.456, 0.406)
     std: Tuple[float, ...] = (0.229, 0.224, 0.225)
     normalise: bool = True
+    shrink_by_area: bool = False
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -38,9 +43,12 @@ class Preprocessing:
         return cls(**settings)
 
     def __call__(self, crop: np.ndarray) -> np.ndarray:
-        """RGB crop (H, W, 3) uint8 -> (3, 32, 128) float32: resized, divided by 255 and, where the checkpoint
-        wants it, ``(x - mean) / std`` per channel."""
+        """RGB crop (H, W, 3) uint8 -> (3, 32, 128) float32: shrunk by area if the checkpoint wants it,
+        resized, divided by 255 and, if the checkpoint wants it, ``(x - mean) / std`` per channel."""
         height, width = IMAGE_SIZE
+        if self.shrink_by_area and (crop.shape[0] > height or crop.shape[1] > width):
+            fitting = min(crop.shape[1], width), min(crop.shape[0], height)
+            crop = cv2.resize(crop, fitting, interpolation=cv2.INTER_AREA)
         image = cv2.resize(crop, (width, height), interpolation=INTERPOLATIONS[self.interpolation])
         image = image.astype(np.float32) / 255.0
         if self.normalise:

@@ -58,10 +58,10 @@ def _stages(predictions: list[Prediction]) -> list[dict[str, Any]]:
 
 
 def _word(prediction: Prediction) -> dict[str, Any]:
-    text, confidence, characters = prediction
+    text, probability, _, characters = prediction
     pairs = zip(text, characters, strict=True)
     return {
         "text": text,
-        "confidence": confidence,
+        "confidence": probability,
         "characters": [{"character": character, "confidence": sure} for character, sure in pairs],
     }

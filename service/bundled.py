@@ -29,7 +29,9 @@ def bundled_model(python: str) -> Path:
     checkpoint = _ZOO / f"{NAME}.ckpt"
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: the bundled checkpoint is missing; pass --bundle")
-    bundle = _cache() / f"{NAME}-{file_sha256(str(checkpoint))[:12]}-mindspore-{_mindspore_release(python)}"
+    # Also its config: the same weights with another calibration are another bundle.
+    weights, config = (file_sha256(str(file))[:12] for file in (checkpoint, checkpoint.with_suffix(".json")))
+    bundle = _cache() / f"{NAME}-{weights}-{config}-mindspore-{_mindspore_release(python)}"
     if _is_sound(bundle):  # first, because an image's cache cannot be written
         return bundle
     bundle.parent.mkdir(parents=True, exist_ok=True)

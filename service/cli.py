@@ -33,6 +33,9 @@ COMMANDS = {
     "import": Command("models.import_command", "convert a MindOCR or official checkpoint"),
     "train": Command("models.training.command", "train a network"),
     "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
+    "calibrate": Command(
+        "models.evaluation.calibrate_command", "fit a checkpoint's confidences to labelled crops"
+    ),
     "data": Command("models.data.command", "render, pack and look at labelled words"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,21 +18,28 @@ _USUAL_STEPS = 10
 class Prediction(NamedTuple):
     """A word as one stage reads it.
 
-    `characters` are the confidences of the characters of `text`, one each, in (0, 1]. `confidence` is the
-    certainty of the paper's self-training: the exponentiated mean log-probability of the characters and the
-    stop. All are rounded to six digits.
+    `characters` are the probabilities of the characters of `text`, one each, in (0, 1]. `probability` is the
+    product of theirs and the stop's, which the network gives the word; `confidence` is the probability that
+    the word is right, which follows from it by calibration. All are rounded to six digits.
     """
 
     text: str
+    probability: float
     confidence: float
     characters: list[float]
 
 
 class Decoder:
-    """Decodes logits of one charset, whose class 0 is the null (stop) and whose others are its characters."""
+    """Decodes logits of one charset, whose class 0 is the null (stop) and whose others are its characters.
 
-    def __init__(self, charset: str) -> None:
+    `calibrate` makes confidences of words' probabilities, which otherwise they are themselves.
+    """
+
+    def __init__(
+        self, charset: str, calibrate: Callable[[np.ndarray], np.ndarray] = lambda probability: probability
+    ) -> None:
         self._characters = np.array(["", *charset])
+        self._calibrate = calibrate
 
     def __call__(self, logits: np.ndarray) -> list[Prediction]:
         """Logits (N, T, C) -> N predictions."""
@@ -46,11 +54,18 @@ class Decoder:
         probability = _probability(logits[read], best[read])
         counts = read.sum(axis=-1)
         starts = counts.cumsum() - counts
-        certainty = np.exp(np.add.reduceat(np.log(probability), starts) / counts)
-        confidences, firsts = probability.round(_DIGITS).tolist(), starts.tolist()
+        of_words = np.multiply.reduceat(probability, starts)
+        words = zip(
+            texts,
+            of_words.round(_DIGITS).tolist(),
+            self._calibrate(of_words).round(_DIGITS).tolist(),
+            starts.tolist(),
+            strict=True,
+        )
+        of_characters = probability.round(_DIGITS).tolist()
         return [
-            Prediction(text, sure, confidences[first : first + len(text)])
-            for text, sure, first in zip(texts, certainty.round(_DIGITS).tolist(), firsts, strict=True)
+            Prediction(text, likely, sure, of_characters[first : first + len(text)])
+            for text, likely, sure, first in words
         ]
 
 

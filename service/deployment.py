@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from service.calibration import Calibration
 from service.decode import Decoder
 from service.engines.bundle import Bundle
 from service.engines.line import Loaded
@@ -79,7 +80,9 @@ class Deployment:
         Raises ValueError where the bundle asks for what this service does not know.
         """
         self.bundle = bundle
-        self.model = ModelName(name=bundle.name, version=bundle.version)
+        self.model = ModelName(
+            name=bundle.name, version=bundle.version, calibrated=bundle.calibration is not None
+        )
         self.engine: str = settings.engine
         """What runs the graphs, with its release once that is known."""
         self.has_started = False
@@ -92,7 +95,7 @@ class Deployment:
             )
         self._scheduler = Scheduler(
             self.model,
-            Decoder(bundle.charset),
+            Decoder(bundle.charset, Calibration(bundle)),
             observer,
             room,
             vision_threshold=settings.vision_threshold,

@@ -58,6 +58,8 @@ class Preprocessor:
                 f"known are {', '.join(_INTERPOLATIONS)}"
             )
         self._interpolation = _INTERPOLATIONS[options["interpolation"]]
+        # Bundles of checkpoints that were trained without it do not say.
+        self._shrink_by_area = options.get("shrink_by_area", False)
         self._size = (bundle.width, bundle.height)
         values = np.arange(256)[:, None] / 255.0
         if options["normalise"]:
@@ -67,6 +69,11 @@ class Preprocessor:
 
     def __call__(self, crop: np.ndarray) -> np.ndarray:
         """RGB crop (height, width, 3), uint8 -> network input (3, 32, 128), float32."""
+        height, width = crop.shape[:2]
+        most_width, most_height = self._size
+        if self._shrink_by_area and (height > most_height or width > most_width):
+            fitting = min(width, most_width), min(height, most_height)
+            crop = cv2.resize(crop, fitting, interpolation=cv2.INTER_AREA)
         resized = cv2.resize(crop, self._size, interpolation=self._interpolation)
         planes = np.empty((3, *resized.shape[:2]), np.float32)
         for values, table, plane in zip(cv2.split(resized), self._tables, planes, strict=True):

@@ -37,10 +37,10 @@ class ReadOptions(BaseModel):
 
 
 class Character(BaseModel):
-    """One character and the probability that the stage gave it."""
+    """One character of what a stage read."""
 
     character: str
-    confidence: Confidence
+    confidence: Confidence = Field(description="The probability that the stage gave it.")
 
 
 class Prediction(BaseModel):
@@ -48,7 +48,8 @@ class Prediction(BaseModel):
 
     text: str
     confidence: Confidence = Field(
-        description="Exponentiated mean log-probability of the characters and the stop token."
+        description="The probability that the stage gave this text: the product of the probabilities of its "
+        "characters and of the stop after them. Not calibrated."
     )
     characters: list[Character]
 
@@ -96,6 +97,11 @@ class ModelName(BaseModel):
 
     name: str
     version: str
+    calibrated: bool = Field(
+        default=False,
+        description="Whether the confidences of its words are calibrated: of the words of confidence 0.9, "
+        "nine in ten are right, on crops such as it was calibrated on.",
+    )
 
 
 def _word(text: str, confidence: float, *characters: float) -> dict[str, Any]:
@@ -109,12 +115,12 @@ def _word(text: str, confidence: float, *characters: float) -> dict[str, Any]:
 
 _DETAIL: dict[str, Any] = {
     "iterations": [
-        {"stage": "vision", **_word("ah", 0.71, 0.97, 0.42)},
+        {"stage": "vision", **_word("ah", 0.4, 0.97, 0.42)},
         {
             "stage": "refinement",
             "iteration": 1,
-            "language": _word("ab", 0.93, 0.95, 0.91),
-            "fused": _word("ab", 0.98, 0.99, 0.96),
+            "language": _word("ab", 0.86, 0.95, 0.91),
+            "fused": _word("ab", 0.95, 0.99, 0.96),
         },
     ]
 }
@@ -132,7 +138,7 @@ _READING: dict[str, Any] = {
         "total": 50.3,
     },
 }
-_MODEL: dict[str, Any] = {"name": "abinet_small_en", "version": "1.0.0"}
+_MODEL: dict[str, Any] = {"name": "abinet_small_en", "version": "1.0.0", "calibrated": True}
 _BROKEN: dict[str, Any] = {
     "type": "urn:abinet:problem:broken-image",
     "title": "The image cannot be decoded",
@@ -152,7 +158,10 @@ class Reading(BaseModel):
     """One crop, read: the final text, and with `detail` what was believed after every stage."""
 
     text: str
-    confidence: Confidence
+    confidence: Confidence = Field(
+        description="The calibrated probability that `text` is right. Of a model that is not calibrated: the "
+        "probability that its last stage gave the text."
+    )
     iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]] | None = None
     stopped_at: int = Field(ge=0, description="Refinements that ran.")
     timings_ms: Timings

@@ -92,6 +92,14 @@ def test_loading_gives_back_what_was_saved(checkpoint: Path, native: Parameters)
     assert stored == SIDECAR
 
 
+def test_a_config_from_before_crops_were_shrunk_by_area_asks_for_none(checkpoint: Path) -> None:
+    path = checkpoint.with_suffix(".json")
+    values = json.loads(path.read_text())
+    del values["preprocessing"]["shrink_by_area"]
+    path.write_text(json.dumps(values))
+    assert load_checkpoint(checkpoint)[1].preprocessing.shrink_by_area is False
+
+
 def test_a_checkpoint_with_a_flipped_bit_is_refused(checkpoint: Path) -> None:
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 2] ^= 1

@@ -39,19 +39,29 @@ def test_a_word_without_a_null_has_all_steps() -> None:
 def test_a_null_at_once_is_the_empty_word() -> None:
     (word,) = decode(logits()[None])
     assert (word.text, word.characters) == ("", [])
-    assert word.confidence == pytest.approx(0.9)
+    assert word.probability == pytest.approx(0.9)
 
 
-def test_a_characters_confidence_is_its_probability() -> None:
+def test_each_character_has_its_probability() -> None:
     (word,) = decode(logits(3, 1, 20, probability=0.7)[None])
     assert word.characters == pytest.approx([0.7] * 3)
 
 
-def test_a_words_confidence_is_the_geometric_mean_with_the_stop() -> None:
+def test_a_words_probability_is_the_product_with_the_stops() -> None:
     table = logits(3, 1)
     table[2] = logits(probability=0.4)[2]  # the stop token
     (word,) = decode(table[None])
-    assert word.confidence == pytest.approx((0.9 * 0.9 * 0.4) ** (1 / 3))
+    assert word.probability == pytest.approx(0.9 * 0.9 * 0.4)
+
+
+def test_a_words_confidence_is_its_calibrated_probability() -> None:
+    (word,) = Decoder(CHARSET, lambda probability: probability / 2)(logits(3, 1)[None])
+    assert (word.probability, word.confidence) == pytest.approx((0.9**3, 0.9**3 / 2))
+
+
+def test_without_a_calibration_a_words_confidence_is_its_probability() -> None:
+    (word,) = decode(logits(3, 1)[None])
+    assert word.confidence == word.probability
 
 
 def test_a_long_word_among_short_ones_is_read_to_its_end() -> None:
@@ -61,7 +71,7 @@ def test_a_long_word_among_short_ones_is_read_to_its_end() -> None:
 
 def test_large_logits_do_not_overflow() -> None:
     (word,) = decode(1e4 * logits(3, 1)[None])
-    assert word.confidence == pytest.approx(1)
+    assert word.probability == pytest.approx(1)
 
 
 def test_many_words_decode_as_each_alone() -> None:

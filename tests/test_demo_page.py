@@ -241,6 +241,21 @@ def test_every_stage_is_shown_and_what_it_changed(open_page: Open) -> None:
     )
 
 
+def test_a_words_confidence_is_the_answers_and_says_if_it_is_not_calibrated(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    expect(card(page, "a.png").locator(".confidence")).to_contain_text("uncalibrated")
+
+    def calibrated(route: Route) -> None:
+        answer = route.fetch().json()
+        model = {**answer["model"], "calibrated": True}
+        route.fulfill(json={**answer, "confidence": 0.874, "model": model})
+
+    page.route("**/v1/read?*", calibrated)
+    choose(page, file("b.png"))
+    expect(card(page, "b.png").locator(".confidence")).to_have_text("Confidence 87.4 %")
+
+
 def test_an_empty_text_is_called_so(open_page: Open) -> None:
     page = open_page()
     answer_with(page, word(""))
@@ -531,7 +546,7 @@ def test_a_screen_reader_finds_what_the_page_has(open_page: Open) -> None:
             - checkbox "Stop early where the reader is sure"
           - region "Crops":
             - heading "Crops" [level=2]
-            - list "Confidence of a letter"
+            - list "Probability of a letter"
             - button "Read again"
             - button "Clear"
             - article "a.png":
@@ -539,7 +554,7 @@ def test_a_screen_reader_finds_what_the_page_has(open_page: Open) -> None:
               - heading "a.png" [level=3]
               - table "What each stage read in a.png":
                 - rowgroup:
-                  - row "Iteration Stage Word Confidence"
+                  - row "Iteration Stage Word Probability"
                 - rowgroup:
                   - row /vision simulated/
               - button "Copy JSON"

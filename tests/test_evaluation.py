@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,8 +30,16 @@ from models.data.sets import open_set
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
 from models.evaluation.http_reader import HttpReader
 from models.evaluation.reading import Crop, Prediction, Reading, Refusal, decode
-from models.evaluation.report import averages, in_field_order, markdown_table, text_table, to_json
-from models.evaluation.scoring import Mistake, SetScore, is_right, reads, score_set
+from models.evaluation.report import (
+    averages,
+    in_field_order,
+    markdown_table,
+    reliability_of,
+    text_reliability,
+    text_table,
+    to_json,
+)
+from models.evaluation.scoring import Mistake, Outcome, SetScore, is_right, reads, score_set
 from models.evaluation.sources import open_reader
 from models.training.spelling import encode
 from service.bundled import NAME
@@ -51,7 +60,7 @@ def logits_of(*texts: str) -> np.ndarray:
 def reading(*texts: str, confidence: float = 0.5) -> Reading:
     """What the stages read; the last text stands for all that follow."""
     filled = [*texts, *[texts[-1]] * (1 + 2 * ITERATIONS - len(texts))]
-    return Reading.of(Prediction(text, confidence) for text in filled)
+    return Reading.of((Prediction(text, 0.5) for text in filled), confidence)
 
 
 def labelled(folder: Path, rows: Iterable[tuple[str, bytes, str]]) -> Path:
@@ -72,7 +81,7 @@ def small_set(folder: Path, *labels: str) -> Path:
 class Says:
     """A reader that says what it was told to, in the order of the crops."""
 
-    model, engine, iterations = "parrot", "none", ITERATIONS
+    model, engine, iterations, calibrated = "parrot", "none", ITERATIONS, True
 
     def __init__(self, *said: Reading | Refusal) -> None:
         self._said = said
@@ -114,7 +123,7 @@ def test_a_text_is_decoded_as_the_service_decodes_it() -> None:
     logits[1, 0, 0] = 99  # nothing but a stop
     ours, theirs = decode(logits, CHARSET_36), Decoder(CHARSET_36)(logits)
     assert [one.text for one in ours] == [other.text for other in theirs]
-    np.testing.assert_allclose([one.confidence for one in ours], [o.confidence for o in theirs], atol=1e-5)
+    np.testing.assert_allclose([one.probability for one in ours], [o.probability for o in theirs], atol=1e-5)
 
 
 # Scores and tables.
@@ -205,6 +214,17 @@ def test_json_has_the_language_model_too() -> None:
     assert set(document["average"]) == {"sets", "crops"}
 
 
+def test_the_reliability_table_has_all_crops_and_what_remains_at_a_precision() -> None:
+    one, other = scored("SVT", 6, 8), scored("CUTE80", 0, 2)
+    one.outcomes = [Outcome(0.9, True)] * 6 + [Outcome(0.5, False)] * 2
+    other.outcomes = [Outcome(0.1, False)] * 2
+    text = text_reliability(True, reliability_of([one, other]))
+    assert text.startswith("Confidence (calibrated) in per cent: expected calibration error 18.00 over")
+    assert text.splitlines()[4].split() == ["10.00", "-", "10.00", "1", "10.00", "0.00"]
+    assert "99 % right: 60.00 % of the crops, those of confidence 0.900000 and more" in text
+    assert "98 % right: no crop" in text_reliability(False, reliability_of([other]))
+
+
 # The sheet of errors.
 
 
@@ -268,15 +288,34 @@ def test_sets_and_service_decode_the_same_pixels(name: str) -> None:
     np.testing.assert_array_equal(decode_crop(body), decode_image(body, 1_000_000))
 
 
-def export(python: str | Path, bundle: Path) -> Path:
-    command = [*module_command(str(python), "export"), str(CHECKPOINT), "--output", str(bundle)]
+def noisy(image: Path, scale: int) -> np.ndarray:
+    """The image, enlarged, under noise that only averaging takes away."""
+    enlarged = cv2.resize(cv2.imread(str(image)), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    noise = np.random.default_rng(0).normal(0, 120, enlarged.shape)
+    return np.clip(enlarged + noise, 0, 255).astype(np.uint8)
+
+
+def export(python: str | Path, checkpoint: Path, bundle: Path) -> Path:
+    command = [*module_command(str(python), "export"), str(checkpoint), "--output", str(bundle)]
     subprocess.run(command, check=True, capture_output=True)
     return bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(sys.executable, tmp_path_factory.mktemp("bundles") / "tiny")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's weights, with all that a sidecar may ask of those who read crops."""
+    copy = tmp_path_factory.mktemp("checkpoints") / CHECKPOINT.name
+    shutil.copy(CHECKPOINT, copy)
+    sidecar = json.loads(CHECKPOINT.with_suffix(".json").read_text())
+    sidecar["preprocessing"]["shrink_by_area"] = True
+    sidecar["calibration"] = {"slope": 1.3, "intercept": -0.4, "crops": 1000}
+    copy.with_suffix(".json").write_text(json.dumps(sidecar))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(sys.executable, checkpoint, tmp_path_factory.mktemp("bundles") / "tiny")
 
 
 class Measured:
@@ -298,7 +337,10 @@ class Measured:
 
     @property
     def confidences(self) -> list[list[float]]:
-        return [[stage.confidence for stage in reading.stages] for reading in self.readings]
+        return [
+            [reading.confidence, *(stage.probability for stage in reading.stages)]
+            for reading in self.readings
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -307,12 +349,13 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(sample.name, sample.read_bytes(), sample.stem) for sample in sorted(SAMPLES.glob("*.png"))]
     rows += [(name, image, "harmony") for name, image in odd_images().items()]
     rows += [(f"noise{seed}.png", encoded(crop(seed)), "noise") for seed in range(3)]
+    rows += [("large.png", encoded(noisy(SAMPLES / "cleans.png", scale=8)), "cleans")]
     return labelled(tmp_path_factory.mktemp("sets") / "words", rows)
 
 
 @pytest.fixture(scope="module")
-def by_checkpoint(words: Path) -> Measured:
-    return Measured(str(CHECKPOINT), words)
+def by_checkpoint(checkpoint: Path, words: Path) -> Measured:
+    return Measured(str(checkpoint), words)
 
 
 def assert_same(one: Measured, other: Measured) -> None:
@@ -340,9 +383,9 @@ def test_a_running_service_measures_as_its_checkpoint(
 
 @pytest.mark.lite
 def test_a_bundle_on_lite_measures_as_its_checkpoint(
-    by_checkpoint: Measured, words: Path, lite_python: Path, tmp_path: Path
+    by_checkpoint: Measured, checkpoint: Path, words: Path, lite_python: Path, tmp_path: Path
 ) -> None:
-    lite = export(lite_python, tmp_path / "lite")
+    lite = export(lite_python, checkpoint, tmp_path / "lite")
     options = ("--engine", "lite", "--worker-python", str(lite_python))
     assert_same(Measured(str(lite), words, *options), by_checkpoint)
 
@@ -415,14 +458,17 @@ def test_an_interrupted_evaluation_leaves_no_service_behind(
 def test_the_command_prints_writes_and_draws(
     words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table, sheet = tmp_path / "table.md", tmp_path / "errors.png"
+    table, sheet, diagram = (tmp_path / name for name in ("table.md", "errors.png", "diagram.png"))
     arguments = ["eval", str(tiny_checkpoint()), "--json", "--markdown", str(table), "--errors", str(sheet)]
-    assert main([*arguments, str(words), "--limit", "5"]) == 0
+    assert main([*arguments, "--plot", str(diagram), str(words), "--limit", "5"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["model"], document["sets"][0]["crops"]) == (tiny_checkpoint().stem, 5)
+    assert document["confidence"]["calibrated"] is False
+    assert sum(one["crops"] for one in document["confidence"]["bins"]) == 5
     assert "| words | 5 |" in table.read_text()
-    assert cv2.imread(str(sheet)) is not None
-    assert sorted(tmp_path.iterdir()) == [sheet, table]
+    assert "expected calibration error" in table.read_text()
+    assert all(cv2.imread(str(picture)) is not None for picture in (sheet, diagram))
+    assert sorted(tmp_path.iterdir()) == [diagram, sheet, table]
 
 
 def test_a_recipe_names_checkpoint_and_sets_as_mindocrs_do(

@@ -16,6 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 PYTHON_37 = [
     "models/__init__.py",
     "models/abinet/*.py",
+    "models/calibration.py",
     "models/checkpoints.py",
     "models/importers.py",
     "models/hashes.py",

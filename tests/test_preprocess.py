@@ -46,10 +46,39 @@ def test_without_normalisation_pixels_only_become_0_to_1() -> None:
     np.testing.assert_allclose(planes[:, 0, 0], [0, 0.2, 1])
 
 
-def test_service_and_training_prepare_a_crop_the_same_way() -> None:
+@pytest.mark.parametrize("shrink_by_area", [False, True])
+@pytest.mark.parametrize("height", [1, 31, 32, 33, 200])
+@pytest.mark.parametrize("width", [1, 127, 128, 129, 700])
+def test_service_and_training_prepare_a_crop_the_same_way(
+    height: int, width: int, shrink_by_area: bool
+) -> None:
     from models.preprocessing import Preprocessing
 
-    np.testing.assert_allclose(Preprocessor(bundle())(crop()), Preprocessing()(crop()), atol=1e-6)
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    served = Preprocessor(bundle(shrink_by_area=shrink_by_area))(rgb)
+    np.testing.assert_allclose(served, Preprocessing(shrink_by_area=shrink_by_area)(rgb), atol=1e-6)
+
+
+def test_noise_of_a_large_crop_is_averaged_where_the_checkpoint_was_trained_so() -> None:
+    noisy = np.random.default_rng(0).integers(0, 256, (320, 1280, 3), np.uint8)
+    averaged, picked = (
+        Preprocessor(bundle(normalise=False, shrink_by_area=by_area))(noisy).std()
+        for by_area in (True, False)
+    )
+    assert averaged < picked / 3
+
+
+def test_only_the_sides_that_are_too_long_are_shrunk_by_area() -> None:
+    rgb = crop()[:, :60].repeat(4, axis=0)  # 96 x 60
+    halfway = cv2.resize(rgb, (60, 32), interpolation=cv2.INTER_AREA)
+    expected = Preprocessor(bundle())(halfway)
+    np.testing.assert_array_equal(Preprocessor(bundle(shrink_by_area=True))(rgb), expected)
+
+
+def test_a_manifest_that_does_not_speak_of_shrinking_means_none() -> None:
+    large = crop().repeat(4, axis=0)
+    expected = Preprocessor(bundle(shrink_by_area=False))(large)
+    np.testing.assert_array_equal(Preprocessor(bundle())(large), expected)
 
 
 def test_an_interpolation_that_is_not_known_names_those_that_are() -> None:

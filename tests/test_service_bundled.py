@@ -37,9 +37,10 @@ def test_two_services_that_start_at_once_export_once(caplog: pytest.LogCaptureFi
 
 def test_the_caches_folder_names_checkpoint_and_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "_export", lambda python, checkpoint, bundle: bundle.mkdir())
-    digest = bundled.file_sha256(str(tiny_checkpoint()))
+    files = (tiny_checkpoint(), tiny_checkpoint().with_suffix(".json"))
+    weights, config = (bundled.file_sha256(str(file))[:12] for file in files)
     folder = bundled.bundled_model(sys.executable)
-    assert folder.name.startswith(f"abinet_small_en-{digest[:12]}-mindspore-2.")
+    assert folder.name.startswith(f"abinet_small_en-{weights}-{config}-mindspore-2.")
 
 
 def test_a_bundle_that_was_damaged_is_exported_again(monkeypatch: pytest.MonkeyPatch) -> None:

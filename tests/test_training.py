@@ -325,6 +325,7 @@ def test_a_recipe_trains_the_best_and_the_last_checkpoint_and_draws_its_curves(t
     for name in ("tiny", "best", "last", "stage0_vision", "stage1_joint"):
         _, sidecar = load_checkpoint(trained.folder / f"{name}.ckpt")
         assert sidecar.network == TINY
+        assert sidecar.preprocessing == Preprocessing(shrink_by_area=True)
     assert sidecar.training["samples"] == 4 * len(trained.rows)
     picture = cv2.imread(str(trained.folder / "curves.png"))
     assert min(picture.shape[:2]) > 300

@@ -12,7 +12,7 @@ class _Answer(BaseModel):
 
 
 class Character(_Answer):
-    """One character and its probability, 0 to 1."""
+    """One character; `confidence`, 0 to 1, is the probability that the stage gave it."""
 
     character: str
     confidence: float
@@ -21,7 +21,8 @@ class Character(_Answer):
 class Prediction(_Answer):
     """What one model read.
 
-    `confidence`, 0 to 1, is the exponentiated mean log-probability of the characters and the stop token.
+    `confidence`, 0 to 1, is the probability that the stage gave the text: the product of the probabilities of
+    its characters and of the stop after them. It is not calibrated.
     """
 
     text: str
@@ -60,15 +61,18 @@ class Timings(_Answer):
 
 
 class ModelName(_Answer):
-    """The bundle that answered."""
+    """The bundle that answered, and whether the confidences of its words are calibrated."""
 
     name: str
     version: str
+    calibrated: bool = False
 
 
 class Reading(_Answer):
     """One crop, read.
 
+    `confidence`, 0 to 1, is the calibrated probability that the text is right; of a model that is not
+    calibrated (`model.calibrated`), the probability that its last stage gave the text.
     `iterations` holds what was believed after every stage, vision first; it is empty where no detail was
     asked for. `stopped_at` is the number of refinements that ran.
     """

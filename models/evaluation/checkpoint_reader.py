@@ -13,6 +13,8 @@ from models.checkpoints import load_checkpoint
 from models.evaluation.reading import Crop, Reading, decode
 
 BATCH = 32
+_DIGITS = 6
+"""Of a confidence, as in the service's answers."""
 
 
 class CheckpointReader:
@@ -27,9 +29,11 @@ class CheckpointReader:
         self._network, sidecar = load_checkpoint(checkpoint)
         self._charset = sidecar.network.charset
         self._preprocess = sidecar.preprocessing
+        self._calibration = sidecar.calibration
         self.model = checkpoint.stem
         self.engine = f"MindSpore {ms.__version__}, the network itself"
         self.iterations = sidecar.network.iterations
+        self.calibrated = sidecar.calibration is not None
 
     def read(self, crops: Iterable[Crop]) -> Iterator[Reading]:
         """One reading a crop."""
@@ -42,4 +46,9 @@ class CheckpointReader:
         filled = np.concatenate([images, np.repeat(images[:1], BATCH - len(images), axis=0)])
         outputs = [output.asnumpy()[: len(images)] for output in self._network(ms.Tensor(filled))]
         stages = [decode(logits, self._charset) for logits in outputs]
-        return [Reading.of(crop_stages) for crop_stages in zip(*stages, strict=True)]
+        probability = np.array([final.probability for final in stages[-1]])
+        confidence = probability if self._calibration is None else self._calibration(probability)
+        return [
+            Reading.of(crop_stages, sure)
+            for *crop_stages, sure in zip(*stages, confidence.round(_DIGITS).tolist(), strict=True)
+        ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("--errors", type=Path, metavar="PNG", help="write a sheet of the worst errors")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the reliability diagram")
     bundle = parser.add_argument_group("what runs a bundle, as abinet serve has it")
     bundle.add_argument("--engine", help="mindspore or lite")
     bundle.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
@@ -45,7 +45,16 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.data.sets import find_sets, open_set
-    from models.evaluation.report import in_field_order, markdown_table, text_table, to_json
+    from models.evaluation.files import check_folders, write
+    from models.evaluation.report import (
+        in_field_order,
+        markdown_reliability,
+        markdown_table,
+        reliability_of,
+        text_reliability,
+        text_table,
+        to_json,
+    )
     from models.evaluation.scoring import score_set
     from models.evaluation.sources import open_reader
 
@@ -53,17 +62,21 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--config names the checkpoint and the sets itself; leave out SOURCE and SETS")
     source, roots = _of_config(args.config) if args.config else (args.source, args.sets)
     paths = find_sets(roots)
-    _check_folders(args.markdown, args.errors)
+    check_folders(args.markdown, args.errors, args.plot)
     samples = sum(min(len(open_set(path)), args.limit or sys.maxsize) for path in paths)
     # Without a terminal there is no bar.
     with open_reader(source, _serve_options(args)) as reader, tqdm(total=samples, disable=None) as bar:
         scores = in_field_order([score_set(reader, path, args.limit, bar.update) for path in paths])
-    table = text_table(reader, scores)
+    table, trusted = text_table(reader, scores), reliability_of(scores)
     if args.markdown:
-        _write(args.markdown, markdown_table(reader, scores).encode())
+        trust = markdown_reliability(reader.calibrated, trusted)
+        write(args.markdown, f"{markdown_table(reader, scores)}\n{trust}".encode())
     if args.errors:
-        _write(args.errors, _error_png(reader.model, scores))
-    print(json.dumps(to_json(reader, scores), indent=2) if args.json else table)
+        write(args.errors, _error_png(reader.model, scores))
+    if args.plot:
+        write(args.plot, _diagram(reader.model, scores))
+    text = f"{table}\n\n{text_reliability(reader.calibrated, trusted)}"
+    print(json.dumps(to_json(reader, scores), indent=2) if args.json else text)
     return 0
 
 
@@ -114,13 +127,6 @@ def _serve_options(args: argparse.Namespace) -> list[str]:
     return [word for option, value in given.items() if value for word in (option, value)]
 
 
-def _check_folders(*files: Path | None) -> None:
-    """An evaluation may take hours, and its results must have a place to go."""
-    for file in files:
-        if file and not file.parent.is_dir():
-            raise ValueError(f"{file.parent}: no such folder; make it first")
-
-
 def _error_png(model: str, scores: Sequence[SetScore]) -> bytes:
     import cv2
 
@@ -131,10 +137,11 @@ def _error_png(model: str, scores: Sequence[SetScore]) -> bytes:
     return encoded.tobytes()
 
 
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def _diagram(model: str, scores: Sequence[SetScore]) -> bytes:
+    import numpy as np
+
+    from models.evaluation.reliability_diagram import draw
+    from models.evaluation.report import reliability_of
+
+    confidence = np.array([outcome.confidence for score in scores for outcome in score.outcomes])
+    return draw(model, reliability_of(scores), confidence)

@@ -28,7 +28,7 @@ _MISSING = "_"
 
 def worst(mistakes: Sequence[Mistake]) -> list[Mistake]:
     """As many as a sheet holds, the most confident first."""
-    by_confidence = sorted(mistakes, key=lambda mistake: -mistake.reading.final.confidence)
+    by_confidence = sorted(mistakes, key=lambda mistake: -mistake.reading.confidence)
     return by_confidence[: COLUMNS * ROWS]
 
 
@@ -69,7 +69,7 @@ def _draw(cell: np.ndarray, mistake: Mistake, rgb: np.ndarray, set_name: str) ->
         middle = _MARGIN + column * _PITCH + _PITCH // 2
         _write(cell, wanted, (middle - _width(wanted) // 2, 64), _BLACK)
         _write(cell, read, (middle - _width(read) // 2, 82), _BLACK if read == wanted else _RED)
-    confidence = f"{100 * mistake.reading.final.confidence:.1f} %"
+    confidence = f"{100 * mistake.reading.confidence:.1f} %"
     _write(cell, f"{confidence}   {set_name} {mistake.number}", (_MARGIN, 99), _GREY, 0.38)
 
 

@@ -54,6 +54,7 @@ class HttpReader:
             self.model: str = answer["name"]
             self.engine: str = f"{answer['engine']} on {', '.join(answer['devices'])}, served"
             self.iterations: int = answer["manifest"]["iterations"]
+            self.calibrated: bool = answer.get("calibrated", False)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{address}: no abinet service answers there ({_reason(error)})") from None
 
@@ -103,7 +104,8 @@ def _reading(result: dict[str, Any]) -> Reading:
     """From a ReadResult of the service."""
     vision, *refinements = result["iterations"]
     stages = [vision, *(stage[part] for stage in refinements for part in ("language", "fused"))]
-    return Reading.of(Prediction(stage["text"], stage["confidence"]) for stage in stages)
+    read = (Prediction(stage["text"], stage["confidence"]) for stage in stages)
+    return Reading.of(read, result["confidence"])
 
 
 def _problem(answer: httpx.Response) -> dict[str, str]:

@@ -22,19 +22,24 @@ class Crop(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What one stage read. The confidence, in (0, 1], is the exponentiated mean log-probability of the
-    characters and the stop (paper section 3.4)."""
+    """What one stage read. The probability, in (0, 1], is what the network gives the word: the product of
+    those of its characters and of the stop."""
 
     text: str
-    confidence: float
+    probability: float
 
 
 class Reading(NamedTuple):
-    """What vision read, and in every iteration the language model and its fusion with vision."""
+    """What vision read, and in every iteration the language model and its fusion with vision.
+
+    `confidence`, 0 to 1, is the calibrated probability that the final reading is right; of a network that is
+    not calibrated, the final reading's own probability.
+    """
 
     vision: Prediction
     language: tuple[Prediction, ...]
     fused: tuple[Prediction, ...]
+    confidence: float
 
     @property
     def stages(self) -> tuple[Prediction, ...]:
@@ -48,10 +53,10 @@ class Reading(NamedTuple):
         return self.stages[-1]
 
     @classmethod
-    def of(cls, stages: Iterable[Prediction]) -> Reading:
+    def of(cls, stages: Iterable[Prediction], confidence: float) -> Reading:
         """The inverse of `stages`."""
         vision, *refinements = stages
-        return cls(vision, tuple(refinements[0::2]), tuple(refinements[1::2]))
+        return cls(vision, tuple(refinements[0::2]), tuple(refinements[1::2]), confidence)
 
 
 class Refusal(NamedTuple):
@@ -68,6 +73,7 @@ class Reader(Protocol):
     engine: str
     """What computes, and its release."""
     iterations: int
+    calibrated: bool
 
     def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
         """One result a crop, in the crops' order.
@@ -88,7 +94,7 @@ def decode(logits: np.ndarray, charset: str) -> list[Prediction]:
     return [
         Prediction(
             "".join(charset[index - 1] for index in classes[:length]),
-            float(np.exp(logs[: length + 1].mean())),
+            float(np.exp(logs[: length + 1].sum(dtype=np.float64))),
         )
         for classes, logs, length in zip(best, certainty, lengths, strict=True)
     ]

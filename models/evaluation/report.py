@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.evaluation.reading import Reader
+from models.evaluation.reliability import BINS, Bin, Reliability, reliability
 from models.evaluation.scoring import SetScore
 
 FIELD_ORDER = (
@@ -49,6 +50,13 @@ def averages(scores: Sequence[SetScore]) -> tuple[Row, Row]:
     return Row(f"average of {len(read)} sets", crops, by_sets), Row("average of all crops", crops, by_crops)
 
 
+def reliability_of(scores: Sequence[SetScore]) -> Reliability:
+    """How far the confidences of all crops' final readings can be trusted."""
+    outcomes = [outcome for score in scores for outcome in score.outcomes]
+    confidence, right = (np.array([one[part] for one in outcomes]) for part in (0, 1))
+    return reliability(confidence, right.astype(bool))
+
+
 def text_table(reader: Reader, scores: Sequence[SetScore]) -> str:
     """For a terminal."""
     rows = _rows(scores)
@@ -61,6 +69,18 @@ def text_table(reader: Reader, scores: Sequence[SetScore]) -> str:
     return "\n".join([_title(reader), "", *lines, *([""] if notes else []), *notes])
 
 
+def text_reliability(calibrated: bool, reliability: Reliability) -> str:
+    """For a terminal: calibration error, reliability table, and what remains at a precision."""
+    widths = (6, 6, 6)
+    lines = [
+        _error(calibrated, reliability),
+        "",
+        _aligned("confidence", 15, ("crops", "mean", "right"), widths),
+    ]
+    lines += [_aligned(_between(one), 15, _bin_cells(one), widths) for one in reliability.bins]
+    return "\n".join([*lines, "", *_kept(reliability)])
+
+
 def markdown_table(reader: Reader, scores: Sequence[SetScore]) -> str:
     """For a model card."""
     heads = ["set", "crops", *_stage_names(reader.iterations)]
@@ -70,9 +90,18 @@ def markdown_table(reader: Reader, scores: Sequence[SetScore]) -> str:
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
+def markdown_reliability(calibrated: bool, reliability: Reliability) -> str:
+    """For a model card."""
+    lines = [_error(calibrated, reliability), ""]
+    lines += [_piped(["confidence", "crops", "mean", "right"]), _piped(["---:"] * 4)]
+    lines += [_piped([_between(one), *_bin_cells(one)]) for one in reliability.bins]
+    return "\n".join([*lines, "", *(f"- {line}" for line in _kept(reliability))]) + "\n"
+
+
 def to_json(reader: Reader, scores: Sequence[SetScore]) -> dict[str, Any]:
     """For programs. Accuracies are shares of 1, of the language model too; null where no crop was read."""
     by_sets, by_crops = averages(scores)
+    trusted = reliability_of(scores)
     return {
         "model": reader.model,
         "engine": reader.engine,
@@ -87,6 +116,13 @@ def to_json(reader: Reader, scores: Sequence[SetScore]) -> dict[str, Any]:
             for score in scores
         ],
         "average": {"sets": _by_stage(by_sets.accuracy), "crops": _by_stage(by_crops.accuracy)},
+        "confidence": {
+            "calibrated": reader.calibrated,
+            "error": trusted.error,
+            "chance": trusted.chance,
+            "bins": [one._asdict() for one in trusted.bins],
+            "kept": [one._asdict() for one in trusted.kept],
+        },
     }
 
 
@@ -116,6 +152,37 @@ def _by_stage(accuracy: np.ndarray) -> dict[str, Any]:
 
 def _title(reader: Reader) -> str:
     return f"Word accuracy in per cent of {reader.model} ({reader.engine})"
+
+
+def _error(calibrated: bool, reliability: Reliability) -> str:
+    kind = "calibrated" if calibrated else "uncalibrated"
+    return (
+        f"Confidence ({kind}) in per cent: expected calibration error {_cent(reliability.error)} over {BINS} "
+        f"bins of equally many crops;\nfaultless confidences would show {_cent(reliability.chance)} by chance"
+    )
+
+
+def _bin_cells(one: Bin) -> list[str]:
+    return [str(one.crops), _cent(one.confidence), _cent(one.accuracy)]
+
+
+def _between(one: Bin) -> str:
+    return f"{_cent(one.least)} - {_cent(one.greatest)}"
+
+
+def _cent(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _kept(reliability: Reliability) -> list[str]:
+    """A line for each precision."""
+    return [
+        f"{100 * one.precision:g} % right: no crop"
+        if one.confidence is None
+        else f"{100 * one.precision:g} % right: {_cent(one.share)} % of the crops, "
+        f"those of confidence {one.confidence:.6f} and more"
+        for one in reliability.kept
+    ]
 
 
 def _skipped(score: SetScore) -> str:

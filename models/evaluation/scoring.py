@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import tee
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,10 +27,17 @@ class Mistake:
     reading: Reading
 
 
+class Outcome(NamedTuple):
+    """How sure a final reading was, 0 to 1, and whether it is right."""
+
+    confidence: float
+    right: bool
+
+
 @dataclass
 class SetScore:
     """How a set was read. ``right`` counts the crops read without a mistake by each of `Reading.stages`;
-    ``skipped`` counts the samples that were not read, by reason."""
+    ``outcomes`` has their final readings; ``skipped`` counts the samples that were not read, by reason."""
 
     name: str
     path: Path
@@ -37,6 +45,7 @@ class SetScore:
     crops: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     mistakes: list[Mistake] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -67,14 +76,31 @@ def score_set(
     """
     labelled = open_set(path)
     score = SetScore(labelled.name, path, np.zeros(1 + 2 * reader.iterations, int))
-    ours, theirs = tee(_usable(labelled, len(labelled) if limit is None else limit, score.skipped, advance))
+    for crop, reading in read_set(reader, labelled, score.skipped, limit, advance):
+        _count(score, crop, reading)
+    return score
+
+
+def read_set(
+    reader: Reader,
+    labelled: LabelledSet,
+    skipped: Counter[str],
+    limit: int | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Iterator[tuple[Crop, Reading]]:
+    """The crops among the first ``limit`` samples of a set, and what the reader reads in them; counts in
+    ``skipped`` those that were not read, by reason, and calls ``advance`` after each.
+
+    Raises:
+        ValueError, OSError: the engine cannot go on.
+    """
+    ours, theirs = tee(_usable(labelled, len(labelled) if limit is None else limit, skipped, advance))
     for crop, result in zip(ours, reader.read(theirs), strict=True):
         if isinstance(result, Refusal):
-            score.skipped[f"refused by the service: {result.reason}"] += 1
+            skipped[f"refused by the service: {result.reason}"] += 1
         else:
-            _count(score, crop, result)
+            yield crop, result
         advance()
-    return score
 
 
 def _usable(
@@ -95,5 +121,6 @@ def _count(score: SetScore, crop: Crop, reading: Reading) -> None:
     right = [reads(stage.text, crop.label) for stage in reading.stages]
     score.right += right
     score.crops += 1
+    score.outcomes.append(Outcome(reading.confidence, right[-1]))
     if not right[-1]:
         score.mistakes.append(Mistake(score.path, crop.number, crop.label, reading))

@@ -65,7 +65,7 @@ class Trainer:
         self.rank, self.ranks = rank, ranks
         self.report = report if rank == 0 else lambda line: None
         self.bar = bar and rank == 0
-        self.preprocessing = Preprocessing()
+        self.preprocessing = Preprocessing(shrink_by_area=True)
         self.network = ABINet(recipe.sizes)
         self.data = TrainingData(recipe, self.preprocessing)
         self.curves = Curves(folder)

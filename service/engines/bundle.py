@@ -44,6 +44,7 @@ class Bundle:
             shape = dict(enumerate(self.manifest["input"]["shape"]))
             self.channels, self.height, self.width = (_number(shape, axis, 1) for axis in (1, 2, 3))
             self.preprocessing: dict[str, Any] = self.manifest["preprocessing"]
+            self.calibration: dict[str, Any] | None = self.manifest.get("calibration")
             self.exporter: dict[str, Any] = self.manifest["exporter"]
             self.graphs = self._graphs(self.manifest["graphs"])
             self._compiled = self._graphs(self.manifest.get("ascend", {}).get("graphs", []))

@@ -43,7 +43,7 @@ export class Card {
     this._showFacts();
     this._show(
       "read",
-      element("div", { class: "verdict" }, largeWord(word), this._confidence(word)),
+      element("div", { class: "verdict" }, largeWord(word), this._confidence(answer)),
       element("p", { class: "story" }, story(answer)),
       stageTable(answer, this.crop.name),
       element(
@@ -104,8 +104,18 @@ export class Card {
     return frame;
   }
 
-  _confidence({ confidence }) {
-    return element("p", { class: "confidence" }, unseen("Confidence "), element("strong", {}, percent(confidence, 1)), " %");
+  _confidence({ confidence, model }) {
+    const meaning = model.calibrated
+      ? "How likely it is that the whole word is right"
+      : "How likely the network finds the whole word; this model is not calibrated";
+    return element(
+      "p",
+      { class: "confidence", title: meaning },
+      unseen("Confidence "),
+      element("strong", {}, percent(confidence, 1)),
+      " %",
+      model.calibrated ? null : element("small", {}, "uncalibrated"),
+    );
   }
 
   _copying(label, text) {

@@ -26,7 +26,7 @@ export function story({ iterations: [vision, ...refinements] }) {
 
 /** A row for vision, then two for each iteration. */
 export function stageTable({ iterations: [vision, ...refinements] }, name) {
-  const head = ["Iteration", "Stage", "Word", "Confidence"].map((text) => element("th", { scope: "col" }, text));
+  const head = ["Iteration", "Stage", "Word", "Probability"].map((text) => element("th", { scope: "col" }, text));
   const table = element(
     "table",
     { class: "stages" },
@@ -55,7 +55,7 @@ function row(stage, word, before, ...start) {
     ...start,
     element("th", { scope: "row" }, stage),
     element("td", { class: "word" }, ...smallWord(word, before)),
-    element("td", { class: "percent" }, `${percent(word.confidence)} %`),
+    element("td", { class: "percent", title: "How likely the stage finds the whole word" }, `${percent(word.confidence)} %`),
   );
 }
 

@@ -60,7 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--min-confidence",
         type=_share,
         metavar="X",
-        help="crops below it, and what cannot be read, go to the review file, not to the output",
+        help="crops whose text is right with a probability below it, and what cannot be read, go to the "
+        "review file, not to the output",
     )
     output.add_argument(
         "--review", metavar="FILE", help="the review file (default: NAME.review.csv beside NAME.csv)"
