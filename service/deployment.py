@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import Protocol
 
 from service.decode import Decoder
@@ -16,7 +17,7 @@ from service.engines.bundle import Bundle
 from service.engines.line import Loaded
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
-from service.intake import ImageFile, Intake
+from service.intake import ImageFile, Intake, Readings, decoded_size
 from service.observer import Observer
 from service.patience import ClientGoneError, DeadlineError, Patience
 from service.preprocess import Preprocessor
@@ -34,6 +35,7 @@ from service.schemas import ModelName, ReadOptions
 from service.settings import Settings
 from service.supervisor import Supervisor
 from service.trial import try_out
+from service.turns import Turns, surest, ways_up
 
 log = logging.getLogger("abinet")
 
@@ -143,13 +145,17 @@ class Deployment:
         client_gone: Callable[[], Awaitable[None]] | None,
     ) -> list[Crop]:
         """See Reader.read."""
-        submission = self._admit(len(bodies), self._wish(options, detail))
+        wish, turns = self._wish(options, detail), options.turns or self._settings.turns
+        ways = [_ways_up(body, turns) for body in bodies]
+        submission = self._admit(sum(map(len, ways)), wish, len(bodies))
+        crops = _share_out(submission.crops, ways)
         self._in_flight += 1
         self._idle.clear()
-        crops, result = submission.crops, Problem.FAULT.slug
+        result = Problem.FAULT.slug
         try:
-            await self._finish(submission, bodies, timeout_s, client_gone)
-            result = _result(crops)
+            await self._finish(submission, crops, bodies, timeout_s, client_gone)
+            answers = [surest(readings) for readings in crops]
+            result = _result(answers)
         except ServiceError as error:
             result = error.problem.slug
             raise
@@ -159,17 +165,18 @@ class Deployment:
                 self._idle.set()
             seconds = time.perf_counter() - submission.started
             self._observer.model_request(self.model.version, result, seconds)
-        return crops
+        return answers
 
     async def _finish(
         self,
         submission: Submission,
+        crops: Sequence[Readings],
         bodies: Sequence[ImageFile],
         timeout_s: float | None,
         client_gone: Callable[[], Awaitable[None]] | None,
     ) -> None:
-        """Returns when each crop has predictions or an error. Raises ServiceError for all of them."""
-        crops = submission.crops
+        """Returns when each reading has predictions or an error. Raises ServiceError for all of them."""
+        readings = submission.crops
         timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         late: ServiceError | None = None
         try:
@@ -180,17 +187,18 @@ class Deployment:
             raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
         except DeadlineError as error:
             late = ServiceError(Problem.DEADLINE, str(error), crops=len(bodies))
-            if not any(crop.predictions for crop in crops):
+            if not any(all(reading.predictions for reading in crop) for crop in crops):
                 raise late from None
         finally:
             self._scheduler.give_up(submission)
             # Crops know their submission: if it knew them on, they would wait for the garbage collector.
             submission.crops = []
-        for crop in crops:
-            if crop.error is not None:
-                crop.error = _service_error(crop.error)
-            elif not crop.predictions:
-                crop.error = late
+        for reading in readings:
+            if reading.error is not None:
+                reading.error = _service_error(reading.error)
+            elif not reading.predictions:
+                reading.error = late
+        self._observer.readings(sum(reading.error is None for reading in readings))
 
     def _wish(self, options: ReadOptions, detail: bool) -> Wish:
         iterations = self._iterations if options.iterations is None else options.iterations
@@ -201,9 +209,9 @@ class Deployment:
             )
         return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
 
-    def _admit(self, crops: int, wish: Wish) -> Submission:
+    def _admit(self, readings: int, wish: Wish, crops: int) -> Submission:
         try:
-            return self._scheduler.admit(crops, wish)
+            return self._scheduler.admit(readings, wish)
         except QueueFullError as error:
             raise ServiceError(
                 Problem.QUEUE_FULL, f"{error}; try again.", retry_after=1, crops=crops
@@ -245,6 +253,22 @@ def supervisors(
         )
         for device, options, listener in devices
     ]
+
+
+def _ways_up(file: ImageFile, turns: Turns) -> tuple[int, ...]:
+    """What is no image is not read at all, but has its error as one reading."""
+    try:
+        return ways_up(decoded_size(file), turns)
+    except ServiceError:
+        return (0,)
+
+
+def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> list[Readings]:
+    """The readings of each crop, which know how they are turned."""
+    for reading, degrees in zip(readings, chain.from_iterable(ways), strict=True):
+        reading.turned = degrees
+    left = iter(readings)
+    return [list(islice(left, len(of_crop))) for of_crop in ways]
 
 
 def _result(crops: Sequence[Crop]) -> str:

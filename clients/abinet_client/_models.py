@@ -69,12 +69,14 @@ class ModelName(_Answer):
 class Reading(_Answer):
     """One crop, read.
 
+    `turned` is by how many degrees clockwise the crop was turned to be read like this: 0, 90, 180 or 270.
     `iterations` holds what was believed after every stage, vision first; it is empty where no detail was
     asked for. `stopped_at` is the number of refinements that ran.
     """
 
     text: str
     confidence: float
+    turned: int = 0
     iterations: tuple[Stage, ...] = ()
     stopped_at: int
     timings_ms: Timings
