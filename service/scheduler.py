@@ -201,7 +201,7 @@ class Scheduler:
         """
         room = self._room
         if room.depth and room.depth + count > room.limit:
-            raise QueueFullError(f"{room.depth} crops are waiting, {room.limit} may")
+            raise QueueFullError(f"{room.depth} readings are waiting, {room.limit} may")
         room.depth += count
         self._note_depth()
         return Submission(count, wish, self._model)

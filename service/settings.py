@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     iterations: Annotated[int, Field(ge=0)] | None = None
     """Refinements of a request that asks for none in particular; without it the bundle's own number."""
     turns: Turns = "auto"
-    """Ways up of a request that does not say: auto turns tall crops as well, all every crop, none none."""
+    """Ways up of a request that does not say: auto also turns tall crops to either side, all every crop."""
     vision_threshold: Annotated[float, Field(gt=0, le=1)] = 0.98
     """How sure of every character the vision model must be for early stop to leave out all refinements."""
     settled_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
