@@ -17,7 +17,7 @@ from service.engines.bundle import Bundle
 from service.engines.line import Loaded
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
-from service.intake import ImageFile, Intake, Readings, decoded_size
+from service.intake import ImageFile, Intake
 from service.observer import Observer
 from service.patience import ClientGoneError, DeadlineError, Patience
 from service.preprocess import Preprocessor
@@ -35,7 +35,7 @@ from service.schemas import ModelName, ReadOptions
 from service.settings import Settings
 from service.supervisor import Supervisor
 from service.trial import try_out
-from service.turns import Turns, surest, ways_up
+from service.turns import surest, ways_up
 
 log = logging.getLogger("abinet")
 
@@ -146,14 +146,16 @@ class Deployment:
     ) -> list[Crop]:
         """See Reader.read."""
         wish, turns = self._wish(options, detail), options.turns or self._settings.turns
-        ways = [_ways_up(body, turns) for body in bodies]
+        ways = [ways_up(body, turns) for body in bodies]
         submission = self._admit(sum(map(len, ways)), wish, len(bodies))
         crops = _share_out(submission.crops, ways)
+        # A file is decoded for each of its readings, which takes little beside them.
+        files = [body for body, degrees in zip(bodies, ways, strict=True) for _ in degrees]
         self._in_flight += 1
         self._idle.clear()
         result = Problem.FAULT.slug
         try:
-            await self._finish(submission, crops, bodies, timeout_s, client_gone)
+            await self._finish(submission, crops, files, timeout_s, client_gone)
             answers = [surest(readings) for readings in crops]
             result = _result(answers)
         except ServiceError as error:
@@ -170,8 +172,8 @@ class Deployment:
     async def _finish(
         self,
         submission: Submission,
-        crops: Sequence[Readings],
-        bodies: Sequence[ImageFile],
+        crops: Sequence[Sequence[Crop]],
+        files: Sequence[ImageFile],
         timeout_s: float | None,
         client_gone: Callable[[], Awaitable[None]] | None,
     ) -> None:
@@ -181,12 +183,12 @@ class Deployment:
         late: ServiceError | None = None
         try:
             with Patience(timeout, client_gone):
-                self._intake.add(crops, bodies)
+                self._intake.add(readings, files)
                 await submission.done
         except ClientGoneError as error:
-            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
+            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None
         except DeadlineError as error:
-            late = ServiceError(Problem.DEADLINE, str(error), crops=len(bodies))
+            late = ServiceError(Problem.DEADLINE, str(error), crops=len(crops))
             if not any(all(reading.predictions for reading in crop) for crop in crops):
                 raise late from None
         finally:
@@ -255,15 +257,7 @@ def supervisors(
     ]
 
 
-def _ways_up(file: ImageFile, turns: Turns) -> tuple[int, ...]:
-    """What is no image is not read at all, but has its error as one reading."""
-    try:
-        return ways_up(decoded_size(file), turns)
-    except ServiceError:
-        return (0,)
-
-
-def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> list[Readings]:
+def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> list[list[Crop]]:
     """The readings of each crop, which know how they are turned."""
     for reading, degrees in zip(readings, chain.from_iterable(ways), strict=True):
         reading.turned = degrees

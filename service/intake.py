@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from service.errors import Problem, ServiceError
-from service.image_header import Size, image_size
-from service.orientation import is_on_its_side
+from service.image_header import image_size
 from service.preprocess import Preprocessor, decode_image
 from service.scheduler import Crop
 from service.turns import turned
@@ -26,13 +25,11 @@ _SHARE = 16
 _HEAD_CHARACTERS = 1 << 14
 """Enough base64 to find the size of nearly every image."""
 
-Readings = Sequence[Crop]
-"""A crop as often as it is read, each with its own way up."""
-_Arrival = tuple[Readings, ImageFile]
+_Arrival = tuple[Crop, ImageFile]
 
 
 class Intake:
-    """Gives every reading of a crop its image, or the error that it has none, and then calls `ready`.
+    """Gives every crop its image, or the error that it has none, and then calls `ready`.
 
     Small images are decoded on the event loop, a few at a stretch; where many wait, threads on other cores
     help. Large ones are decoded in threads.
@@ -48,7 +45,7 @@ class Intake:
         self._idle_cores = len(os.sched_getaffinity(0)) - 1
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="decode")
 
-    def add(self, crops: Sequence[Readings], files: Sequence[ImageFile]) -> None:
+    def add(self, crops: Sequence[Crop], files: Sequence[ImageFile]) -> None:
         was_idle = not self._small
         for arrival in zip(crops, files, strict=True):
             if _is_small(arrival[1]):
@@ -84,31 +81,16 @@ class Intake:
         self._ready(decoding.result())
 
     def _decode(self, arrivals: list[_Arrival]) -> list[Crop]:
-        for readings, file in arrivals:
-            if readings[0].submission.given_up:
+        for crop, file in arrivals:
+            if crop.submission.given_up:
                 continue
             try:
                 body = file if isinstance(file, bytes) else _from_base64(file)
-                crop = decode_image(body, self._max_pixels)
-                for reading in readings:
-                    reading.image = self._preprocess(turned(crop, reading.turned))
+                image = decode_image(body, self._max_pixels)
+                crop.image = self._preprocess(turned(image, crop.turned))
             except Exception as error:
-                for reading in readings:
-                    reading.error = error
-        return [reading for readings, _ in arrivals for reading in readings]
-
-
-def decoded_size(file: ImageFile) -> Size:
-    """Width and height that an image has when it is decoded. Raises ServiceError where it promises none."""
-    body = _head(file)
-    try:
-        width, height = image_size(body)
-    except ServiceError:
-        if isinstance(file, bytes):
-            raise
-        body = _from_base64(file)
-        width, height = image_size(body)
-    return (height, width) if is_on_its_side(body) else (width, height)
+                crop.error = error
+        return [crop for crop, _ in arrivals]
 
 
 def _from_base64(text: str) -> bytes:
@@ -120,11 +102,8 @@ def _from_base64(text: str) -> bytes:
 
 def _is_small(file: ImageFile) -> bool:
     try:
-        width, height = image_size(_head(file))
+        head = file if isinstance(file, bytes) else _from_base64(file[:_HEAD_CHARACTERS])
+        width, height = image_size(head)
     except ServiceError:
         return False
     return width * height <= _SMALL_PIXELS
-
-
-def _head(file: ImageFile) -> bytes:
-    return file if isinstance(file, bytes) else _from_base64(file[:_HEAD_CHARACTERS])

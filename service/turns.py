@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from service.decode import certainty
-from service.image_header import Size
+from service.decoded_size import decoded_size
+from service.errors import ServiceError
 from service.scheduler import Crop
 from service.schemas import Turns
 
@@ -21,12 +22,22 @@ _EVERY_WAY_UP = (0, 90, 180, 270)
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
-def ways_up(size: Size, turns: Turns) -> tuple[int, ...]:
-    """By how many degrees clockwise a crop of this size is turned for each of its readings."""
-    width, height = size
+def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
+    """By how many degrees clockwise the crop in a file is turned for each of its readings.
+
+    What is no image has its error as one reading.
+    """
     if turns == "all":
         return _EVERY_WAY_UP
-    return _ON_EITHER_SIDE if turns == "auto" and height > TALL * width else _AS_IT_IS
+    return _ON_EITHER_SIDE if turns == "auto" and _is_tall(file) else _AS_IT_IS
+
+
+def _is_tall(file: bytes | str) -> bool:
+    try:
+        width, height = decoded_size(file)
+    except ServiceError:
+        return False
+    return height > TALL * width
 
 
 def turned(crop: np.ndarray, degrees: int) -> np.ndarray:

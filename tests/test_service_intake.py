@@ -61,7 +61,7 @@ def taking(test: Callable[[Intake, NotedPreprocessor, Ready], Awaitable[None]]) 
 
 def add(intake: Intake, *files: ImageFile) -> Submission:
     submission = Submission(len(files), Wish(0), ModelName(name="tiny", version="1"))
-    intake.add([[crop] for crop in submission.crops], files)
+    intake.add(submission.crops, files)
     return submission
 
 

@@ -19,8 +19,8 @@ from tiny_service import ServiceProcess, crop, encoded, problem, service, shared
 
 from models.evaluation import turns as evaluated
 from service.decode import Decoder, certainty
+from service.decoded_size import decoded_size
 from service.errors import Problem, ServiceError
-from service.intake import decoded_size
 from service.preprocess import decode_image
 from service.scheduler import Crop
 from service.schemas import Turns
@@ -46,8 +46,9 @@ def test_a_crop_is_turned_where_it_is_asked_for_or_taller_than_wide(
 ) -> None:
     tall = 2 * height > 3 * width
     expected = {"all": DEGREES, "none": (0,), "auto": (0, 90, 270) if tall else (0,)}[turns]
-    assert ways_up((width, height), turns) == expected
-    assert evaluated.ways_up(np.empty((height, width, 3), np.uint8), turns) == expected
+    image = np.zeros((height, width, 3), np.uint8)
+    assert ways_up(encoded(image, ".bmp"), turns) == expected
+    assert evaluated.ways_up(image, turns) == expected
 
 
 @pytest.mark.parametrize("degrees", DEGREES)

@@ -1,8 +1,12 @@
-"""Whether an image is stored on its side: its EXIF orientation, which OpenCV applies when it decodes."""
+"""How wide and high an image will be: its header, and its EXIF orientation, which OpenCV applies."""
 
 from __future__ import annotations
 
+import base64
 import struct
+
+from service.errors import Problem, ServiceError
+from service.image_header import Size, image_size
 
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = range(5, 9)
@@ -10,11 +14,21 @@ _EXIF = b"Exif\0\0"
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
 
 
-def is_on_its_side(body: bytes) -> bool:
-    """Whether width and height of a PNG, JPEG or TIFF change places when it is decoded.
+def decoded_size(file: bytes | str) -> Size:
+    """Width and height that an image file, or one in base64, has when it is decoded.
 
-    Not so with a WebP, whose EXIF OpenCV does not read, nor with a file that is broken.
+    Raises ServiceError where it promises none.
     """
+    try:
+        body = file if isinstance(file, bytes) else base64.b64decode(file, validate=True)
+    except ValueError:
+        raise ServiceError(Problem.NOT_AN_IMAGE, "The image is not base64.") from None
+    width, height = image_size(body)
+    return (height, width) if _is_on_its_side(body) else (width, height)
+
+
+def _is_on_its_side(body: bytes) -> bool:
+    """Not so a WebP, whose EXIF OpenCV does not read, nor what is broken."""
     try:
         return _orientation(_exif(body)) in _ON_ITS_SIDE
     except (struct.error, IndexError, KeyError):
@@ -50,6 +64,8 @@ def _of_png(body: bytes) -> bytes:
     position = 8
     while True:
         length, kind = struct.unpack_from(">I4s", body, position)
+        if kind == b"IDAT":  # from there on come pixels
+            return b""
         if kind == b"eXIf":
             return body[position + 8 : position + 8 + length]
         position += 12 + length
