@@ -456,8 +456,9 @@ def test_the_command_prints_writes_and_draws(
 ) -> None:
     table, sheet = tmp_path / "table.md", tmp_path / "errors.png"
     arguments = ["eval", str(tiny_checkpoint()), "--json", "--markdown", str(table), "--errors", str(sheet)]
-    assert main([*arguments, str(words), "--limit", "5"]) == 0
+    assert main([*arguments, str(words), "--limit", "5", "--turns", "none"]) == 0
     document = json.loads(capsys.readouterr().out)
+    assert document["turns"] == "none"
     assert (document["model"], document["sets"][0]["crops"]) == (tiny_checkpoint().stem, 5)
     assert "| words | 5 |" in table.read_text()
     assert cv2.imread(str(sheet)) is not None
