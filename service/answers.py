@@ -27,7 +27,7 @@ def answer(crop: Crop, since: float | None = None) -> Answer:
     `since` is when encoding began, a time.perf_counter(); otherwise that was when the engine was done.
     """
     final = crop.predictions[-1]
-    reading: dict[str, Any] = {"text": final.text, "confidence": final.confidence}
+    reading: dict[str, Any] = {"text": final.text, "confidence": final.confidence, "turned": crop.turned}
     if crop.submission.wish.detail:
         reading["iterations"] = _stages(crop.predictions)
     reading["stopped_at"] = crop.refinements

@@ -69,6 +69,19 @@ class Decoder:
         ]
 
 
+def certainty(logits: np.ndarray) -> np.ndarray:
+    """How sure each crop's word is by the character: the exponentiated mean log-probability of the characters
+    and the stop (the certainty of the paper's self-training), which favours no word for being short.
+
+    Logits (N, T, C) -> (N,).
+    """
+    best = logits.argmax(axis=-1)
+    lengths = _lengths(best)[:, None]
+    read = np.arange(best.shape[1]) <= lengths
+    answer: np.ndarray = np.exp(np.log(_probability(logits, best)).mean(axis=-1, where=read))
+    return answer
+
+
 def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarray:
     """Which crops' iteration kept the text, with every character and the stop at least `threshold` sure.
 

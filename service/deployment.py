@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import Protocol
 
 from service.calibration import Calibration
@@ -38,6 +39,7 @@ from service.schemas import ModelName, ReadOptions
 from service.settings import Settings
 from service.supervisor import Supervisor
 from service.trial import try_out
+from service.turns import surest, ways_up
 
 log = logging.getLogger("abinet")
 
@@ -159,13 +161,19 @@ class Deployment:
     ) -> list[Crop]:
         """See Reader.read."""
         timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        submission = self._admit(len(bodies), self._wish(options, detail), timeout)
+        wish, turns = self._wish(options, detail), options.turns or self._settings.turns
+        ways = [ways_up(body, turns) for body in bodies]
+        submission = self._admit(sum(map(len, ways)), wish, timeout, len(bodies))
+        crops = _share_out(submission.crops, ways)
+        # A file is decoded for each of its readings, which takes little beside them.
+        files = [body for body, degrees in zip(bodies, ways, strict=True) for _ in degrees]
         self._in_flight += 1
         self._idle.clear()
-        crops, result = submission.crops, Problem.FAULT.slug
+        result = Problem.FAULT.slug
         try:
-            await self._finish(submission, bodies, timeout, client_gone)
-            result = _result(crops)
+            await self._finish(submission, crops, files, timeout, client_gone)
+            answers = [surest(readings) for readings in crops]
+            result = _result(answers)
         except ServiceError as error:
             result = error.problem.slug
             raise
@@ -175,37 +183,39 @@ class Deployment:
                 self._idle.set()
             seconds = time.perf_counter() - submission.started
             self._observer.model_request(self.model.version, result, seconds)
-        return crops
+        return answers
 
     async def _finish(
         self,
         submission: Submission,
-        bodies: Sequence[ImageFile],
+        crops: Sequence[Sequence[Crop]],
+        files: Sequence[ImageFile],
         timeout: float,
         client_gone: Callable[[], Awaitable[None]] | None,
     ) -> None:
-        """Returns when each crop has predictions or an error. Raises ServiceError for all of them."""
-        crops = submission.crops
+        """Returns when each reading has predictions or an error. Raises ServiceError for all of them."""
+        readings = submission.crops
         late: ServiceError | None = None
         try:
             with Patience(timeout, client_gone):
-                self._intake.add(crops, bodies)
+                self._intake.add(readings, files)
                 await submission.done
         except ClientGoneError as error:
-            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(bodies)) from None
+            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None
         except DeadlineError as error:
-            late = ServiceError(Problem.DEADLINE, str(error), crops=len(bodies))
-            if not any(crop.predictions for crop in crops):
+            late = ServiceError(Problem.DEADLINE, str(error), crops=len(crops))
+            if not any(all(reading.predictions for reading in crop) for crop in crops):
                 raise late from None
         finally:
             self._scheduler.give_up(submission)
             # Crops know their submission: if it knew them on, they would wait for the garbage collector.
             submission.crops = []
-        for crop in crops:
-            if crop.error is not None:
-                crop.error = _service_error(crop.error)
-            elif not crop.predictions:
-                crop.error = late
+        for reading in readings:
+            if reading.error is not None:
+                reading.error = _service_error(reading.error)
+            elif not reading.predictions:
+                reading.error = late
+        self._observer.readings(sum(reading.error is None for reading in readings))
 
     def _wish(self, options: ReadOptions, detail: bool) -> Wish:
         iterations = self._iterations if options.iterations is None else options.iterations
@@ -216,9 +226,9 @@ class Deployment:
             )
         return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
 
-    def _admit(self, crops: int, wish: Wish, timeout: float) -> Submission:
+    def _admit(self, readings: int, wish: Wish, timeout: float, crops: int) -> Submission:
         try:
-            return self._scheduler.admit(crops, wish, timeout)
+            return self._scheduler.admit(readings, wish, timeout)
         except QueueFullError as error:
             again = math.ceil(error.again_s)
             raise ServiceError(
@@ -261,6 +271,14 @@ def supervisors(
         )
         for device, options, listener in devices
     ]
+
+
+def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> list[list[Crop]]:
+    """The readings of each crop, which know how they are turned."""
+    for reading, degrees in zip(readings, chain.from_iterable(ways), strict=True):
+        reading.turned = degrees
+    left = iter(readings)
+    return [list(islice(left, len(of_crop))) for of_crop in ways]
 
 
 def _result(crops: Sequence[Crop]) -> str:

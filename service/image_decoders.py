@@ -58,8 +58,11 @@ class ImageDecoder:
         """Readable when a batch is done, or at the end."""
         return self._connection.fileno()
 
-    def send(self, batch: list[Any], files: Sequence[ImageFile]) -> None:
-        """Has it decode a batch of at most BATCH files. Raises ConnectionClosedError."""
+    def send(self, batch: list[Any], files: Sequence[ImageFile], turned: Sequence[int]) -> None:
+        """Has it decode a batch of at most BATCH files, and turn each by so many degrees clockwise.
+
+        Raises ConnectionClosedError.
+        """
         if not self._batches:
             self._since = time.monotonic()
         slot = next(self._slots)
@@ -67,7 +70,8 @@ class ImageDecoder:
         bodies = [file if isinstance(file, bytes) else file.encode("ascii", "replace") for file in files]
         self._arena.write(slot, bodies)
         texts = [isinstance(file, str) for file in files]
-        self._connection.send({"slot": slot, "lengths": list(map(len, bodies)), "texts": texts})
+        lengths = list(map(len, bodies))
+        self._connection.send({"slot": slot, "lengths": lengths, "texts": texts, "turned": turned})
 
     def receive(self) -> tuple[list[Any], list[Prepared]]:
         """The batch that is done, and what became of it. Raises ConnectionClosedError and BlockingIOError."""

@@ -18,14 +18,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import cv2
+import numpy as np
 
 from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.image_arena import ImageArena
-from service.preprocess import Preprocessor, Prescription, decode_image
+from service.preprocess import Preprocessor, Prescription, decode_image, turned
 
 CPU_S = 2.0
 """What one image may take of a processor; the kernel ends the decoder then."""
@@ -35,6 +35,8 @@ _LEAK_BYTES = 32 << 20
 """A decoder that has kept so much more after an image gives way to a fresh one."""
 _PATIENCE_S = 30.0
 
+Prepare = Callable[[bytes, int], np.ndarray]
+"""From an image file, and the degrees by which it is turned clockwise, to the network's input."""
 Outcome = list[str] | None
 """The name of a problem and what to tell the client; None for an image that has become a network input."""
 
@@ -94,7 +96,11 @@ def _be_decoder(front: Connection) -> None:
         memory = _Memory()
         memory.limit(_BASE_BYTES + _BYTES_PER_PIXEL * hello["max_pixels"])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _serve(front, arena, memory, lambda body: preprocess(decode_image(body, hello["max_pixels"])))
+
+        def prepare(body: bytes, degrees: int) -> np.ndarray:
+            return preprocess(turned(decode_image(body, hello["max_pixels"]), degrees))
+
+        _serve(front, arena, memory, prepare)
     except ConnectionClosedError:
         pass
     except BaseException:
@@ -103,25 +109,25 @@ def _be_decoder(front: Connection) -> None:
         os._exit(0)
 
 
-def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Callable[[bytes], Any]) -> None:
+def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepare) -> None:
     """Until an image has left much behind. Raises ConnectionClosedError when the front is gone."""
     limit = memory.own_bytes() + _LEAK_BYTES
     while memory.own_bytes() < limit:
         call = front.receive()
         slot, outcomes = call["slot"], []
         inputs, files = arena.inputs[slot], arena.read(slot, call["lengths"])
-        for index, (file, is_text) in enumerate(zip(files, call["texts"], strict=True)):
+        for index, image in enumerate(zip(files, call["texts"], call["turned"], strict=True)):
             arena.mark(index)
             signal.setitimer(signal.ITIMER_PROF, CPU_S)  # the signal's default is the end
-            outcomes.append(_attempt(prepare, file, is_text, inputs[index]))
+            outcomes.append(_attempt(prepare, *image, inputs[index]))
         signal.setitimer(signal.ITIMER_PROF, 0)
         arena.mark(None)
         front.send({"outcomes": outcomes})
 
 
-def _attempt(prepare: Callable[[bytes], Any], file: bytes, is_text: bool, place: Any) -> Outcome:
+def _attempt(prepare: Prepare, file: bytes, is_text: bool, degrees: int, place: np.ndarray) -> Outcome:
     try:
-        place[:] = prepare(_from_base64(file) if is_text else file)
+        place[:] = prepare(_from_base64(file) if is_text else file, degrees)
     except ServiceError as error:
         return [error.problem.name, error.detail]
     except MemoryError:

@@ -126,7 +126,9 @@ class Intake:
 
     def _send(self, decoder: ImageDecoder, batch: list[_Arrival]) -> None:
         try:
-            decoder.send(batch, [arrival.file for arrival in batch])
+            decoder.send(
+                batch, [arrival.file for arrival in batch], [arrival.crop.turned for arrival in batch]
+            )
         except ConnectionClosedError:
             self._replace(decoder)
 

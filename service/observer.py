@@ -34,6 +34,7 @@ class Observer:
         )
         self._rejected = Counter("abinet_rejected", "Crops refused, by problem.", ["reason"])
         self._crops = Counter("abinet_crops", "Crops read.")
+        self._readings = Counter("abinet_readings", "Readings of crops: one for each way up.")
         self._queue_wait = Histogram(
             "abinet_queue_wait_seconds", "Wait of a crop for its first batch.", SECONDS
         )
@@ -54,6 +55,7 @@ class Observer:
             self._durations,
             self._rejected,
             self._crops,
+            self._readings,
             self._queue_wait,
             self._batch_size,
             self._batch_seconds,
@@ -77,6 +79,10 @@ class Observer:
         self._queue_wait.observe(timings.queue / 1e3)
         self.latencies.add(_durations(timings))
 
+    def readings(self, count: int) -> None:
+        """Readings of crops that have been read: of one that is turned there are several."""
+        self._readings.add(count=count)
+
     def batch(self, kind: str, size: int, capacity: int, seconds: float) -> None:
         """One engine call: `size` crops in a graph of batch `capacity`, and the engine's own time."""
         self._batch_size.observe(size, kind)
@@ -98,7 +104,7 @@ class Observer:
         self._canary_percent = canary_percent
 
     def depth(self, crops: int) -> None:
-        """Crops that wait for their first batch now."""
+        """Crops that wait for their first batch now, each as often as it is to be read."""
         self._depth = crops
 
     def limit(self, crops: int) -> None:
@@ -153,8 +159,12 @@ class Observer:
 
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
-        yield GaugeMetricFamily("abinet_queue_depth", "Crops that wait for their first batch.", self._depth)
-        yield GaugeMetricFamily("abinet_queue_limit", "Crops that may wait.", self._limit)
+        yield GaugeMetricFamily(
+            "abinet_queue_depth",
+            "Crops that wait for their first batch, each as often as it is to be read.",
+            self._depth,
+        )
+        yield GaugeMetricFamily("abinet_queue_limit", "As many may wait.", self._limit)
         info = GaugeMetricFamily(
             "abinet_model_info", "1 for each model being served.", labels=["name", "version", "role"]
         )

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.errors import Problem, ServiceError
 from service.image_decoders import ImageFile
 from service.json_body import json_object, validated
+from service.schemas import Turns
 
 NAME = "abinet"
 _LENGTH = struct.Struct("<I")
@@ -86,6 +87,7 @@ class RequestOutput(BaseModel):
 class RequestParameters(BaseModel):
     iterations: int | None = Field(default=None, ge=0)
     early_stop: bool = False
+    turns: Turns | None = None
     binary_data_output: bool = False
 
 
@@ -124,6 +126,7 @@ class InferResponse(BaseModel):
                         {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["ab"]},
                         {"name": "confidence", "datatype": "FP32", "shape": [1], "data": [0.98]},
                         {"name": "stopped_at", "datatype": "INT32", "shape": [1], "data": [3]},
+                        {"name": "turned", "datatype": "INT32", "shape": [1], "data": [0]},
                     ],
                 }
             ]
@@ -149,7 +152,12 @@ class Output(NamedTuple):
         return b"".join(part for text in texts for part in (_LENGTH.pack(len(text)), text))
 
 
-OUTPUTS = {"text": Output("BYTES"), "confidence": Output("FP32", "<f4"), "stopped_at": Output("INT32", "<i4")}
+OUTPUTS = {
+    "text": Output("BYTES"),
+    "confidence": Output("FP32", "<f4"),
+    "stopped_at": Output("INT32", "<i4"),
+    "turned": Output("INT32", "<i4"),
+}
 
 
 def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[ImageFile]]:

@@ -7,10 +7,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import get_args
 
 from abinet_client.batch.rows import FORMATS
 from service.ray_arguments import read_arguments
-from service.schemas import ReadOptions
+from service.schemas import ReadOptions, Turns
 
 PART_FILES = 1000
 SOME_FAILED = 1
@@ -38,6 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--iterations", type=_whole(0), metavar="N", help="refinements (default: the model's own)"
     )
     parser.add_argument("--early-stop", action="store_true", help="refine only while something changes")
+    parser.add_argument(
+        "--turns",
+        choices=get_args(Turns),
+        help="ways up: auto turns tall crops, all every crop (default: auto)",
+    )
     parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="Ray's bars (default: on a terminal)"
     )
@@ -68,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     names = [*_SETTINGS, "replicas", "max_replicas", "cpus"]
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
     arguments = read_arguments(given)
-    options = ReadOptions(iterations=args.iterations, early_stop=args.early_stop)
+    options = ReadOptions(iterations=args.iterations, early_stop=args.early_stop, turns=args.turns)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.init(address=args.address, log_to_driver=False, logging_level="ERROR")
     try:

@@ -72,7 +72,10 @@ class Wish(NamedTuple):
 
 
 class Room:
-    """How many crops may wait for their first batch, and how many do, whichever schedulers they wait in."""
+    """How many crops may wait for their first batch, and how many do, whichever schedulers they wait in.
+
+    A crop that is read several ways up counts as so many.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -105,6 +108,8 @@ class Submission:
 class Crop:
     """One crop on its way through the engines, and in the end what the network said about it.
 
+    One that is read several ways up is several of these: `turned` is by how many degrees clockwise.
+
     `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
     refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
     crops leave the queue by their `turn`.
@@ -125,12 +130,14 @@ class Crop:
         "since",
         "submission",
         "turn",
+        "turned",
         "vision_s",
     )
 
     def __init__(self, submission: Submission, turn: float) -> None:
         self.submission = submission
         self.turn = turn
+        self.turned = 0
         self.image: np.ndarray | None = None
         self.features: np.ndarray | None = None
         self.logits: list[np.ndarray] = []
@@ -145,6 +152,11 @@ class Crop:
     def refinements(self) -> int:
         """How many have run."""
         return len(self.logits) // 2
+
+    def take_times(self, other: Crop) -> None:
+        """Its times are those of another from now on."""
+        self.since, self.decode_s, self.queue_s = other.since, other.decode_s, other.queue_s
+        self.batch_s, self.vision_s, self.refine_s = other.batch_s, other.vision_s, other.refine_s
 
 
 class _Lane:
@@ -228,10 +240,13 @@ class Scheduler:
         self._changed = asyncio.Event()
 
     def admit(self, count: int, wish: Wish, timeout_s: float = math.inf) -> Submission:
-        """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError."""
+        """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError.
+
+        Into an empty queue goes even what is more than the room: it would never be taken otherwise.
+        """
         room = self._room
-        if room.depth + count > room.limit:
-            raise QueueFullError(f"{room.depth} crops are waiting, {room.limit} may")
+        if room.depth and room.depth + count > room.limit:
+            raise QueueFullError(f"{room.depth} readings are waiting, {room.limit} may")
         lanes = [lane for lane in self._lanes if lane.is_up]
         apart_s = 0.0
         if lanes and count > 1:

@@ -11,6 +11,9 @@ Milliseconds = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
+Turns = Literal["auto", "none", "all"]
+
+
 class ReadOptions(BaseModel):
     """Options of one request, for all its crops."""
 
@@ -27,6 +30,14 @@ class ReadOptions(BaseModel):
             "the text and is sure."
         ),
     ] = False
+    turns: Annotated[
+        Turns | None,
+        Field(
+            description="Ways up: `auto` reads a crop that is more than 1.5 times as high as wide as it is "
+            "and turned by 90 degrees to either side, `all` every crop all four ways up, `none` as it is. "
+            "The surest reading is the answer. The default is the service's own, `auto` unless it is set."
+        ),
+    ] = None
     detail: Annotated[
         bool | None,
         Field(
@@ -127,6 +138,7 @@ _DETAIL: dict[str, Any] = {
 _READING: dict[str, Any] = {
     "text": "ab",
     "confidence": 0.98,
+    "turned": 0,
     "stopped_at": 1,
     "timings_ms": {
         "decode": 0.3,
@@ -161,6 +173,9 @@ class Reading(BaseModel):
     confidence: Confidence = Field(
         description="The calibrated probability that `text` is right. Of a model that is not calibrated: the "
         "probability that its last stage gave the text."
+    )
+    turned: Literal[0, 90, 180, 270] = Field(
+        description="By how many degrees clockwise the crop was turned to be read like this."
     )
     iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]] | None = None
     stopped_at: int = Field(ge=0, description="Refinements that ran.")

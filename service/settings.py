@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.engines.engine import EngineOptions
+from service.schemas import Turns
 
 _DEVICE = re.compile(r"cpu|ascend|(ascend:)?\d+", re.ASCII)
 _SMALLEST_IMAGE_BYTES = 58
@@ -77,6 +78,8 @@ class Settings(BaseSettings):
     """And what each crop of its batch adds."""
     iterations: Annotated[int, Field(ge=0)] | None = None
     """Refinements of a request that asks for none in particular; without it the bundle's own number."""
+    turns: Turns = "auto"
+    """Ways up of a request that does not say: auto also turns tall crops to either side, all every crop."""
     vision_threshold: Annotated[float, Field(gt=0, le=1)] = 0.98
     """How sure of every character the vision model must be for early stop to leave out all refinements."""
     settled_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -102,7 +105,7 @@ class Settings(BaseSettings):
     fronts: Count = 1
     """Processes that speak HTTP, read images and share the engine workers."""
     max_queue: Count = 256
-    """Crops that may wait for the engine."""
+    """Crops that may wait for the engine; one that is read several ways up counts as so many."""
     max_batch_items: Count = 64
     """Crops of one batch request."""
     max_body_bytes: Count = 8 << 20

@@ -70,6 +70,16 @@ def test_the_iterations_are_typed(connect: Connect, simulated: ServiceProcess) -
 
 
 @both_clients
+def test_crops_are_turned_where_that_is_asked_for(connect: Connect) -> None:
+    running = shared_service()
+    alone = running.read(crop(), turns="all").json()
+    with connect(url(running)) as client:
+        one, (many,) = client.read(CROP, turns="all"), client.read_many([CROP], turns="all")
+    assert one.turned == many.result().turned == alone["turned"]
+    assert one.text == many.result().text == alone["text"]
+
+
+@both_clients
 def test_many_crops_read_as_each_alone_and_in_order(connect: Connect) -> None:
     crops = [encoded(crop(seed)) for seed in range(7)]
     with connect(url(shared_service())) as client:

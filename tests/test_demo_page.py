@@ -150,7 +150,10 @@ def word(text: str, *confidences: float) -> dict[str, Any]:
 
 
 def answer_with(
-    page: Page, vision: dict[str, Any], *refinements: tuple[dict[str, Any], dict[str, Any]]
+    page: Page,
+    vision: dict[str, Any],
+    *refinements: tuple[dict[str, Any], dict[str, Any]],
+    turned: int = 0,
 ) -> None:
     """The simulated engine is always sure of the same word: puts another answer in the place of its own."""
     stages = [
@@ -163,7 +166,8 @@ def answer_with(
         if not response.ok:
             route.fulfill(response=response)
             return
-        route.fulfill(json={**response.json(), "iterations": [{"stage": "vision", **vision}, *stages]})
+        iterations = [{"stage": "vision", **vision}, *stages]
+        route.fulfill(json={**response.json(), "iterations": iterations, "turned": turned})
 
     page.route("**/v1/read?*", replace)
 
@@ -261,6 +265,15 @@ def test_an_empty_text_is_called_so(open_page: Open) -> None:
     answer_with(page, word(""))
     choose(page, file("blank.png"))
     expect(page.locator(".story")).to_have_text("Vision alone read no text (99.0 %).")
+
+
+def test_a_turned_crop_is_called_so(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    expect(card(page, "a.png")).not_to_contain_text("turned")
+    answer_with(page, word("clean"), turned=270)
+    choose(page, file("b.png"))
+    expect(card(page, "b.png")).to_contain_text("turned left")
 
 
 def test_the_options_go_with_the_crop(open_page: Open) -> None:

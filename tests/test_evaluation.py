@@ -29,7 +29,7 @@ from models.data.samples import decode_crop
 from models.data.sets import open_set
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
 from models.evaluation.http_reader import HttpReader
-from models.evaluation.reading import Crop, Prediction, Reading, Refusal, decode
+from models.evaluation.reading import Crop, Prediction, Reading, Refusal, Turns, decode
 from models.evaluation.report import (
     averages,
     in_field_order,
@@ -82,6 +82,7 @@ class Says:
     """A reader that says what it was told to, in the order of the crops."""
 
     model, engine, iterations, calibrated = "parrot", "none", ITERATIONS, True
+    turns: Turns = "none"
 
     def __init__(self, *said: Reading | Refusal) -> None:
         self._said = said
@@ -263,6 +264,15 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+TURNED = (90, 180, 270)
+
+
+def telescope() -> np.ndarray:
+    image = cv2.imread(str(SAMPLES / "telescope.png"))
+    assert image is not None
+    return image
+
+
 def odd_images() -> dict[str, bytes]:
     """A word in an image of every kind that a set may hold."""
     image = Image.open(SAMPLES / "harmony.png").convert("RGB")
@@ -321,12 +331,12 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Measured:
     """What a source reads, crop by crop, and how it scores."""
 
-    def __init__(self, source: str, path: Path, *serve_options: str) -> None:
+    def __init__(self, source: str, path: Path, *serve_options: str, turns: Turns = "auto") -> None:
         crops = [
             Crop(number, label, image, decode_crop(image))
             for number, (image, label) in enumerate(map(open_set(path).encoded, range(len(open_set(path)))))
         ]
-        with open_reader(source, serve_options) as reader:
+        with open_reader(source, serve_options, turns) as reader:
             results = list(reader.read(crops))
             self.score = score_set(reader, path)
         self.readings = [result for result in results if isinstance(result, Reading)]
@@ -334,6 +344,10 @@ class Measured:
     @property
     def texts(self) -> list[list[str]]:
         return [[stage.text for stage in reading.stages] for reading in self.readings]
+
+    @property
+    def turned(self) -> list[int]:
+        return [reading.turned for reading in self.readings]
 
     @property
     def confidences(self) -> list[list[float]]:
@@ -345,9 +359,14 @@ class Measured:
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Words that the bundled model was not trained on, one of them in every kind of image, and noise."""
+    """Words that the bundled model was not trained on, one of them in every kind of image, one in every
+    position, and noise."""
     rows = [(sample.name, sample.read_bytes(), sample.stem) for sample in sorted(SAMPLES.glob("*.png"))]
     rows += [(name, image, "harmony") for name, image in odd_images().items()]
+    rows += [
+        (f"turned{degrees}.png", encoded(np.rot90(telescope(), degrees // 90)), "telescope")
+        for degrees in TURNED
+    ]
     rows += [(f"noise{seed}.png", encoded(crop(seed)), "noise") for seed in range(3)]
     rows += [("large.png", encoded(noisy(SAMPLES / "cleans.png", scale=8)), "cleans")]
     return labelled(tmp_path_factory.mktemp("sets") / "words", rows)
@@ -360,6 +379,7 @@ def by_checkpoint(checkpoint: Path, words: Path) -> Measured:
 
 def assert_same(one: Measured, other: Measured) -> None:
     assert one.texts == other.texts
+    assert one.turned == other.turned
     assert one.score.right.tolist() == other.score.right.tolist()
     np.testing.assert_allclose(one.confidences, other.confidences, atol=1e-3)
 
@@ -379,6 +399,25 @@ def test_a_running_service_measures_as_its_checkpoint(
     # What the service does for those who ask for nothing in particular does not matter.
     with service("--bundle", str(bundle), "--iterations", "1") as running:
         assert_same(Measured(str(running.client.base_url), words), by_checkpoint)
+
+
+@pytest.mark.parametrize("turns", ["none", "all"])
+def test_all_turn_alike(turns: Turns, bundle: Path, words: Path) -> None:
+    assert_same(Measured(str(bundle), words, turns=turns), Measured(str(CHECKPOINT), words, turns=turns))
+
+
+@pytest.mark.parametrize(
+    ("turns", "found"), [("auto", ["90", "270"]), ("none", []), ("all", ["90", "180", "270"])]
+)
+def test_a_word_on_its_side_is_turned_to_be_read(turns: Turns, found: list[str], words: Path) -> None:
+    """A crop that was turned to the left is turned back to the right."""
+    measured = Measured(str(CHECKPOINT), words, turns=turns)
+    names = [line.split("\t")[0] for line in (words / "labels.tsv").read_text().splitlines()]
+    read = dict(zip(names, measured.readings, strict=True))
+    for degrees in TURNED:
+        reading = read[f"turned{degrees}.png"]
+        assert (reading.final.text == "telescope") is (str(degrees) in found)
+        assert reading.turned == (degrees if str(degrees) in found else reading.turned)
 
 
 @pytest.mark.lite
@@ -460,8 +499,9 @@ def test_the_command_prints_writes_and_draws(
 ) -> None:
     table, sheet, diagram = (tmp_path / name for name in ("table.md", "errors.png", "diagram.png"))
     arguments = ["eval", str(tiny_checkpoint()), "--json", "--markdown", str(table), "--errors", str(sheet)]
-    assert main([*arguments, "--plot", str(diagram), str(words), "--limit", "5"]) == 0
+    assert main([*arguments, "--plot", str(diagram), str(words), "--limit", "5", "--turns", "none"]) == 0
     document = json.loads(capsys.readouterr().out)
+    assert document["turns"] == "none"
     assert (document["model"], document["sets"][0]["crops"]) == (tiny_checkpoint().stem, 5)
     assert document["confidence"]["calibrated"] is False
     assert sum(one["crops"] for one in document["confidence"]["bins"]) == 5

@@ -78,13 +78,26 @@ def test_every_crop_has_a_row_in_order_and_a_broken_one_has_an_error(
     assert "; 1 could not be read" in told
 
 
+SAID = ("text", "confidence", "turned", "iterations")
+
+
+@pytest.mark.parametrize("turns", ["auto", "none", "all"])
+def test_crops_are_turned_as_in_single_requests(crops: Path, turns: str, capfdbinary: Any) -> None:
+    running, tall = shared_service(), crop(3).transpose(1, 0, 2)
+    (crops / "tall.png").write_bytes(encoded(tall))
+    command = ["read", str(crops / "tall.png"), "--turns", turns, "--detail", "--format", "jsonl"]
+    assert main([*command, "--url", base(running)]) == 0
+    row = json.loads(capfdbinary.readouterr().out)
+    alone = running.read(tall, turns=turns).json()
+    assert {name: row[name] for name in SAID} == {name: alone[name] for name in SAID}
+
+
 def test_the_texts_are_those_of_single_requests(crops: Path, capfdbinary: Any) -> None:
     running = shared_service()
     assert main(["read", str(crops / "0.png"), "--detail", "--format", "jsonl", "--url", base(running)]) == 0
     row = json.loads(capfdbinary.readouterr().out)
     alone = running.read(crop(0)).json()
-    assert (row["text"], row["confidence"]) == (alone["text"], alone["confidence"])
-    assert row["iterations"] == alone["iterations"]
+    assert {name: row[name] for name in SAID} == {name: alone[name] for name in SAID}
 
 
 def base(running: ServiceProcess) -> str:

@@ -142,7 +142,8 @@ def test_metadata_describes_server_and_model(running: ServiceProcess) -> None:
     model = running.client.get("/v2/models/abinet").json()
     assert model == running.client.get(f"/v2/models/abinet/versions/{model['versions'][0]}").json()
     assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
-    assert [output["name"] for output in model["outputs"]] == ["text", "confidence", "stopped_at"]
+    names = [output["name"] for output in model["outputs"]]
+    assert names == ["text", "confidence", "stopped_at", "turned"]
 
 
 def test_probes_say_that_server_and_model_are_ready(running: ServiceProcess) -> None:

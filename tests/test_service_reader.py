@@ -96,6 +96,26 @@ def test_the_deadline_includes_the_engine() -> None:
     with_reader(test, PlayedEngine(answers=False))
 
 
+class OnceAnsweringEngine(PlayedEngine):
+    """Answers its first call, and no other."""
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        if self.crops_seen:
+            await asyncio.get_running_loop().create_future()
+        return await super().run(kind, columns, size, times)
+
+
+def test_a_turned_crop_is_late_while_one_of_its_readings_is() -> None:
+    async def test(reader: Reader) -> None:
+        tall = encoded(crop().transpose(1, 0, 2))
+        error = await problem_of(reader.read_one(tall, VISION_ALONE, timeout_s=0.2))
+        assert error.problem is Problem.DEADLINE
+        error = await problem_of(reader.read([tall, tall], VISION_ALONE, timeout_s=0.2))
+        assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
+
+    with_reader(test, OnceAnsweringEngine())
+
+
 def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> None:
     engine = PlayedEngine(answers=False)
 

@@ -330,9 +330,22 @@ def test_the_queue_is_bounded_in_crops() -> None:
 def test_a_request_that_does_not_fit_as_a_whole_takes_no_room() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         scheduler.admit(2, Wish(0))
-        with pytest.raises(QueueFullError, match="2 crops are waiting, 3 may"):
+        with pytest.raises(QueueFullError, match="2 readings are waiting, 3 may"):
             scheduler.admit(2, Wish(0))
         scheduler.admit(1, Wish(0))
+
+    scheduled(test, max_queue=3)
+
+
+def test_more_than_the_queue_holds_goes_into_an_empty_one_alone() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        large = scheduler.admit(5, Wish(0))
+        with pytest.raises(QueueFullError):
+            scheduler.admit(1, Wish(0))
+        scheduler.give_up(large)
+        scheduler.admit(1, Wish(0))
+        with pytest.raises(QueueFullError):
+            scheduler.admit(5, Wish(0))
 
     scheduled(test, max_queue=3)
 

@@ -8,6 +8,7 @@
 `AsyncClient` is the same for asyncio. All that a call raises is an `AbinetError`.
 """
 
+from abinet_client._calls import Turns
 from abinet_client._client import AsyncClient, Client
 from abinet_client._exceptions import (
     AbinetError,
@@ -72,6 +73,7 @@ __all__ = [
     "Stage",
     "StageLatency",
     "Timings",
+    "Turns",
     "Unauthorized",
     "UnexpectedAnswer",
     "VisionStage",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,9 @@ from abinet_client._models import BatchAnswer, BatchItem, Health, LatencyReport,
 
 T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
+
+
+Turns = Literal["auto", "none", "all"]
 
 
 class Answer(NamedTuple):
@@ -27,6 +30,7 @@ class Options(NamedTuple):
 
     iterations: int | None
     early_stop: bool
+    turns: Turns | None
     detail: bool
 
     def params(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from abinet_client import _calls as calls
-from abinet_client._calls import Answer, Call, Options
+from abinet_client._calls import Answer, Call, Options, Turns
 from abinet_client._exceptions import AbinetError, error_of_transport
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
@@ -111,6 +111,7 @@ class Client:
         *,
         iterations: int | None = None,
         early_stop: bool = False,
+        turns: Turns | None = None,
         detail: bool = True,
         timeout: float | None = None,
     ) -> Reading:
@@ -121,6 +122,9 @@ class Client:
             iterations: refinements, from 0 (vision alone) to the model's own number, the default.
             early_stop: stop where vision is very sure of every character, or where an iteration has kept the
                 text and is sure.
+            turns: "auto" reads a crop that is more than 1.5 times as high as wide as it is and turned to
+                either side, "all" every crop all four ways up, "none" only as it is; the surest reading is
+                the answer. The default is the service's own.
             detail: with `Reading.iterations`.
             timeout: seconds, in place of the client's own.
 
@@ -128,7 +132,7 @@ class Client:
             AbinetError: one of its kinds (see `abinet_client._exceptions`).
         """
         body = file_bytes(image)
-        return self._send(calls.read_one(body, Options(iterations, early_stop, detail)), timeout)
+        return self._send(calls.read_one(body, Options(iterations, early_stop, turns, detail)), timeout)
 
     def read_many(
         self,
@@ -136,6 +140,7 @@ class Client:
         *,
         iterations: int | None = None,
         early_stop: bool = False,
+        turns: Turns | None = None,
         detail: bool = False,
         timeout: float | None = None,
         concurrency: int = 4,
@@ -160,7 +165,7 @@ class Client:
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
         )
-        options = Options(iterations, early_stop, detail)
+        options = Options(iterations, early_stop, turns, detail)
         return self._read_many(images, packer, options, timeout, concurrency)
 
     def health(self, *, timeout: float | None = None) -> Health:
@@ -310,12 +315,13 @@ class AsyncClient:
         *,
         iterations: int | None = None,
         early_stop: bool = False,
+        turns: Turns | None = None,
         detail: bool = True,
         timeout: float | None = None,
     ) -> Reading:
         """Reads one crop, as `Client.read`."""
         body = image if isinstance(image, bytes) else await asyncio.to_thread(file_bytes, image)
-        return await self._send(calls.read_one(body, Options(iterations, early_stop, detail)), timeout)
+        return await self._send(calls.read_one(body, Options(iterations, early_stop, turns, detail)), timeout)
 
     def read_many(
         self,
@@ -323,6 +329,7 @@ class AsyncClient:
         *,
         iterations: int | None = None,
         early_stop: bool = False,
+        turns: Turns | None = None,
         detail: bool = False,
         timeout: float | None = None,
         concurrency: int = 4,
@@ -333,7 +340,7 @@ class AsyncClient:
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
         )
-        options = Options(iterations, early_stop, detail)
+        options = Options(iterations, early_stop, turns, detail)
         return self._read_many(images, packer, options, timeout, concurrency)
 
     async def health(self, *, timeout: float | None = None) -> Health:

@@ -73,12 +73,14 @@ class Reading(_Answer):
 
     `confidence`, 0 to 1, is the calibrated probability that the text is right; of a model that is not
     calibrated (`model.calibrated`), the probability that its last stage gave the text.
+    `turned` is by how many degrees clockwise the crop was turned to be read like this: 0, 90, 180 or 270.
     `iterations` holds what was believed after every stage, vision first; it is empty where no detail was
     asked for. `stopped_at` is the number of refinements that ran.
     """
 
     text: str
     confidence: float
+    turned: int = 0
     iterations: tuple[Stage, ...] = ()
     stopped_at: int
     timings_ms: Timings

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 
 from models.checkpoints import load_checkpoint
-from models.evaluation.reading import Crop, Reading, decode
+from models.evaluation.reading import Crop, Reading, Turns, decode
+from models.evaluation.turns import certainty, turned, ways_up
 
 BATCH = 32
 _DIGITS = 6
@@ -18,13 +19,13 @@ _DIGITS = 6
 
 
 class CheckpointReader:
-    """The network of NAME.ckpt and NAME.json.
+    """The network of NAME.ckpt and NAME.json, which reads crops as many ways up as ``turns`` says.
 
     Raises:
         CheckpointError: a file is missing or broken, or they do not fit each other.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, turns: Turns = "auto") -> None:
         ms.set_context(mode=ms.GRAPH_MODE)
         self._network, sidecar = load_checkpoint(checkpoint)
         self._charset = sidecar.network.charset
@@ -34,21 +35,35 @@ class CheckpointReader:
         self.engine = f"MindSpore {ms.__version__}, the network itself"
         self.iterations = sidecar.network.iterations
         self.calibrated = sidecar.calibration is not None
+        self.turns = turns
 
     def read(self, crops: Iterable[Crop]) -> Iterator[Reading]:
-        """One reading a crop."""
-        images = (self._preprocess(crop.rgb) for crop in crops)
-        while batch := list(islice(images, BATCH)):
-            yield from self._read(np.stack(batch))
+        """One reading a crop: the surest."""
+        crops, same_crops = tee(crops)
+        readings = self._read_all(same_crops)
+        for crop in crops:
+            count = len(ways_up(crop.rgb, self.turns))
+            _, reading = max(islice(readings, count), key=lambda sure_reading: sure_reading[0])
+            yield reading
 
-    def _read(self, images: np.ndarray) -> list[Reading]:
+    def _read_all(self, crops: Iterable[Crop]) -> Iterator[tuple[float, Reading]]:
+        """Each crop's readings with their certainty."""
+        ways = ((crop.rgb, degrees) for crop in crops for degrees in ways_up(crop.rgb, self.turns))
+        while batch := list(islice(ways, BATCH)):
+            images = np.stack([self._preprocess(turned(rgb, degrees)) for rgb, degrees in batch])
+            readings = self._read(images)
+            for (sureness, reading), (_, degrees) in zip(readings, batch, strict=True):
+                yield sureness, reading._replace(turned=degrees)
+
+    def _read(self, images: np.ndarray) -> list[tuple[float, Reading]]:
         # Filled up to one size, for which the network is compiled once.
         filled = np.concatenate([images, np.repeat(images[:1], BATCH - len(images), axis=0)])
         outputs = [output.asnumpy()[: len(images)] for output in self._network(ms.Tensor(filled))]
         stages = [decode(logits, self._charset) for logits in outputs]
         probability = np.array([final.probability for final in stages[-1]])
         confidence = probability if self._calibration is None else self._calibration(probability)
-        return [
+        readings = [
             Reading.of(crop_stages, sure)
             for *crop_stages, sure in zip(*stages, confidence.round(_DIGITS).tolist(), strict=True)
         ]
+        return list(zip(certainty(outputs[-1]).tolist(), readings, strict=True))

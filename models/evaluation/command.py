@@ -29,6 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action=_instead_of(source, sets),
         help="take eval.ckpt_load_path and eval.dataset.{dataset_root, data_dir} for SOURCE and SETS",
     )
+    parser.add_argument(
+        "--turns",
+        choices=("auto", "none", "all"),
+        default="auto",
+        help="ways up: auto turns tall crops, all every crop (default: auto)",
+    )
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N crops of each set")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
@@ -65,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
     check_folders(args.markdown, args.errors, args.plot)
     samples = sum(min(len(open_set(path)), args.limit or sys.maxsize) for path in paths)
     # Without a terminal there is no bar.
-    with open_reader(source, _serve_options(args)) as reader, tqdm(total=samples, disable=None) as bar:
+    with (
+        open_reader(source, _serve_options(args), args.turns) as reader,
+        tqdm(total=samples, disable=None) as bar,
+    ):
         scores = in_field_order([score_set(reader, path, args.limit, bar.update) for path in paths])
     table, trusted = text_table(reader, scores), reliability_of(scores)
     if args.markdown:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from abinet_client.batch.connect import UNIX
-from models.evaluation.reading import Crop, Prediction, Reading, Refusal
+from models.evaluation.reading import Crop, Prediction, Reading, Refusal, Turns
 
 CONCURRENT = 32
 TIMEOUT_S = 60.0
@@ -34,8 +34,9 @@ class HttpReader:
         ValueError: nothing there that answers as the service does.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, turns: Turns = "auto") -> None:
         self._address = address
+        self.turns = turns
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(CONCURRENT, thread_name_prefix="read")
         key = os.environ.get("ABINET_API_KEY")
@@ -84,7 +85,8 @@ class HttpReader:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                answer = self._client.post("/v1/read", content=body, params={"iterations": self.iterations})
+                options = {"iterations": self.iterations, "turns": self.turns}
+                answer = self._client.post("/v1/read", content=body, params=options)
             except httpx.HTTPError as error:
                 raise ValueError(f"{self._address}: {_reason(error)}") from None
             if answer.status_code == 200:
@@ -105,7 +107,7 @@ def _reading(result: dict[str, Any]) -> Reading:
     vision, *refinements = result["iterations"]
     stages = [vision, *(stage[part] for stage in refinements for part in ("language", "fused"))]
     read = (Prediction(stage["text"], stage["confidence"]) for stage in stages)
-    return Reading.of(read, result["confidence"])
+    return Reading.of(read, result["confidence"])._replace(turned=result["turned"])
 
 
 def _problem(answer: httpx.Response) -> dict[str, str]:

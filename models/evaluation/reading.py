@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+
+Turns = Literal["auto", "none", "all"]
+"""Ways up that crops are read: auto turns tall ones to either side as well, all every crop, none none."""
 
 NULL = 0
 """The class that stops a word; class i is the charset's character i - 1."""
@@ -33,13 +36,15 @@ class Reading(NamedTuple):
     """What vision read, and in every iteration the language model and its fusion with vision.
 
     `confidence`, 0 to 1, is the calibrated probability that the final reading is right; of a network that is
-    not calibrated, the final reading's own probability.
+    not calibrated, the final reading's own probability. `turned` is by how many degrees clockwise the crop
+    was turned for it.
     """
 
     vision: Prediction
     language: tuple[Prediction, ...]
     fused: tuple[Prediction, ...]
     confidence: float
+    turned: int = 0
 
     @property
     def stages(self) -> tuple[Prediction, ...]:
@@ -74,6 +79,7 @@ class Reader(Protocol):
     """What computes, and its release."""
     iterations: int
     calibrated: bool
+    turns: Turns
 
     def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
         """One result a crop, in the crops' order.
@@ -84,11 +90,16 @@ class Reader(Protocol):
         ...
 
 
+def word_lengths(classes: np.ndarray) -> np.ndarray:
+    """Classes (N, T) -> (N,): characters before the first null, or T without one."""
+    stops = classes == NULL
+    return np.where(stops.any(axis=-1), stops.argmax(axis=-1), classes.shape[-1])
+
+
 def decode(logits: np.ndarray, charset: str) -> list[Prediction]:
     """Logits (N, T, classes) -> N predictions. A text ends before its first null, or has all T characters."""
     best = logits.argmax(axis=-1)
-    stops = best == NULL
-    lengths = np.where(stops.any(axis=-1), stops.argmax(axis=-1), best.shape[-1])
+    lengths = word_lengths(best)
     shifted = logits - logits.max(axis=-1, keepdims=True)
     certainty = -np.log(np.exp(shifted).sum(axis=-1))  # of each step's best class
     return [

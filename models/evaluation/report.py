@@ -105,6 +105,7 @@ def to_json(reader: Reader, scores: Sequence[SetScore]) -> dict[str, Any]:
     return {
         "model": reader.model,
         "engine": reader.engine,
+        "turns": reader.turns,
         "sets": [
             {
                 "name": score.name,
@@ -151,7 +152,7 @@ def _by_stage(accuracy: np.ndarray) -> dict[str, Any]:
 
 
 def _title(reader: Reader) -> str:
-    return f"Word accuracy in per cent of {reader.model} ({reader.engine})"
+    return f"Word accuracy in per cent of {reader.model} ({reader.engine}, turns: {reader.turns})"
 
 
 def _error(calibrated: bool, reliability: Reliability) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from abinet_client.batch.private_service import private_service
 from models.evaluation.http_reader import HttpReader
-from models.evaluation.reading import Reader
+from models.evaluation.reading import Reader, Turns
 
 
 @contextlib.contextmanager
-def open_reader(source: str, serve_options: Sequence[str] = ()) -> Iterator[Reader]:
+def open_reader(source: str, serve_options: Sequence[str] = (), turns: Turns = "auto") -> Iterator[Reader]:
     """A reader of NAME.ckpt, of a bundle's folder, or of the service at a URL.
 
     A bundle is read through a service of its own, started with ``serve_options``: what is measured is then
@@ -25,15 +25,15 @@ def open_reader(source: str, serve_options: Sequence[str] = ()) -> Iterator[Read
     if serve_options and not is_bundle:
         raise ValueError(f"{source}: not a bundle, so {serve_options[0]} does not apply to it")
     if is_url:
-        with HttpReader(source) as reader:
+        with HttpReader(source, turns) as reader:
             yield reader
     elif is_bundle:
         with (
             private_service(["--bundle", source, *serve_options]) as address,
-            HttpReader(address) as reader,
+            HttpReader(address, turns) as reader,
         ):
             yield reader
     else:
         from models.evaluation.checkpoint_reader import CheckpointReader
 
-        yield CheckpointReader(Path(source))
+        yield CheckpointReader(Path(source), turns)

@@ -6,6 +6,7 @@ A leaf: it imports nothing else of the project, and needs Python 3.7.
 from service.image_files.decode import MOST_PIXELS, decode
 from service.image_files.look import format_of, look
 from service.image_files.structure import BrokenImage, NotAnImage, Picture, TooManyPixels
+from service.image_files.upright import upright_size
 
 __all__ = [
     "MOST_PIXELS",
@@ -16,4 +17,5 @@ __all__ = [
     "decode",
     "format_of",
     "look",
+    "upright_size",
 ]

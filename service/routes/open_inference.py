@@ -127,7 +127,7 @@ async def _infer(request: Request, reader: Reader) -> Response:
     request.state.crops = len(images)
     crops = await reader.read(
         images,
-        ReadOptions(iterations=asked.parameters.iterations, early_stop=asked.parameters.early_stop),
+        ReadOptions(**asked.parameters.model_dump(exclude={"binary_data_output"})),
         detail=False,
         timeout_s=timeout_s(request),
         client_gone=partial(client_gone, request),

@@ -6,6 +6,7 @@ import { final, stageTable, story } from "./stages.js";
 import { largeWord, percent } from "./words.js";
 
 const LABEL_MS = 1500;
+const TURNED = { 90: "turned right", 180: "turned upside down", 270: "turned left" };
 const THUMBNAIL = { width: 152, height: 64 };
 let made = 0;
 
@@ -40,6 +41,7 @@ export class Card {
     this.text = word.text;
     this._took = `${answer.timings_ms.total.toFixed(1)}\u00a0ms`;
     this._stopped = `stopped at iteration\u00a0${answer.stopped_at}`;
+    this._turned = TURNED[answer.turned];
     this._showFacts();
     this._show(
       "read",
@@ -81,7 +83,7 @@ export class Card {
   }
 
   _showFacts() {
-    this._facts.textContent = [this._size, this._took, this._stopped].filter(Boolean).join(" · ");
+    this._facts.textContent = [this._size, this._turned, this._took, this._stopped].filter(Boolean).join(" · ");
   }
 
   _picture() {

@@ -10,15 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from abinet_client import AbinetError
+from abinet_client import AbinetError, Turns
 from abinet_client.batch.connect import connect
 from abinet_client.batch.labels import Labels, Tally, fold
 from abinet_client.batch.output import Output, format_named
 from abinet_client.batch.private_service import private_service
 from abinet_client.batch.progress import Progress
-from abinet_client.batch.reading import PATIENCE_S, RETRY, Result, read_items, wait_until_ready
+from abinet_client.batch.reading import PATIENCE_S, READINGS, RETRY, Result, read_items, wait_until_ready
 from abinet_client.batch.report import Report
 from abinet_client.batch.resume import Earlier
 from abinet_client.batch.rows import FORMATS, Row
@@ -47,6 +47,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
     parser.add_argument("--early-stop", action="store_true", help="refine only what is not sure yet")
     parser.add_argument(
+        "--turns",
+        choices=get_args(Turns),
+        help="ways up: auto turns tall crops, all every crop (default: auto)",
+    )
+    parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="the bar (default: on a terminal)"
     )
     output = parser.add_argument_group("output")
@@ -54,7 +59,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output", "-o", metavar="FILE", help="CSV, TSV or JSONL (default: TSV to the standard output)"
     )
     output.add_argument("--format", choices=FORMATS, help="of the output (default: as the file's name ends)")
-    output.add_argument("--detail", action="store_true", help="also what every iteration read")
+    output.add_argument(
+        "--detail", action="store_true", help="also how it was turned, and what every iteration read"
+    )
     output.add_argument("--resume", action="store_true", help="skip what the output already has, and append")
     output.add_argument(
         "--min-confidence",
@@ -196,6 +203,7 @@ class _Run:
         options: dict[str, Any] = {
             "iterations": args.iterations,
             "early_stop": args.early_stop,
+            "turns": args.turns,
             "detail": args.detail or self.report is not None,
         }
         with self._address(args) as address, connect(address, timeout=PATIENCE_S, retry=RETRY) as client:
@@ -216,7 +224,8 @@ class _Run:
             return
         name = args.bundle or "the bundled model"
         self.progress.say(f"starting a service for {name}")
-        options = ["--timeout-s", str(PATIENCE_S), "--drain-s", "1", *_serve_options(args)]
+        options = ["--timeout-s", str(PATIENCE_S), "--drain-s", "1", "--max-queue", str(READINGS)]
+        options += _serve_options(args)
         with private_service(options, self.progress.say) as address:
             yield address
 
@@ -287,5 +296,8 @@ def _row(result: Result, detail: bool) -> Row:
     item, reading, error = result
     if reading is None:
         return Row(item.name, error=error)
-    iterations = [stage.model_dump() for stage in reading.iterations] if detail else None
-    return Row(item.name, reading.text, reading.confidence, None, iterations)
+    row = Row(item.name, reading.text, reading.confidence)
+    if not detail:
+        return row
+    iterations = [stage.model_dump() for stage in reading.iterations]
+    return row._replace(turned=reading.turned, iterations=iterations)

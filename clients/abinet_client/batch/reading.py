@@ -30,6 +30,8 @@ _READY_POLL_S = 1.0
 _HEALTH_S = 5.0
 _BATCH_SIZE, _REQUESTS = 64, 3
 """As many crops as a service takes in a request by default, and room in its queue for others."""
+READINGS = 4 * _BATCH_SIZE * _REQUESTS
+"""How many of these crops' readings there may be, every way up."""
 
 _OF_THE_CROP = (BadImage, DeadlineExceeded, EngineFailed, ServiceFault)
 """What is said of one crop; anything else is said of the service or of what it was asked."""

@@ -19,6 +19,7 @@ CROPS = 500
 """How many crops the page shows at most; it takes a few kilobytes for each."""
 _BINS = 20
 _SURE = (0.5, 0.8, 0.95)
+_TURNED = {90: "turned right", 180: "turned upside down", 270: "turned left"}
 
 
 class _Shown(NamedTuple):
@@ -166,9 +167,9 @@ def _card(crop: _Shown, threshold: float | None) -> str:
     if crop.item.label is not None:
         word = "labelled" if "wrong" in kinds else "as labelled"
         label = f"<span class=label>{word} <b>{html.escape(crop.item.label)}</b></span>"
-    head = (
-        f"<p class=text>{_spelled(_final(crop.reading))}<span>{crop.reading.confidence:.3f}</span>{label}</p>"
-    )
+    turned = f"<span>{_TURNED[crop.reading.turned]}</span>" if crop.reading.turned else ""
+    confidence = f"<span>{crop.reading.confidence:.3f}</span>"
+    head = f"<p class=text>{_spelled(_final(crop.reading))}{confidence}{turned}{label}</p>"
     return (
         f"<li class='{kinds}'><div class=picture>{picture}</div>"
         f"<div>{head}{_trace(crop.reading)}{path}</div>\n"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 COLUMNS = ("path", "text", "confidence", "error")
-DETAIL = "iterations"
+DETAIL = ("turned", "iterations")
 
 _TSV_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _TSV_TABLE = str.maketrans(_TSV_ESCAPES)
@@ -22,13 +22,14 @@ _CSV_SPECIAL = re.compile(r'[",\r\n]')
 class Row(NamedTuple):
     """What was read of a crop: text and confidence, 0 to 1, or the error why not.
 
-    `iterations` are the service's own, as JSON; None where they are not asked for.
+    `turned` (degrees clockwise) and `iterations` (as JSON) are the service's own; None without details.
     """
 
     path: str
     text: str | None = None
     confidence: float | None = None
     error: str | None = None
+    turned: int | None = None
     iterations: Sequence[dict[str, Any]] | None = None
 
 
@@ -39,7 +40,8 @@ class Format:
     """
 
     def __init__(self, detail: bool) -> None:
-        self.columns = (*COLUMNS, DETAIL) if detail else COLUMNS
+        self.detail = detail
+        self.columns = (*COLUMNS, *DETAIL) if detail else COLUMNS
 
     def header(self) -> bytes:
         """What comes before the first row."""
@@ -48,7 +50,8 @@ class Format:
     def encode(self, row: Row) -> bytes:
         cells = [row.path, row.text or "", "" if row.confidence is None else str(row.confidence)]
         cells.append(row.error or "")
-        if DETAIL in self.columns:
+        if self.detail:
+            cells.append("" if row.turned is None else str(row.turned))
             cells.append(
                 "" if row.iterations is None else _compact([_brief(stage) for stage in row.iterations])
             )
@@ -117,8 +120,7 @@ class Jsonl(Format):
 
     def encode(self, row: Row) -> bytes:
         members = row._asdict()
-        if DETAIL not in self.columns:
-            del members[DETAIL]
+        members = {column: members[column] for column in self.columns}
         try:
             line = _compact(members).encode()
         except UnicodeEncodeError:
@@ -129,7 +131,7 @@ class Jsonl(Format):
         members = json.loads(record)
         if not isinstance(members, dict) or set(members) != set(self.columns):
             raise ValueError("other members")
-        return Row(**{**members, DETAIL: None})
+        return Row(**{**members, **dict.fromkeys(DETAIL)})
 
 
 FORMATS: dict[str, type[Format]] = {"csv": Csv, "tsv": Tsv, "jsonl": Jsonl}
