@@ -21,9 +21,9 @@ from service.schemas import ModelName
 from service.waiting import WaitingLine
 
 _APART = 8
-"""Turns of a request's crops lie so many times as far apart as crops take: others fit between."""
+"""A request's crops are due so many times as far apart as crops take: others fit between."""
 _SPREAD = 0.5
-"""But the last one's turn comes after this part of the time that the request has."""
+"""But the last one is due after this part of the time that the request has."""
 _SPARE = 0.25
 """How much of a batch's time should be left at the deadline of what is admitted."""
 _AHEAD_S = 0.02
@@ -88,7 +88,7 @@ class Submission:
     def __init__(
         self, count: int, wish: Wish, model: ModelName, timeout_s: float = math.inf, apart_s: float = 0.0
     ) -> None:
-        """Its crops' turns are `apart_s` seconds apart."""
+        """Its crops are due `apart_s` seconds apart."""
         self.wish = wish
         self.model = model
         self.started = time.perf_counter()
@@ -112,12 +112,13 @@ class Crop:
 
     `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
     refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
-    crops leave the queue by their `turn`.
+    crops leave the queue in the order in which they are `due`.
     """
 
     __slots__ = (
         "batch_s",
         "decode_s",
+        "due",
         "error",
         "features",
         "image",
@@ -129,14 +130,13 @@ class Crop:
         "retried",
         "since",
         "submission",
-        "turn",
         "turned",
         "vision_s",
     )
 
-    def __init__(self, submission: Submission, turn: float) -> None:
+    def __init__(self, submission: Submission, due: float) -> None:
         self.submission = submission
-        self.turn = turn
+        self.due = due
         self.turned = 0
         self.image: np.ndarray | None = None
         self.features: np.ndarray | None = None
@@ -212,9 +212,9 @@ class Scheduler:
     new crops, every other one may go before a refinement whose batch would not be full. A crop that nobody
     waits for is dropped wherever it is.
 
-    The crops of one request have turns that lie apart, so that those of others come in between. What will not
-    be read by its deadline is refused on arrival, or dropped when its turn comes: an engine that works on
-    crops that then expire reads nothing for anybody.
+    The crops of one request are due at times that lie apart, so that those of others come in between. What
+    will not be read by its deadline is refused on arrival, or dropped when an engine could take it: one that
+    works on crops that then expire reads nothing for anybody.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class Scheduler:
         """Refinements that a crop is expected to need."""
         return min(wish.iterations, self._usual_stop) if wish.early_stop else wish.iterations
 
-    def _expected_s(self, lanes: Sequence[_Lane], count: int, wish: Wish, last_turn_s: float) -> float:
+    def _expected_s(self, lanes: Sequence[_Lane], count: int, wish: Wish, last_due_s: float) -> float:
         """When the last crop of a request is expected to be read, from now on; with some time to spare.
 
         Nothing where an engine has nothing to do: it tries, whatever was measured.
@@ -282,7 +282,7 @@ class Scheduler:
             return 0.0
         now, iterations = time.perf_counter(), self._iterations(wish)
         decoding = max(0, self._room.depth - len(self._waiting))
-        last = decoding + self._waiting.before(now + last_turn_s) + count
+        last = decoding + self._waiting.before(now + last_due_s) + count
         lane = lanes[0]
         size = lane.largest(lane.first)
         batch_s = lane.pace.batch(size, iterations)

@@ -1,4 +1,4 @@
-"""Crops that wait for their first batch, in the order of their turns."""
+"""Crops that wait for their first batch, in the order in which they are due."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 
-class HasTurn(Protocol):
-    turn: float
+class HasDue(Protocol):
+    due: float
 
 
-Item = TypeVar("Item", bound=HasTurn)
+Item = TypeVar("Item", bound=HasDue)
 
 
 class WaitingLine(Generic[Item]):
-    """A queue whose next item is that with the earliest `turn`; of equal ones, the first that came."""
+    """A queue whose next item is the one that is due first; of equal ones, the first that came."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []
@@ -29,14 +29,14 @@ class WaitingLine(Generic[Item]):
         return (item for _, _, item in self._heap)
 
     def add(self, item: Item) -> None:
-        heapq.heappush(self._heap, (item.turn, next(self._numbers), item))
+        heapq.heappush(self._heap, (item.due, next(self._numbers), item))
 
     def pop(self) -> Item:
         return heapq.heappop(self._heap)[2]
 
-    def before(self, turn: float) -> int:
-        """How many have an earlier turn than this."""
-        return sum(other <= turn for other, _, _ in self._heap)
+    def before(self, due: float) -> int:
+        """How many are due no later than this."""
+        return sum(other <= due for other, _, _ in self._heap)
 
     def keep(self, is_wanted: Callable[[Item], bool]) -> None:
         """Drops all others."""
