@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from models.data.fonts import find_fonts
+from models.data.photographs import find_photographs
 from models.data.samples import UnusableSample
 from models.data.sets import find_sets
 from models.data.words import Split, WordSampler
@@ -33,6 +34,11 @@ class TrainingData:
     def fonts(self) -> list[Path]:
         """Raises FontsNotFoundError."""
         return find_fonts(list(self.recipe.train.dataset.fonts) or None)
+
+    @cached_property
+    def photographs(self) -> list[Path]:
+        """Raises ValueError if a folder holds none."""
+        return find_photographs(list(self.recipe.train.dataset.photographs) or None)
 
     def words(self, split: Split) -> WordSampler:
         """The recipe's word list, or else wordfreq's English."""
@@ -69,7 +75,15 @@ class TrainingData:
         if dataset.roots:
             return self._stored(seed)
         words = self.words("train")
-        return RenderedCrops(self.fonts, words, seed, "train", stage.plain, stage.longest, dataset.augment)
+        return RenderedCrops(
+            self.fonts,
+            words,
+            seed,
+            plain=stage.plain,
+            longest=stage.longest,
+            augment=dataset.augment,
+            photographs=self.photographs,
+        )
 
     def _stored(self, seed: int) -> StoredCrops:
         dataset = self.recipe.train.dataset
@@ -103,7 +117,8 @@ class TrainingData:
 
     @cached_property
     def _rendered_validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        source = RenderedCrops(self.fonts, self.words("test"), self.recipe.system.seed, "test")
+        words, seed = self.words("test"), self.recipe.system.seed
+        source = RenderedCrops(self.fonts, words, seed, "test", photographs=self.photographs)
         crops = map(source.open(), range(self.recipe.eval.dataset.limit or RENDERED_VALIDATION_CROPS))
         return [(self.preprocessing(crop.image), encode(crop.label, self.recipe.sizes)[0]) for crop in crops]
 

@@ -40,7 +40,7 @@ class System(Section):
 
 class Dataset(Section):
     """Where crops come from: sets stored below ``dataset_root``/``data_dir``, or, without a root, the word
-    renderer with ``fonts`` (folders) and ``words`` (a list), both optional.
+    renderer with ``fonts`` and ``photographs`` (folders) and ``words`` (a list), all optional.
 
     ``augment`` switches the method's augmentation on, ``limit`` takes the first crops only, ``num_workers``
     processes prepare batches.
@@ -49,6 +49,7 @@ class Dataset(Section):
     dataset_root: Path | None = None
     data_dir: Annotated[tuple[str, ...], Several] = (".",)
     fonts: Annotated[tuple[Path, ...], Several] = ()
+    photographs: Annotated[tuple[Path, ...], Several] = ()
     words: Path | None = None
     augment: bool = False
     limit: Annotated[int, Field(ge=1)] | None = None

@@ -57,9 +57,10 @@ class RenderedCrops:
     plain: float = 0.0
     longest: int = MAX_LENGTH
     augment: bool = False
+    photographs: Sequence[Path] = ()
 
     def open(self) -> Callable[[int], Drawn]:
-        renderer = WordRenderer(self.fonts, self.words, self.seed, self.split)
+        renderer = WordRenderer(self.fonts, self.words, self.seed, self.split, self.photographs)
         plain = PlainRenderer(self) if self.plain else None
 
         def draw(index: int) -> Drawn:
