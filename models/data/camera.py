@@ -37,7 +37,8 @@ def screenshot(scene: Pixels, tallness: float, bank: TextureBank, rng: Rng) -> I
         natural = np.exp(rng.normal(np.log(15.0), 0.5)) * np.clip(tallness / 1.2, 1.0, 2.0)
         if rng.random() < 0.2:
             image = _fringed(image, image.shape[0] / natural / 3)
-        image = _sized(image, natural)
+        # Some programs shrink without smoothing.
+        image = _sized(image, natural, shrinking=cv2.INTER_LINEAR if rng.random() < 0.12 else cv2.INTER_AREA)
     elif rng.random() < 0.25:
         image = _sized(image, image.shape[0] * rng.uniform(0.75, 2.2))
     if rng.random() < 0.15:
@@ -92,12 +93,12 @@ def _light(scene: Pixels, bank: TextureBank, rng: Rng) -> Pixels:
         scene = scene * (lamp * np.float32(rng.uniform(0.12, 0.45)))
     elif dice < 0.5:
         # Exposure and haze: real crops are seldom of full contrast.
-        gain = 0.3 + 0.8 * rng.beta(1.6, 1.0)
+        gain = 0.32 + 0.78 * rng.beta(1.8, 0.9)
         haze = rng.uniform(0.0, 1.0) * 255.0 * max(0.0, 1.0 - gain) * 0.8
         scene = scene * np.float32(gain) + np.float32(haze)
     elif dice < 0.58:
         # Overexposed: what is bright runs together.
-        scene = scene * np.float32(rng.uniform(1.15, 1.9))
+        scene = scene * np.float32(rng.uniform(1.1, 1.55))
     if rng.random() < 0.25:
         # White balance.
         scene = scene * rng.uniform(0.8, 1.15, 3).astype(np.float32)
@@ -118,11 +119,11 @@ def _shaded(scene: Pixels, rng: Rng) -> Pixels:
 def _blur(image: Pixels, rng: Rng) -> Pixels:
     dice = rng.random()
     if dice < 0.38:
-        return cv2.GaussianBlur(image, (0, 0), 0.5 + 3.0 * rng.beta(1.0, 2.2))
+        return cv2.GaussianBlur(image, (0, 0), 0.5 + 2.4 * rng.beta(1.0, 2.0))
     if dice < 0.46:
-        return cv2.filter2D(image, -1, motion_kernel(int(rng.integers(3, 12)), rng.uniform(0, 180)))
+        return cv2.filter2D(image, -1, motion_kernel(int(rng.integers(3, 10)), rng.uniform(0, 180)))
     if dice < 0.51:
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(rng.integers(1, 4)) + 1,) * 2)
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * int(rng.integers(1, 3)) + 1,) * 2)
         return cv2.filter2D(image, -1, disc.astype(np.float32) / disc.sum())
     return image
 
@@ -136,11 +137,13 @@ def motion_kernel(length: int, angle: float) -> Pixels:
     return kernel / max(float(kernel.sum()), 1e-6)
 
 
-def _sized(image: Pixels, height: float, enlarging: int = cv2.INTER_LINEAR) -> Pixels:
+def _sized(
+    image: Pixels, height: float, enlarging: int = cv2.INTER_LINEAR, shrinking: int = cv2.INTER_AREA
+) -> Pixels:
     """At `height` pixels, or the nearest that a crop has."""
     scale = float(np.clip(height, LOWEST, HIGHEST)) / image.shape[0]
     size = (max(4, round(image.shape[1] * scale)), max(LOWEST, round(image.shape[0] * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else enlarging)
+    return cv2.resize(image, size, interpolation=shrinking if scale < 1 else enlarging)
 
 
 def _shrunk(image: Pixels, height: float) -> Pixels:
@@ -163,10 +166,10 @@ def _fringed(image: Pixels, offset: float) -> Pixels:
 def _legible(image: Pixels, rng: Rng) -> Pixels:
     """With some contrast left: chances that are small each would now and then add up to a blank crop."""
     grey = image.mean(axis=2)
-    spread, least = float(grey.std()), rng.uniform(6.0, 12.0)
+    spread, least = float(grey.std()), rng.uniform(8.0, 16.0)
     if spread >= least:
         return image
-    mean = np.float32(np.clip(grey.mean(), 2.5 * least, 255.0 - 2.5 * least))
+    mean = np.float32(np.clip(grey.mean(), 2.0 * least, 255.0 - 2.0 * least))
     return mean + (image - np.float32(grey.mean())) * np.float32(least / max(spread, 1.0))
 
 

@@ -20,11 +20,15 @@ def luma(colour: Colour) -> float:
 
 def sign_pair(rng: Rng) -> tuple[Colour, Colour]:
     """Ink and ground, of a contrast that is mostly good, sometimes low; now and then dark on dark."""
-    if rng.random() < 0.05:
+    dice = rng.random()
+    if dice < 0.05:
         ground = random_colour(rng) * np.float32(rng.uniform(0.05, 0.3))
         return shaded(random_colour(rng), luma(ground), rng.uniform(18.0, 45.0)), ground
     ground = random_colour(rng)
-    return inked(ground, 26.0 + 180.0 * rng.beta(1.5, 1.3), rng), ground
+    if dice < 0.22:
+        # White boards and print.
+        ground = np.float32(255.0 - 45.0 * rng.beta(1.0, 2.0)) * (0.9 + ground / np.float32(2550.0))
+    return inked(ground, 32.0 + 185.0 * rng.beta(1.9, 1.3), rng), ground
 
 
 def screen_pair(rng: Rng) -> tuple[Colour, Colour]:
@@ -33,10 +37,10 @@ def screen_pair(rng: Rng) -> tuple[Colour, Colour]:
     white = np.full(3, 255.0 - 12.0 * rng.beta(0.5, 2.0), np.float32)
     if dice < 0.4:
         dark = rng.random() < 0.7
-        ink = np.full(3, 170.0 * rng.beta(0.8, 1.2), np.float32) if dark else random_colour(rng)
+        ink = np.full(3, 160.0 * rng.beta(0.7, 1.3), np.float32) if dark else random_colour(rng)
         return (ink if luma(ink) < 200 else ink * np.float32(0.6)), white
     ground = random_colour(rng, vivid=0.6)
-    if dice < 0.75:
+    if dice < 0.82:
         return (white if luma(ground) < 190 else np.full(3, rng.uniform(0, 60), np.float32)), ground
     return inked(ground, 40.0 + 150.0 * rng.beta(1.3, 1.3), rng), ground
 
@@ -47,7 +51,7 @@ def paper_pair(rng: Rng) -> tuple[Colour, Colour]:
     if rng.random() < 0.12:
         ink = np.array([0.38, 0.35, 0.75], np.float32) * np.float32(rng.uniform(120, 255))
     else:
-        ink = np.full(3, 150.0 * rng.beta(0.7, 2.0), np.float32)
+        ink = np.full(3, 120.0 * rng.beta(0.6, 2.0), np.float32)
     return ink.astype(np.float32), paper.astype(np.float32)
 
 

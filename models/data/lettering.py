@@ -45,6 +45,8 @@ def paint_street(scene: Placed, bank: TextureBank, rng: Rng) -> Pixels:
         ink = effects.worn(ink, bank, rng)
     _draw_behind(image, ink, ink_colour, ground_colour, rng)
     _draw_ink(image, ink, ink_colour, bank, rng)
+    if rng.random() < 0.04:
+        _draw_obstacle(image, rng)
     return image
 
 
@@ -56,7 +58,7 @@ def paint_screen(scene: Placed, bank: TextureBank, rng: Rng) -> Pixels:
     ink = _with_neighbours(image, scene, rng)
     small = scene.word.shape[0] < 30
     if not small:
-        if rng.random() < 0.2:
+        if rng.random() < 0.35:
             ink = effects.bolder(ink, rng)
         if rng.random() < 0.25:
             _draw_behind(image, ink, ink_colour, ground_colour, rng)
@@ -85,7 +87,7 @@ def paint_paper(scene: Placed, bank: TextureBank, rng: Rng) -> Pixels:
         ink = effects.worn(ink, bank, rng)
     if rng.random() < 0.18:
         ink = effects.streaked(ink, rng)
-    if rng.random() < 0.3:
+    if rng.random() < 0.45:
         ink = effects.bolder(ink, rng)
     if rng.random() < 0.04:
         _draw_edges(image, rng)
@@ -208,6 +210,16 @@ def _draw_edges(image: Pixels, rng: Rng) -> None:
             y = [height - v for v in y]
         thickness = 1 if height < 30 else int(rng.integers(1, 5))
         cv2.line(image, (0, y[0]), (width, y[1]), colour, thickness, cv2.LINE_AA)
+
+
+def _draw_obstacle(image: Pixels, rng: Rng) -> None:
+    """A wire, pole or twig in front of the letters."""
+    height, width = image.shape[:2]
+    ends = [(int(rng.uniform(0, width)), y) for y in (-1, height)]
+    if rng.random() < 0.4:
+        ends = [(x, int(rng.uniform(0, height))) for x in (-1, width)]
+    colour = tuple(random_colour(rng).tolist())
+    cv2.line(image, ends[0], ends[1], colour, int(rng.integers(1, 5)), cv2.LINE_AA)
 
 
 def _blend(image: Pixels, colour: Pixels, cover: Pixels) -> None:

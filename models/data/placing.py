@@ -60,7 +60,7 @@ def place_on_screen(
     height = canvas.shape[0] - 2 * typeface.em
     if rng.random() < 0.04:
         canvas = _view(canvas, rng)
-    low, high = weighted(rng, (((-0.08, 0.04), 0.4), ((-0.02, 0.12), 0.45), ((0.05, 0.3), 0.15)))
+    low, high = weighted(rng, (((-0.08, 0.03), 0.5), ((-0.02, 0.1), 0.38), ((0.05, 0.3), 0.12)))
     return _cut(canvas, typeface.em, height, gap, rng.uniform(low, high, 4))
 
 
@@ -78,7 +78,7 @@ def place_on_paper(
     height = canvas.shape[0] - 2 * typeface.em
     if rng.random() < 0.5:
         canvas = _warped(canvas, _turned(_corners(canvas), np.deg2rad(rng.normal(0.0, 1.3))))
-    low, high = weighted(rng, (((-0.03, 0.1), 0.35), ((0.05, 0.3), 0.5), ((0.15, 0.5), 0.15)))
+    low, high = weighted(rng, (((-0.03, 0.1), 0.2), ((0.05, 0.3), 0.6), ((0.1, 0.5), 0.2)))
     return _cut(canvas, typeface.em, height, gap, rng.uniform(low, high, 4))
 
 
