@@ -7,7 +7,7 @@ import functools
 import cv2
 import numpy as np
 
-from models.data.backgrounds import Pixels, TextureBank
+from models.data.backgrounds import Pixels
 from models.data.glyphs import EM, Image
 
 Rng = np.random.Generator
@@ -47,7 +47,7 @@ def dotted(mask: Image, rng: Rng) -> Image:
     """As needle printers and lamp boards draw: the letters on a coarse grid, a dot in each cell."""
     height, width = mask.shape
     pitch = EM / rng.uniform(10.0, 17.0)
-    mask = cv2.dilate(mask, np.ones((2, 2), np.uint8))
+    mask = cv2.dilate(mask, np.ones((3, 3), np.uint8))
     rows, columns = max(4, round(height / pitch)), max(4, round(width / pitch))
     cell = 6
     grid = cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA)
@@ -59,11 +59,13 @@ def dotted(mask: Image, rng: Rng) -> Image:
     return cv2.resize(dots, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def worn(mask: Image, bank: TextureBank, rng: Rng) -> Image:
-    """Paint that flakes off, ink that did not take."""
+def worn(mask: Image, rng: Rng) -> Image:
+    """Paint that flakes off, ink that did not take: in spots smaller than letters, which stay readable."""
     height, width = mask.shape
-    texture = bank.piece(height, width, rng)
-    kept = np.clip((texture + np.float32(rng.uniform(0.4, 1.0))) * np.float32(3.0), 0.0, 1.0)
+    cell = rng.uniform(2.0, 6.0)
+    size = (max(2, int(width / cell)), max(2, int(height / cell)))
+    spots = cv2.resize(rng.standard_normal(size[::-1], np.float32), (width, height))
+    kept = np.clip((spots + np.float32(rng.uniform(0.3, 1.2))) * np.float32(2.5), 0.0, 1.0)
     return (mask * kept).astype(np.uint8)
 
 

@@ -61,7 +61,7 @@ class Typeface:
 
     def kerning(self, pair: str) -> float:
         if pair not in self._kerning:
-            self._kerning[pair] = self._font.getlength(pair) - sum(map(self._font.getlength, pair))
+            self._kerning[pair] = self._font.getlength(pair) - sum(self.glyph(c).advance for c in pair)
         return self._kerning[pair]
 
     def lay_out(self, text: str, style: LayoutStyle, rng: np.random.Generator) -> Image:

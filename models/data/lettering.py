@@ -42,7 +42,7 @@ def paint_street(scene: Placed, bank: TextureBank, rng: Rng) -> Pixels:
     if dice < 0.045:
         ink = effects.dotted(ink, rng)
     elif dice < 0.08:
-        ink = effects.worn(ink, bank, rng)
+        ink = effects.worn(ink, rng)
     _draw_behind(image, ink, ink_colour, ground_colour, rng)
     _draw_ink(image, ink, ink_colour, bank, rng)
     if rng.random() < 0.04:
@@ -84,7 +84,7 @@ def paint_paper(scene: Placed, bank: TextureBank, rng: Rng) -> Pixels:
     if dice < 0.13 and scene.word.shape[0] > 24:
         ink = effects.dotted(ink, rng)
     elif dice < 0.3:
-        ink = effects.worn(ink, bank, rng)
+        ink = effects.worn(ink, rng)
     if rng.random() < 0.18:
         ink = effects.streaked(ink, rng)
     if rng.random() < 0.45:
