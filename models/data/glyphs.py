@@ -61,7 +61,9 @@ class Typeface:
 
     def kerning(self, pair: str) -> float:
         if pair not in self._kerning:
-            self._kerning[pair] = self._font.getlength(pair) - sum(self.glyph(c).advance for c in pair)
+            advances = [self.glyph(character).advance for character in pair]
+            # A character that the font lacks is left out, and nothing is closer to it or farther from it.
+            self._kerning[pair] = self._font.getlength(pair) - sum(advances) if all(advances) else 0.0
         return self._kerning[pair]
 
     def lay_out(self, text: str, style: LayoutStyle, rng: np.random.Generator) -> Image:

@@ -201,7 +201,7 @@ def _wave(canvas: Image, em: int, rng: Rng) -> Image:
 
 def _view(canvas: Image, rng: Rng) -> Image:
     """The plane of the sign seen from somewhere: turned, from the side, from below, sheared."""
-    if rng.random() < 0.2:
+    if rng.random() < 0.15:
         return canvas
     corners = _corners(canvas)
     if rng.random() < 0.25:
@@ -209,7 +209,7 @@ def _view(canvas: Image, rng: Rng) -> Image:
     spread = weighted(rng, ((0.0, 0.25), (8.0, 0.4), (28.0, 0.35)))
     yaw, pitch = np.clip(rng.normal(0.0, (spread, 0.5 * spread)), (-62, -40), (62, 40))
     corners = _projected(corners, np.deg2rad(yaw), np.deg2rad(pitch), rng.uniform(1.1, 4.0))
-    roll = np.clip(rng.normal(0.0, weighted(rng, ((1.5, 0.42), (6.0, 0.42), (14.0, 0.16)))), -45, 45)
+    roll = np.clip(rng.normal(0.0, weighted(rng, ((1.5, 0.32), (6.0, 0.48), (14.0, 0.2)))), -45, 45)
     return _warped(canvas, _turned(corners, np.deg2rad(roll)))
 
 
