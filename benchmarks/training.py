@@ -76,13 +76,16 @@ def pipeline_rate(kind: str, fonts: list[Path] | None, batch: int, turns: int) -
     from models.abinet import NETWORKS
     from models.data.fonts import find_fonts
     from models.data.lmdb import LmdbWriter
+    from models.data.photographs import find_photographs
     from models.data.words import WordSampler
     from models.preprocessing import Preprocessing
     from models.training.batches import CropBatches
     from models.training.sources import CropSource, RenderedCrops, StoredCrops
 
     cv2.setNumThreads(1)
-    source: CropSource = RenderedCrops(find_fonts(fonts), WordSampler.from_wordfreq("train"), seed=1)
+    source: CropSource = RenderedCrops(
+        find_fonts(fonts), WordSampler.from_wordfreq("train"), seed=1, photographs=find_photographs()
+    )
     with tempfile.TemporaryDirectory() as folder:
         if kind == "stored":
             draw = source.open()

@@ -84,6 +84,12 @@ def recipe(fonts: list[Path], word_list: Path) -> dict[str, Any]:
     return rendering_recipe(fonts, word_list)
 
 
+def test_a_recipe_whose_photographs_are_missing_is_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"]["dataset"]["photographs"] = str(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path}: no .jpg"):
+        train(recipe, tmp_path / "run", {"stage": "vision", "steps": 1, "lr": 0.001})
+
+
 def train(recipe: dict[str, Any], folder: Path, *stages: dict[str, Any]) -> list[Row]:
     """Runs the stages; returns the rows of the curve."""
     recipe["train"]["stages"] = list(stages)
