@@ -165,12 +165,14 @@ def _fringed(image: Pixels, offset: float) -> Pixels:
 
 def _legible(image: Pixels, rng: Rng) -> Pixels:
     """With some contrast left: chances that are small each would now and then add up to a blank crop."""
-    grey = image.mean(axis=2)
-    spread, least = float(grey.std()), rng.uniform(8.0, 16.0)
-    if spread >= least:
+    grey, least = image.mean(axis=2), rng.uniform(8.0, 16.0)
+    if float(np.clip(grey, 0.0, 255.0).std()) >= least:
         return image
-    mean = np.float32(np.clip(grey.mean(), 2.0 * least, 255.0 - 2.0 * least))
-    return mean + (image - np.float32(grey.mean())) * np.float32(least / max(spread, 1.0))
+    mean = float(grey.mean())
+    gain = least / max(float(grey.std()), 1.0)
+    return (image - np.float32(mean)) * np.float32(gain) + np.float32(
+        np.clip(mean, 2 * least, 255 - 2 * least)
+    )
 
 
 def _sense(image: Pixels, rng: Rng) -> Pixels:
