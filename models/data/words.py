@@ -52,7 +52,8 @@ class WordSampler:
                 f"give a list of more than {SHARED_WORDS} words"
             )
         self.words = [word for word, _ in chosen]
-        weights = np.cumsum(np.array([frequency for _, frequency in chosen]) ** TEMPER)
+        self.frequencies = np.array([frequency for _, frequency in chosen])
+        weights = np.cumsum(self.frequencies**TEMPER)
         self._cumulative = weights / weights[-1]
 
     @classmethod
