@@ -25,14 +25,22 @@ from models.checkpoints import load_checkpoint
 from models.data.lmdb import LmdbWriter
 from models.data.words import SHARED_WORDS, WordSampler
 from models.preprocessing import Preprocessing
-from models.training.batches import CropBatches, batches_ahead, encode
+from models.training.backends.mindspore_losses import TextLoss
+from models.training.backends.mindspore_step import TrainingStep
+from models.training.batches import Batch, CropBatches, batches_ahead, encode
 from models.training.command import CONFIGS
-from models.training.losses import TextLoss
+from models.training.misreadings import EXAMPLES, LEVELS, Misreadings, measure
 from models.training.recipe import Recipe, Stage
 from models.training.self_training import certainty
-from models.training.sources import CropSource, Mixed, PseudoLabelled, RenderedCrops, StoredCrops
-from models.training.spelling import SpellingBatches, misspell
-from models.training.step import TrainingStep
+from models.training.sources import (
+    Changes,
+    CropSource,
+    Mixed,
+    PseudoLabelled,
+    RenderedCrops,
+    StoredCrops,
+)
+from models.training.spelling import SpellingBatches, encode_all
 from models.training.train import Trainer
 from service.cli import main
 
@@ -149,23 +157,90 @@ def test_a_text_is_encoded_with_a_null_after_its_last_character() -> None:
     assert length == 5
 
 
-def test_a_misspelt_text_keeps_its_length() -> None:
-    rng = np.random.default_rng(0)
-    wrong = [misspell("abinet2021", TINY, rng) for _ in range(50)]
-    assert {len(text) for text in wrong} == {10}
-    assert any(text != "abinet2021" for text in wrong)
+def test_many_texts_are_encoded_as_each_of_them() -> None:
+    labels = ["a", "z0", "abinet2021", "x" * 25]
+    classes, lengths = encode_all(labels, TINY)
+    for n, label in enumerate(labels):
+        np.testing.assert_array_equal(classes[n], encode(label, TINY)[0])
+        assert lengths[n] == len(label) + 1
 
 
-def test_misspelt_texts_are_probabilities_beside_the_right_text(fonts: list[Path]) -> None:
-    source = SpellingBatches(crops(fonts).words, TINY, 8, seed=3)
+def spelling(fonts: list[Path], **options: Any) -> SpellingBatches:
+    return SpellingBatches(crops(fonts).words, confusing("e", "c"), TINY, 64, seed=3, **options)
+
+
+def confusing(written: str, read: str) -> Misreadings:
+    """Everything is read with certainty, but one character half the time as another."""
+    examples = np.zeros((LEVELS, TINY.classes, EXAMPLES, TINY.classes), np.uint8)
+    for character in range(TINY.classes):
+        examples[:, character, :, character] = 255
+    one, other = (TINY.charset.index(character) + 1 for character in (written, read))
+    examples[:, one, ::2] = 255 * np.eye(TINY.classes, dtype=np.uint8)[other]
+    return Misreadings(examples)
+
+
+def test_misread_words_are_probabilities_beside_the_right_word(fonts: list[Path]) -> None:
+    source = spelling(fonts, clean=0.0)
     inputs, labels, lengths, _ = source.open()(5)
     np.testing.assert_allclose(inputs.sum(-1), 1.0, rtol=1e-5)
-    assert all(labels[n, lengths[n] - 1 :].sum() == 0 for n in range(8))
+    wrong = labels[inputs.argmax(-1) != labels]
+    assert set(wrong.tolist()) == {TINY.charset.index("e") + 1}
+    assert all(labels[n, lengths[n] - 1 :].sum() == 0 for n in range(64))
+    assert all((inputs[n, lengths[n] - 1 :, 0] == 1.0).all() for n in range(64))
     np.testing.assert_array_equal(inputs, source.open()(5).inputs)
 
 
+def test_clean_words_are_one_hot(fonts: list[Path]) -> None:
+    inputs, labels, _, _ = spelling(fonts, clean=1.0).open()(0)
+    np.testing.assert_array_equal(inputs.argmax(-1), labels)
+    assert set(np.unique(inputs)) == {0.0, 1.0}
+
+
+def test_words_of_running_text_come_as_often_as_there(fonts: list[Path]) -> None:
+    make = spelling(fonts, running_text=1.0).open()
+    drawn = np.concatenate([make(number).labels for number in range(100)])
+    first, second = ((drawn == encode_all([WORDS[rank]], TINY)[0]).all(axis=1).sum() for rank in (0, 1))
+    assert first == pytest.approx(2 * second, rel=0.25)
+
+
+def read_as(written: Batch, misread: dict[str, str]) -> np.ndarray:
+    """Logits (N, T, classes) of a reader that takes some characters for others."""
+    taken = np.arange(TINY.classes)
+    for one, other in misread.items():
+        taken[TINY.charset.index(one) + 1] = TINY.charset.index(other) + 1
+    logits: np.ndarray = 20 * np.eye(TINY.classes, dtype=np.float32)[taken[written.labels]]
+    return logits
+
+
+def test_misreadings_are_those_of_the_reader_that_was_measured(tmp_path: Path) -> None:
+    classes, lengths = encode_all(["late", "lute", "o", "cat"] * 8, TINY)
+    batch = Batch(np.zeros((32, 3, 32, 128), np.float32), classes, lengths)
+    rng = np.random.default_rng(0)
+    measured, counts = measure(lambda images: read_as(batch, {"u": "v"}), [batch], rng)
+    assert counts == {"crops": 32, "of_their_length": 32, "right": 24}
+    measured.save(tmp_path / "found.npz")
+    words, lengths = encode_all(["cue"] * 16, TINY)
+    found = Misreadings.from_file(tmp_path / "found.npz").misread(words, rng).argmax(-1)
+    assert (found == encode_all(["cve"], TINY)[0]).all()
+
+
+def test_words_read_at_another_length_are_no_misreadings() -> None:
+    classes, lengths = encode_all(["ab"] * 16 + ["abc"] * 8, TINY)
+    batch = Batch(np.zeros((24, 3, 32, 128), np.float32), classes, lengths)
+    logits = read_as(batch, {"c": "b"})
+    logits[16:, 2] = 20 * np.eye(TINY.classes)[0]
+    _, counts = measure(lambda images: logits, [batch], np.random.default_rng(0))
+    assert counts == {"crops": 24, "of_their_length": 16, "right": 16}
+
+
+def test_another_file_is_no_file_of_misreadings(tmp_path: Path) -> None:
+    (tmp_path / "words.npz").write_text("no")
+    with pytest.raises(ValueError, match=r"words\.npz: not a file of abinet misreadings"):
+        Misreadings.from_file(tmp_path / "words.npz")
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"plain": 1.0}, {"augment": True}], ids=["scenes", "plain", "augmented"]
+    "options", [{}, {"plain": 1.0}, {"changes": Changes(True, True)}], ids=["scenes", "plain", "changed"]
 )
 def test_a_batch_is_the_same_whenever_it_is_made(fonts: list[Path], options: dict[str, Any]) -> None:
     source = CropBatches(crops(fonts, **options), TINY, Preprocessing(), 4)
@@ -228,7 +303,7 @@ def test_a_set_without_a_usable_sample_is_refused(tmp_path: Path) -> None:
 
 def test_a_mix_takes_its_share_of_each_batch_from_the_second_source() -> None:
     first: CropSource = Letters("a")
-    draw = Mixed(first, Letters("b"), share=0.25, batch_size=4).open()
+    draw = Mixed(first, Letters("b"), seconds=1, batch_size=4).open()
     assert [draw(index).label for index in range(8)] == ["a0", "a1", "a2", "b0", "a3", "a4", "a5", "b1"]
 
 

@@ -31,8 +31,8 @@ from models.training.spelling import SpellingBatches
 
 RENDERED_VALIDATION_CROPS = 256
 VALIDATION_BATCH = 64
-#: Of each kind, and in one batch: a network is compiled for one size.
-MISREAD_WORDS = 2048
+#: Batches of misread words of each kind, and words in each.
+MISREAD_BATCHES, MISREAD_WORDS = 16, 128
 
 
 class ValidationBatch(NamedTuple):
@@ -124,7 +124,8 @@ class TrainingData:
         seed = self.recipe.system.seed
         for name, words in (("vocabulary", self.words("train")), ("unknown words", self.words("test"))):
             source = SpellingBatches(words, misreadings, self.recipe.sizes, MISREAD_WORDS, seed, 0.0, 1.0)
-            yield name, source.open()(0)
+            make = source.open()
+            yield from ((name, make(number)) for number in range(MISREAD_BATCHES))
 
     def stored_sets(self) -> list[Path]:
         """The stored sets that are trained on."""

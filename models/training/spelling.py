@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from models.training.misreadings import Misreadings
 CLEAN = 0.3
 #: Share of the words drawn as often as running text has them; the others are texts as signs have them.
 RUNNING_TEXT = 0.5
+#: So many batches are drawn together and share their words out by length: a step that cuts its batch to the
+#: longest word does half of the work then.
+GROUP = 16
+_ORDER = 1
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,27 @@ class SpellingBatches:
         vocabulary, lengths = encode_all([label_of(word) for word in self.words.words], self.config)
         frequencies = np.cumsum(self.words.frequencies)
 
-        def make(number: int) -> Batch:
-            rng = np.random.default_rng((self.seed, number))
-            of_text = round(self.running_text * self.batch_size)
+        def draw(group: int) -> Batch:
+            """The words of a group of batches, the shortest first."""
+            rng = np.random.default_rng((self.seed, group))
+            count = GROUP * self.batch_size
+            of_text = round(self.running_text * count)
             drawn = np.searchsorted(frequencies, rng.random(of_text) * frequencies[-1], side="right")
-            signs = [label_of(self.words.sample(rng)) for _ in range(self.batch_size - of_text)]
+            signs = [label_of(self.words.sample(rng)) for _ in range(count - of_text)]
             of_signs, lengths_of_signs = encode_all(signs, self.config)
             labels = np.concatenate([vocabulary[drawn], of_signs])
             ends = np.concatenate([lengths[drawn], lengths_of_signs])
-            return Batch(self._inputs(labels, ends, rng), labels, ends)
+            order = np.argsort(ends + rng.random(count))
+            return Batch(self._inputs(labels, ends, rng)[order], labels[order], ends[order])
+
+        draw = lru_cache(maxsize=1)(draw)
+
+        def make(number: int) -> Batch:
+            group, place = divmod(number, GROUP)
+            words = draw(group)
+            place = np.random.default_rng((self.seed, _ORDER, group)).permutation(GROUP)[place]
+            rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
+            return Batch(words.inputs[rows], words.labels[rows], words.lengths[rows])
 
         return make
 

@@ -219,7 +219,8 @@ class Trainer:
         for name, batch in self.data.misread_words(stage):
             broken = ~is_right(batch.inputs, batch.labels)
             right = is_right(self.backend.spell(batch.inputs, batch.lengths), batch.labels)
-            sets[name] = Counter(count=int(broken.sum()), corrected=int((broken & right).sum()))
+            corrected = int((broken & right).sum())
+            sets.setdefault(name, Counter()).update(count=int(broken.sum()), corrected=corrected)
         return sets
 
     def accuracy(self) -> dict[str, Counter[str]]:
