@@ -21,7 +21,7 @@ from mindspore import Tensor, nn
 from tiny_training import TINY, Broken, Letters
 
 from models.abinet import NETWORKS
-from models.checkpoints import load_checkpoint
+from models.checkpoints import load_checkpoint, read_parameters
 from models.data.lmdb import LmdbWriter
 from models.data.words import SHARED_WORDS, WordSampler
 from models.preprocessing import Preprocessing
@@ -335,6 +335,13 @@ def test_learning_rates_warm_up_and_fall_along_a_cosine() -> None:
     assert rates[-1] == pytest.approx(0.005)
 
 
+def test_learning_rates_stay_before_they_fall_where_asked() -> None:
+    rates = Stage(stage="vision", steps=1000, batch_size=1, lr=0.5, constant=0.8).learning_rates(1000)
+    assert set(rates[200:800]) == {0.5}
+    assert rates[900] == pytest.approx(0.5 * 0.505, rel=0.02)
+    assert rates[-1] == pytest.approx(0.005)
+
+
 def test_learning_rates_decay_by_steps_where_asked() -> None:
     stage = Stage(stage="vision", epochs=10, decay_epochs=6, batch_size=1, lr=0.5)
     rates = stage.learning_rates(5000)
@@ -357,6 +364,18 @@ def test_every_recipe_of_the_project_is_understood(path: Path) -> None:
         ({"train": {"stages": [{"stage": "hearing", "steps": 1, "lr": 1}]}}, "'language', 'vision'"),
         ({"train": {"stages": [{"stage": "joint", "lr": 1}]}}, "needs either steps or epochs"),
         ({"train": {"stages": [{"stage": "self_training", "steps": 1, "lr": 1}]}}, "needs unlabelled"),
+        (
+            {
+                "train": {
+                    "stages": [{"stage": "joint", "steps": 1, "lr": 1, "constant": 0.5, "decay_steps": 1}]
+                }
+            },
+            "constant goes with the cosine",
+        ),
+        (
+            {"train": {"stages": [{"stage": "joint", "steps": 1, "lr": 1}], "dataset": {"rendered": 0.5}}},
+            "rendered and without need dataset_root",
+        ),
     ],
 )
 def test_a_faulty_recipe_is_refused_in_one_line(change: dict[str, Any], fault: str, tmp_path: Path) -> None:
@@ -380,9 +399,22 @@ def test_epochs_of_rendered_crops_are_refused(recipe: dict[str, Any], tmp_path: 
         train(recipe, tmp_path, {"stage": "vision", "epochs": 1, "lr": 0.1})
 
 
-def test_the_language_model_learns_to_spell(recipe: dict[str, Any], tmp_path: Path) -> None:
+in_both_frameworks = pytest.mark.parametrize("framework", ["mindspore", "torch"])
+
+
+def use(framework: str, recipe: dict[str, Any]) -> None:
+    pytest.importorskip(framework)
+    recipe["system"]["framework"] = framework
+
+
+@in_both_frameworks
+def test_the_language_model_learns_to_spell(framework: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    use(framework, recipe)
     rows = train(recipe, tmp_path, {"stage": "language", "steps": 40, "batch_size": 32, "lr": 0.01})
     assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+    sets = list(csv.DictReader((tmp_path / "validation.csv").open()))
+    assert [row["set"] for row in sets] == ["vocabulary", "unknown words"] * 10
+    assert all(0 <= float(row["corrected"]) <= 1 and int(row["count"]) > 0 for row in sets)
 
 
 def test_one_seed_gives_one_curve_to_the_last_digit(
@@ -431,13 +463,121 @@ def test_self_training_learns_from_what_it_is_certain_of(trained_further: Traine
         assert 0 < float(sure) <= 1
 
 
+def mixed_recipe(fonts: list[Path], word_list: Path, folder: Path) -> dict[str, Any]:
+    """Half rendered, half stored crops, validated on two stored sets."""
+    recipe = rendering_recipe(fonts, word_list)
+    recipe["system"]["framework"] = "torch"
+    for part, sets in {"train": ["one"], "val": ["hard", "easy"]}.items():
+        for name in sets:
+            pack(folder / "data" / part / name, ["abc", "defg", "broken", "hi"])
+    stored = {"dataset_root": str(folder / "data"), "data_dir": "train", "rendered": 0.5}
+    recipe["train"]["dataset"] |= {
+        **stored,
+        "augment": "stored",
+        "reframe": "all",
+        "without": "less to learn",
+    }
+    recipe["eval"]["dataset"] = {"dataset_root": str(folder / "data"), "data_dir": "val"}
+    return recipe
+
+
+def test_pytorch_trains_all_stages_and_validates_set_by_set(
+    fonts: list[Path], word_list: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    recipe = mixed_recipe(fonts, word_list, tmp_path)
+    recipe["train"] |= {"average": 0.9, "weight_decay": 0.01}
+    unlabelled = {"dataset_root": recipe["eval"]["dataset"]["dataset_root"]}
+    believing = {"certainty": 0.0, "refresh": 2, "unlabelled": unlabelled}
+    stages = [
+        {"stage": "vision", "steps": 4, "lr": 0.003},
+        JOINT,
+        {"stage": "self_training", "steps": 3, "lr": 0.001, **believing},
+    ]
+    rows = train(recipe, tmp_path / "run", *stages)
+    assert [row["name"] for row in rows] == ["vision"] * 4 + ["joint"] * 2 + ["self_training"] * 3
+    sets = list(csv.DictReader((tmp_path / "run" / "validation.csv").open()))
+    assert [(row["name"], row["set"], row["count"]) for row in sets] == [
+        (stage, name, "3") for stage in ("vision", "joint", "self_training") for name in ("easy", "hard")
+    ]
+    _, sidecar = load_checkpoint(tmp_path / "run" / "tiny.ckpt")
+    assert sidecar.training["stage"] == "self_training"
+    assert set(sidecar.training) & {"torch", "mindspore"} == {"torch"}
+
+
+def test_without_the_stored_crops_a_recipe_that_allows_it_trains_on_rendered_ones_and_says_so(
+    fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    recipe = mixed_recipe(fonts, word_list, tmp_path)
+    shutil.rmtree(tmp_path / "data")
+    recipe["eval"]["dataset"] |= {"without": "validating on rendered crops", "limit": 4}
+    recipe["train"]["stages"] = [{"stage": "vision", "steps": 1, "lr": 0.003}]
+    config = tmp_path / "recipe.yaml"
+    config.write_text(yaml.safe_dump(recipe))
+    assert main(["train", "--config", str(config), "--output", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'data'}: no such folder: less to learn\n" in said
+    assert (tmp_path / "run" / "validation.csv").read_text().splitlines()[1].split(",")[4:6] == [
+        "rendered",
+        "4",
+    ]
+
+
+def test_a_stored_folder_that_the_command_names_must_be_there(
+    fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    recipe = mixed_recipe(fonts, word_list, tmp_path)
+    recipe["train"]["stages"] = [{"stage": "vision", "steps": 1, "lr": 0.003}]
+    config = tmp_path / "recipe.yaml"
+    config.write_text(yaml.safe_dump(recipe))
+    command = [
+        "train",
+        "--config",
+        str(config),
+        "--data",
+        str(tmp_path / "none"),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    assert main(command) == 2
+    assert "none/train: no such folder" in capsys.readouterr().err
+
+
+@in_both_frameworks
+def test_a_training_starts_from_the_weights_that_its_recipe_names(
+    framework: str, trained: Trained, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    use(framework, recipe)
+    recipe["train"]["init"] = {"vision": str(trained.folder / "tiny.ckpt")}
+    train(recipe, tmp_path, {"stage": "language", "steps": 1, "lr": 0.001})
+    given, made = (read_parameters(folder / "tiny.ckpt") for folder in (trained.folder, tmp_path))
+    same = {name for name, value in made.items() if np.array_equal(value, given[name])}
+    assert {name for name in made if name.startswith("vision.")} <= same
+    assert "language.cls.weight" not in same
+
+
+def test_a_state_of_another_framework_is_refused_in_one_line(recipe: dict[str, Any], tmp_path: Path) -> None:
+    stage = {"stage": "language", "steps": 8, "lr": 0.001}
+    use("torch", recipe)
+    train(recipe, tmp_path, stage)
+    (tmp_path / "stage0_language.ckpt").unlink()
+    use("mindspore", recipe)
+    with pytest.raises(ValueError, match="the state of another recipe or framework"):
+        train(recipe, tmp_path, stage)
+
+
 def losses_of(rows: list[Row]) -> list[tuple[str, str]]:
     return [(row["step"], row["loss"]) for row in rows]
 
 
+@in_both_frameworks
 def test_a_training_killed_within_a_stage_goes_on_with_the_same_curve(
-    recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    framework: str, recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    use(framework, recipe)
+    recipe["train"]["average"] = 0.9
     stage = {"stage": "language", "steps": 20, "lr": 0.001}
     whole = train(recipe, tmp_path / "whole", stage)
     config = tmp_path / "recipe.yaml"
@@ -466,6 +606,8 @@ if __name__ == "__main__":
     assert main(["train", "--config", str(config), "--output", str(killed)]) == 0
     assert "goes on from step 8 of 20" in capsys.readouterr().out
     assert losses_of(rows_of(killed)) == losses_of(whole)
+    validations = [(tmp_path / run / "validation.csv").read_text() for run in ("whole", "killed")]
+    assert validations[0] == validations[1]
 
 
 def with_tests_to_import() -> dict[str, str]:
