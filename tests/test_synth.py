@@ -16,7 +16,7 @@ from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, made_up_words, make_font
 from models.data import command, synth, texts, words
 from models.data.font_classes import FontShelf, classify
 from models.data.fonts import ALPHABET, FontsNotFoundError, family_of, find_fonts
-from models.data.framing import frame
+from models.data.framing import RENDERED, reframe
 from models.data.glyphs import LayoutStyle, Typeface
 from models.data.looks import LOOKS, Look
 from models.data.photographs import HEIGHT, find_photographs, load_photograph
@@ -267,7 +267,9 @@ def test_a_frame_only_adds_to_a_crop_and_at_most_four_times_its_height() -> None
         np.random.default_rng(1).integers(1, 255, (20, 50, 3)).astype(np.uint8),
         np.random.default_rng(0),
     )
-    framed = [image for image in (frame(crop, rng) for _ in range(500)) if image.shape != crop.shape]
+    framed = [
+        image for image in (reframe(crop, rng, RENDERED) for _ in range(500)) if image.shape != crop.shape
+    ]
     assert 0.05 < len(framed) / 500 < 0.25
     for image in framed:
         assert cv2.matchTemplate(image, crop, cv2.TM_SQDIFF).min() == pytest.approx(0, abs=100)

@@ -16,7 +16,7 @@ import numpy as np
 from models.data.backgrounds import texture_bank
 from models.data.font_classes import FontShelf
 from models.data.fonts import FontsNotFoundError, family_of, is_held_out
-from models.data.framing import frame
+from models.data.framing import RENDERED, reframe
 from models.data.glyphs import Image, Typeface
 from models.data.looks import LOOKS
 from models.data.texts import weighted
@@ -73,7 +73,7 @@ class WordRenderer:
             if scene is not None:
                 break
         image = look.capture(look.paint(scene, self._bank, rng), scene.tallness, self._bank, rng)
-        return Crop(frame(image, rng), label_of(text))
+        return Crop(reframe(image, rng, RENDERED), label_of(text))
 
     def render_resized(self, index: int) -> Crop:
         """The crop as the network takes it: (32, 128, 3) uint8 RGB, resized like any other crop."""

@@ -56,7 +56,8 @@ class WordSampler:
                 f"give a list of more than {SHARED_WORDS} words"
             )
         self.words = [word for word, _ in chosen]
-        self._cumulative = _cumulative(frequency for _, frequency in chosen)
+        self.frequencies = np.array([frequency for _, frequency in chosen])
+        self._cumulative = _cumulative(self.frequencies)
         long = [(word, frequency) for word, frequency in chosen if len(label_of(word)) >= LONG] or chosen
         self._long_words = [word for word, _ in long]
         self._cumulative_long = _cumulative(frequency for _, frequency in long)
