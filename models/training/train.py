@@ -310,5 +310,6 @@ class Trainer:
 
 
 def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """What counts of right readings, and of what was read, say in figures of 0 to 1."""
-    return {name: round(value / counts["count"], 4) for name, value in counts.items() if name != "count"}
+    """What counts of right readings, and of what was read, say in figures of 0 to 1; 0 of nothing."""
+    read = max(1, counts["count"])
+    return {name: round(value / read, 4) for name, value in counts.items() if name != "count"}
