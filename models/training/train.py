@@ -199,7 +199,9 @@ class Trainer:
     def _validate(self, stage: Stage, row: Mapping[str, Any]) -> dict[str, float]:
         """The figures of all validation sets together; notes those of each and keeps the best weights."""
         sets = self.corrections(stage) if stage.stage == "language" else self.accuracy()
-        counts = sum(sets.values(), Counter())
+        counts: Counter[str] = Counter()  # their sum would lose what is 0
+        for count in sets.values():
+            counts.update(count)
         figures = shares(counts)
         if self.rank == 0:
             known = {key: row[key] for key in ("stage", "name", "step", "samples")}
