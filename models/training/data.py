@@ -50,6 +50,7 @@ class TrainingData:
     def __init__(self, recipe: Recipe, preprocessing: Preprocessing) -> None:
         self.recipe = recipe
         self.preprocessing = preprocessing
+        self._misread_words: dict[Path, list[tuple[str, Batch]]] = {}
 
     @cached_property
     def fonts(self) -> list[Path]:
@@ -125,14 +126,18 @@ class TrainingData:
                 images, labels = zip(*batch, strict=True)
                 yield ValidationBatch(name, np.stack(images), np.stack(labels))
 
-    def misread_words(self, stage: Stage) -> Iterator[tuple[str, Batch]]:
+    def misread_words(self, stage: Stage) -> list[tuple[str, Batch]]:
         """Words misread as those of the language stage are, but never met in it: of its vocabulary, and
         others."""
-        misreadings = Misreadings.from_file(stage.misreadings or BUNDLED)
-        seed = self.recipe.system.seed
+        path = stage.misreadings or BUNDLED
+        if path not in self._misread_words:
+            self._misread_words[path] = list(self._misread(Misreadings.from_file(path)))
+        return self._misread_words[path]
+
+    def _misread(self, misreadings: Misreadings) -> Iterator[tuple[str, Batch]]:
+        sizes, seed = self.recipe.sizes, self.recipe.system.seed
         for name, words in (("vocabulary", self.words("train")), ("unknown words", self.words("test"))):
-            source = SpellingBatches(words, misreadings, self.recipe.sizes, MISREAD_WORDS, seed, 0.0, 1.0)
-            make = source.open()
+            make = SpellingBatches(words, misreadings, sizes, MISREAD_WORDS, seed, 0.0, 1.0).open()
             yield from ((name, make(number)) for number in range(MISREAD_BATCHES))
 
     def stored_sets(self) -> list[Path]:

@@ -199,7 +199,9 @@ class Trainer:
     def _validate(self, stage: Stage, row: Mapping[str, Any]) -> dict[str, float]:
         """The figures of all validation sets together; notes those of each and keeps the best weights."""
         sets = self.corrections(stage) if stage.stage == "language" else self.accuracy()
-        counts = sum(sets.values(), Counter())
+        counts: Counter[str] = Counter()  # their sum would lose what is 0
+        for count in sets.values():
+            counts.update(count)
         figures = shares(counts)
         if self.rank == 0:
             known = {key: row[key] for key in ("stage", "name", "step", "samples")}
@@ -310,5 +312,6 @@ class Trainer:
 
 
 def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """What counts of right readings, and of what was read, say in figures of 0 to 1."""
-    return {name: round(value / counts["count"], 4) for name, value in counts.items() if name != "count"}
+    """What counts of right readings, and of what was read, say in figures of 0 to 1; 0 of nothing."""
+    read = max(1, counts["count"])
+    return {name: round(value / read, 4) for name, value in counts.items() if name != "count"}
