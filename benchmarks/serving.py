@@ -445,6 +445,28 @@ def processor_seconds() -> dict[str, float]:
     return used
 
 
+def restart(arguments: argparse.Namespace) -> list[Figure]:
+    """Seconds from the end of a front to the next result, known to 0.2 s: the model stays loaded."""
+    taken = []
+    with serving(opened_bundle(arguments).folder, engine_flags(arguments)) as url:
+        for _ in range(arguments.rounds):
+            os.kill(_front(), signal.SIGKILL)
+            started = time.perf_counter()
+            time.sleep(0.05)  # until it is gone
+            wait_for_answer(f"{url}/v1/read", crop_jpeg(), "image/jpeg")
+            taken.append(time.perf_counter() - started)
+    return [at_most(f"front killed to result, median of {len(taken)}", statistics.median(taken), "s", 2)]
+
+
+def _front() -> int:
+    """The front among the processes that this one has started, or that those have."""
+    processes = [os.getpid()]
+    for process in processes:
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            processes += map(int, children.read_text().split())
+    return next(one for one in processes if "front_process" in Path(f"/proc/{one}/cmdline").read_text())
+
+
 def memory(arguments: argparse.Namespace) -> list[Figure]:
     """The front's resident memory over many requests, the first tenth as a warm-up."""
     sizes: list[float] = []
@@ -632,6 +654,7 @@ SCENARIOS: dict[str, Callable[[argparse.Namespace], list[Figure]]] = {
     "early-stop": early_stop,
     "start": start,
     "cost": cost,
+    "restart": restart,
     "memory": memory,
     "soak": soak,
     "goodput": goodput,
@@ -662,11 +685,11 @@ def parse_arguments() -> argparse.Namespace:
             subparser.add_argument("--engine", default=default, choices=ENGINES)
             subparser.add_argument("--simulated-ms", type=float, default=10.0)
         seconds = {"no-op": 5, "cost": 5, "devices": 5, "capacity": 5, "soak": 600}.get(name, 10)
-        if name not in ("early-stop", "start", "memory"):
+        if name not in ("early-stop", "start", "restart", "memory"):
             subparser.add_argument(
                 "--seconds", type=float, default=seconds, help="of each measurement (default %(default)s)"
             )
-        if name in ("throughput", "no-op", "early-stop", "start"):
+        if name in ("throughput", "no-op", "early-stop", "start", "restart"):
             turns = 5 if name == "throughput" else 3
             subparser.add_argument("--rounds", type=int, default=turns, help="turns (default %(default)s)")
         if name in ("no-op", "devices"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import multiprocessing
 import os
@@ -18,13 +19,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from models.training.batches import Batch
 
 NETWORKS = ("abinet_small_en", "abinet_resnet45_en")
 STAGES = ("vision", "joint")
 WARM_UP = 3
+STEPS = 100_000
+#: Batches of the language stage whose words are drawn together, see models/training/spelling.py.
+GROUP = 16
 
 
 def in_a_process(cores: int, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -46,27 +53,77 @@ def median_seconds(work: Callable[[], object], turns: int) -> float:
     return statistics.median(seconds)
 
 
-def training_step(network: str, stage: str, batch: int) -> Callable[[], object]:
-    """One step on random crops and labels, ready to be called."""
-    import mindspore as ms
+def training_step(framework: str, network: str, stage: str, batch: int) -> Callable[[], object]:
+    """One step on random crops, or on words as the language stage draws them, ready to be called."""
+    from models.training.backends import open_backend
+    from models.training.recipe import Recipe
 
+    recipe = Recipe.model_validate(
+        {
+            "network": network,
+            "system": {"seed": 1, "framework": framework},
+            "common": {"batch_size": batch},
+            "train": {"stages": [{"stage": stage, "steps": STEPS, "lr": 1e-4}]},
+        }
+    )
+    backend = open_backend(recipe)
+    (chosen,) = recipe.train.stages
+    backend.begin(chosen, chosen.learning_rates(STEPS), seed=1)
+    batches = itertools.cycle(words(network, batch) if stage == "language" else [crops(network, batch)])
+    return lambda: float(backend.step(next(batches)))
+
+
+def crops(network: str, batch: int) -> Batch:
+    """Noise with labels."""
     from models.abinet import NETWORKS
-    from models.abinet.abinet import ABINet
-    from models.training.step import TrainingStep
-    from models.training.train import LOSSES
+    from models.training.batches import Batch
 
-    ms.set_context(mode=ms.GRAPH_MODE)
     config, rng = NETWORKS[network], np.random.default_rng(0)
-    step = TrainingStep(LOSSES[stage](ABINet(config), config.steps), [1e-4] * 1000, 20.0).set_train()
-    images = ms.Tensor(rng.normal(size=(batch, 3, 32, 128)).astype(np.float32))
-    labels = ms.Tensor(rng.integers(0, config.classes, (batch, config.steps)).astype(np.int32))
-    lengths = ms.Tensor(rng.integers(2, 12, batch).astype(np.int32))
-    return lambda: step(images, labels, lengths).asnumpy()
+    images = rng.normal(size=(batch, 3, 32, 128)).astype(np.float32)
+    labels = rng.integers(0, config.classes, (batch, config.steps)).astype(np.int32)
+    return Batch(images, labels, rng.integers(2, 12, batch).astype(np.int32))
 
 
-def step_rate(network: str, stage: str, batch: int, turns: int) -> float:
-    """Crops a second of a training step."""
-    return batch / median_seconds(training_step(network, stage, batch), turns)
+def words(network: str, batch: int) -> list[Batch]:
+    """A group of batches, which hold words of all lengths together."""
+    make = word_maker(network, batch)
+    return [make(number) for number in range(GROUP)]
+
+
+def word_maker(network: str, batch: int) -> Callable[[int], Batch]:
+    from models.abinet import NETWORKS
+    from models.data.words import WordSampler
+    from models.training.misreadings import BUNDLED, Misreadings
+    from models.training.spelling import SpellingBatches
+
+    misreadings = Misreadings.from_file(BUNDLED)
+    return SpellingBatches(WordSampler.from_wordfreq(), misreadings, NETWORKS[network], batch, seed=1).open()
+
+
+def step_rate(framework: str, network: str, stage: str, batch: int, turns: int) -> float:
+    """Crops or words a second of a training step."""
+    step = training_step(framework, network, stage, batch)
+    if stage != "language":
+        return batch / median_seconds(step, turns)
+
+    def group() -> None:
+        for _ in range(GROUP):
+            step()
+
+    return GROUP * batch / median_seconds(group, max(1, turns // GROUP))
+
+
+def word_rate(batch: int, turns: int) -> float:
+    """Words a second that one process makes."""
+    make = word_maker("abinet_small_en", batch)
+    groups = itertools.count()
+
+    def group() -> None:
+        first = GROUP * next(groups)
+        for number in range(first, first + GROUP):
+            make(number)
+
+    return GROUP * batch / median_seconds(group, max(1, turns // GROUP))
 
 
 def pipeline_rate(kind: str, fonts: list[Path] | None, batch: int, turns: int) -> float:
@@ -76,13 +133,16 @@ def pipeline_rate(kind: str, fonts: list[Path] | None, batch: int, turns: int) -
     from models.abinet import NETWORKS
     from models.data.fonts import find_fonts
     from models.data.lmdb import LmdbWriter
+    from models.data.photographs import find_photographs
     from models.data.words import WordSampler
     from models.preprocessing import Preprocessing
     from models.training.batches import CropBatches
-    from models.training.sources import CropSource, RenderedCrops, StoredCrops
+    from models.training.sources import Changes, CropSource, RenderedCrops, StoredCrops
 
     cv2.setNumThreads(1)
-    source: CropSource = RenderedCrops(find_fonts(fonts), WordSampler.from_wordfreq("train"), seed=1)
+    source: CropSource = RenderedCrops(
+        find_fonts(fonts), WordSampler.from_wordfreq("train"), seed=1, photographs=find_photographs()
+    )
     with tempfile.TemporaryDirectory() as folder:
         if kind == "stored":
             draw = source.open()
@@ -91,7 +151,7 @@ def pipeline_rate(kind: str, fonts: list[Path] | None, batch: int, turns: int) -
                     crop = draw(index)
                     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(crop.image, cv2.COLOR_RGB2BGR))
                     writer.write(jpeg.tobytes(), crop.label)
-            source = StoredCrops([Path(folder) / "set"], seed=1, augment=True)
+            source = StoredCrops([Path(folder) / "set"], seed=1, changes=Changes(augment=True))
         make = CropBatches(
             source, NETWORKS["abinet_small_en"], Preprocessing(shrink_by_area=True), batch
         ).open()
@@ -108,7 +168,7 @@ def operators(network: str, stage: str, batch: int, turns: int) -> list[tuple[st
     with tempfile.TemporaryDirectory() as folder:
         ms.set_context(mode=ms.GRAPH_MODE)
         profiler = ms.Profiler(output_path=folder, start_profile=False)
-        step = training_step(network, stage, batch)
+        step = training_step("mindspore", network, stage, batch)
         for _ in range(WARM_UP):
             step()
         profiler.start()
@@ -125,6 +185,8 @@ def operators(network: str, stage: str, batch: int, turns: int) -> list[tuple[st
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME")
+    parser.add_argument("--framework", choices=("mindspore", "torch"), default="mindspore")
+    parser.add_argument("--language", action="store_true", help="the language stage and its words, instead")
     parser.add_argument("--batch", type=int, default=16, metavar="N")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), metavar="N", help="for the step")
     parser.add_argument("--turns", type=int, default=10, metavar="N")
@@ -140,12 +202,22 @@ def main() -> int:
         }
         print(json.dumps(found, indent=2) if args.json else operators_table(found))
         return 0
+    if args.language:
+        for name in args.networks:
+            rate = in_a_process(
+                args.cores, step_rate, args.framework, name, "language", args.batch, args.turns
+            )
+            print(f"{name}: {rate:.0f} words/s in steps of {args.batch} on {args.cores} cores")
+        print(f"one core makes {in_a_process(1, word_rate, args.batch, args.turns):.0f} words/s")
+        return 0
     pipelines = {
         kind: in_a_process(1, pipeline_rate, kind, args.fonts, args.batch, 4 * args.turns)
         for kind in ("rendered", "stored")
     }
     steps = {
-        f"{network} {stage}": in_a_process(args.cores, step_rate, network, stage, args.batch, args.turns)
+        f"{network} {stage}": in_a_process(
+            args.cores, step_rate, args.framework, network, stage, args.batch, args.turns
+        )
         for network in args.networks
         for stage in STAGES
     }

@@ -2,6 +2,8 @@
 
 The sidecar states the network's sizes and the pre-processing it was trained with, because weights without
 them cannot be used rightly: see :class:`Sidecar`.
+
+MindSpore is imported only when a .ckpt is read or written, so that a training in PyTorch starts without it.
 """
 
 import dataclasses
@@ -9,16 +11,17 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
-import mindspore as ms
 import numpy as np
 
 from models.abinet import NetworkConfig
-from models.abinet.abinet import ABINet
 from models.calibration import Calibration
 from models.hashes import sha256_of
 from models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from models.abinet.abinet import ABINet
 
 FORMAT = 1
 
@@ -120,6 +123,8 @@ def read_parameters(path: Union[str, Path]) -> Dict[str, np.ndarray]:
         raise CheckpointError(f"{path}: no such file")
     if path.suffix != ".ckpt":
         raise CheckpointError(f"{path}: not a .ckpt; convert other formats with abinet import")
+    import mindspore as ms
+
     try:
         parameters = ms.load_checkpoint(str(path))
     except Exception:  # whatever MindSpore's parser met; its own text guesses at permissions
@@ -129,12 +134,16 @@ def read_parameters(path: Union[str, Path]) -> Dict[str, np.ndarray]:
     return {name: parameter.asnumpy() for name, parameter in parameters.items()}
 
 
-def load_parameters(network: ABINet, parameters: Mapping[str, np.ndarray], source: Union[str, Path]) -> None:
+def load_parameters(
+    network: "ABINet", parameters: Mapping[str, np.ndarray], source: Union[str, Path]
+) -> None:
     """Sets every parameter of ``network``; nothing is set unless all names and shapes agree.
 
     Raises:
         CheckpointError: lists the missing, unexpected and wrongly shaped parameters of ``source``.
     """
+    import mindspore as ms
+
     own = {parameter.name: parameter for parameter in network.get_parameters()}
     misshapen = [
         f"{name} is {parameters[name].shape} instead of {tuple(parameter.shape)}"
@@ -173,35 +182,58 @@ def check_names(
         )
 
 
-def load_checkpoint(path: Union[str, Path]) -> Tuple[ABINet, Sidecar]:
+def load_checkpoint(path: Union[str, Path]) -> Tuple["ABINet", Sidecar]:
     """The network of NAME.ckpt and NAME.json, in inference mode.
 
     Raises:
         CheckpointError: either file is missing or broken, or they do not fit each other.
     """
-    parameters = read_parameters(path)
-    sidecar = read_sidecar(sidecar_path(path))
+    from models.abinet.abinet import ABINet
+
+    parameters, sidecar = read_checkpoint(path)
     network = ABINet(sidecar.network).set_train(False)
     load_parameters(network, parameters, path)
-    if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
-        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
+    check_hash(path, sidecar)
     return network, sidecar
 
 
-def save_checkpoint(network: ABINet, path: Union[str, Path], sidecar: Sidecar) -> None:
+def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, np.ndarray], Sidecar]:
+    """The parameters of NAME.ckpt and what NAME.json says of them.
+
+    Raises:
+        CheckpointError: either file is missing or broken.
+    """
+    return read_parameters(path), read_sidecar(sidecar_path(path))
+
+
+def check_hash(path: Union[str, Path], sidecar: Sidecar) -> None:
+    """Raises CheckpointError where the weights at ``path`` are not those that ``sidecar`` was written for."""
+    if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
+        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
+
+
+def save_checkpoint(network: "ABINet", path: Union[str, Path], sidecar: Sidecar) -> None:
+    """Writes the network as :func:`write_checkpoint` does its parameters."""
+    write_checkpoint({p.name: p.asnumpy() for p in network.get_parameters()}, path, sidecar)
+
+
+def write_checkpoint(parameters: Mapping[str, np.ndarray], path: Union[str, Path], sidecar: Sidecar) -> None:
     """Writes NAME.ckpt and NAME.json, each whole or not at all.
 
     Raises:
         CheckpointError: the name does not end in .ckpt.
         OSError: the folder cannot be written.
     """
+    import mindspore as ms
+
     path = Path(path)
     if path.suffix != ".ckpt":
         raise CheckpointError(f"{path}: a checkpoint's name ends in .ckpt")
     path.parent.mkdir(parents=True, exist_ok=True)
     weights_part = path.with_suffix(".part.ckpt")
     try:
-        ms.save_checkpoint([{"name": p.name, "data": p} for p in network.get_parameters()], str(weights_part))
+        stored = [{"name": name, "data": ms.Tensor(value)} for name, value in parameters.items()]
+        ms.save_checkpoint(stored, str(weights_part))
         os.chmod(str(weights_part), 0o644)  # MindSpore leaves it read-only
         sidecar = dataclasses.replace(sidecar, sha256=sha256_of(weights_part))
         write_sidecar(sidecar_path(path), sidecar)

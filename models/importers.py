@@ -5,12 +5,11 @@ Both are translated name by name into native parameters; what has no translation
 
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
 from models.abinet import NetworkConfig
-from models.abinet.abinet import ABINet
 from models.abinet.config import CHARSET_36
 from models.checkpoints import (
     CheckpointError,
@@ -20,6 +19,9 @@ from models.checkpoints import (
     read_parameters,
 )
 from models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from models.abinet.abinet import ABINet
 
 #: Both implementations fix the number of heads, which no shape tells.
 HEADS = 8
@@ -86,7 +88,7 @@ def import_checkpoint(
     normalise: Optional[bool] = None,
     charset: str = CHARSET_36,
     no_stop_length: Optional[str] = None,
-) -> Tuple[ABINet, Sidecar]:
+) -> Tuple["ABINet", Sidecar]:
     """The network stored in a MindOCR .ckpt or an official .pth, sizes read off its shapes, ready to save.
 
     ``normalise`` says whether crops are to be normalised before this network. The official code always does,
@@ -97,6 +99,8 @@ def import_checkpoint(
     Raises:
         CheckpointError: no such file, broken, of another network or charset, or ``normalise`` is needed.
     """
+    from models.abinet.abinet import ABINet
+
     source = Path(source)
     if source.suffix == ".ckpt":
         if normalise is None:
@@ -120,18 +124,46 @@ def import_checkpoint(
 
 def from_official(state: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """Native parameters of an official state dict; unknown names stay as they are, for the error to list."""
-    parameters = {}
+    parameters = {}  # type: Dict[str, np.ndarray]
     for name, value in state.items():
-        if name.endswith(".num_batches_tracked"):
-            continue  # a training counter that inference never reads
-        native = _rename(name, _OFFICIAL_RULES)
-        stacked = _STACKED.match(native)
-        if stacked and value.shape[0] % 3 == 0:
-            for part, rows in zip(("query", "key", "value"), np.split(value, 3)):
-                parameters[f"{stacked.group(1)}.{part}.{stacked.group(2)}"] = rows
-        else:
-            parameters[native] = _table(native, value)
+        natives = _natives(name)
+        if len(natives) == 3 and value.shape[0] % 3 == 0:
+            parameters.update(zip(natives, np.split(value, 3)))
+        elif len(natives) == 3:
+            parameters[name] = value
+        elif natives:
+            parameters[natives[0]] = _table(natives[0], value)
     return parameters
+
+
+def to_official(
+    parameters: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]
+) -> Dict[str, np.ndarray]:
+    """The inverse of :func:`from_official`: native ``parameters`` under the names and in the shapes of the
+    official ``state``, whose values do not matter. What inference never reads is left out.
+
+    Raises:
+        KeyError: a parameter is missing.
+        ValueError: one has another shape.
+    """
+    official = {}
+    for name, value in state.items():
+        natives = _natives(name)
+        if natives:
+            joined = np.concatenate([parameters[native] for native in natives])
+            official[name] = joined.reshape(value.shape)
+    return official
+
+
+def _natives(name: str) -> List[str]:
+    """The native parameters that an official one holds, stacked along its first axis."""
+    if name.endswith(".num_batches_tracked"):
+        return []  # a training counter that inference never reads
+    native = _rename(name, _OFFICIAL_RULES)
+    stacked = _STACKED.match(native)
+    if not stacked:
+        return [native]
+    return [f"{stacked.group(1)}.{part}.{stacked.group(2)}" for part in ("query", "key", "value")]
 
 
 def from_mindocr(state: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

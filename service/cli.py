@@ -32,6 +32,9 @@ COMMANDS = {
     "verify": Command("export.verify_command", "check a bundle's hashes and numbers"),
     "import": Command("models.import_command", "convert a MindOCR or official checkpoint"),
     "train": Command("models.training.command", "train a network"),
+    "misreadings": Command(
+        "models.training.misreadings_command", "measure how a checkpoint's vision model misreads characters"
+    ),
     "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
     "calibrate": Command(
         "models.evaluation.calibrate_command", "fit a checkpoint's confidences to labelled crops"
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "service", "export", "models", "abinet_client"):
             raise
-        extra = "ray" if missing in ("ray", "pyarrow") else "train"
+        extra = {"ray": "ray", "pyarrow": "ray", "torch": "torch"}.get(missing, "train")
         print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[{extra}]'", file=sys.stderr)
         return USER_ERROR
     except (OSError, ValueError) as error:

@@ -24,6 +24,7 @@ class JoiningTransport:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._parts: list[bytes] = []
+        self._has_ended = False
         self._loop = asyncio.get_running_loop()
 
     def write(self, data: bytes) -> None:
@@ -39,8 +40,9 @@ class JoiningTransport:
         self._transport.close()
 
     def end(self) -> None:
-        """Nothing more is written."""
+        """Nothing more is written, whoever still tries to."""
         self._flush()
+        self._has_ended = True
         if not self._transport.is_closing() and self._transport.can_write_eof():
             self._transport.write_eof()
 
@@ -53,5 +55,7 @@ class JoiningTransport:
 
     def _flush(self) -> None:
         parts, self._parts = self._parts, []
-        if parts and not self._transport.is_closing():  # a client may be gone before its answer
+        if (
+            parts and not self._has_ended and not self._transport.is_closing()
+        ):  # a client may be gone before its answer
             self._transport.write(b"".join(parts))

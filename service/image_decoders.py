@@ -98,7 +98,10 @@ class ImageDecoder:
     def remains(self) -> tuple[list[list[Any]], Any]:
         """Of one that has ended: its batches, the one at hand first, and what it was decoding."""
         batches, index = [batch for _, batch in self._batches], self._arena.marked()
-        return batches, batches[0][index] if batches and index is not None else None
+        # A decoder that an image has ended may have written anything.
+        if not batches or index is None or index >= len(batches[0]):
+            return batches, None
+        return batches, batches[0][index]
 
     def kill(self) -> None:
         """Its connection is closed soon after."""

@@ -29,7 +29,7 @@ from service.preprocess import Preprocessor, Prescription, decode_image, turned
 
 CPU_S = 2.0
 """What one image may take of a processor; the kernel ends the decoder then."""
-_BASE_BYTES, _BYTES_PER_PIXEL = 64 << 20, 12
+_BASE_BYTES, _BYTES_PER_PIXEL, _COPIES = 64 << 20, 12, 4
 """Memory that a decoder may have beyond what it starts with; a progressive CMYK takes 11 for a pixel."""
 _LEAK_BYTES = 32 << 20
 """A decoder that has kept so much more after an image gives way to a fresh one."""
@@ -94,7 +94,7 @@ def _be_decoder(front: Connection) -> None:
         arena = ImageArena(descriptor, hello["file_bytes"], hello["shape"])
         preprocess = Preprocessor(Prescription(*hello["prescription"]))
         memory = _Memory()
-        memory.limit(_BASE_BYTES + _BYTES_PER_PIXEL * hello["max_pixels"])
+        memory.limit(_BASE_BYTES + _BYTES_PER_PIXEL * hello["max_pixels"] + _COPIES * hello["file_bytes"])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
         def prepare(body: bytes, degrees: int) -> np.ndarray:

@@ -76,6 +76,7 @@ class Intake:
         self._wake()
 
     def close(self) -> None:
+        self._count = 0
         if self._patrol is not None:
             self._patrol.cancel()
         for decoder in list(self._decoders):
@@ -91,7 +92,7 @@ class Intake:
     def _hand_out(self) -> None:
         self._is_handing_out = False
         self.start()
-        while self._waiting or self._alone:
+        while self._decoders and (self._waiting or self._alone):
             decoder = min(self._decoders, key=lambda one: one.load)
             # While all have something to do, more comes together for the next message.
             if decoder.load == SLOTS or (decoder.load and 0 < len(self._waiting) < _FEW):

@@ -41,7 +41,7 @@ from models.evaluation.report import (
 )
 from models.evaluation.scoring import Mistake, Outcome, SetScore, is_right, reads, score_set
 from models.evaluation.sources import open_reader
-from models.training.spelling import encode
+from models.training.batches import encode
 from service.bundled import NAME
 from service.cli import main
 from service.decode import Decoder

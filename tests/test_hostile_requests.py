@@ -11,10 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import cache
+from random import Random
+from typing import Any
 
 import httpx
 import pytest
 from empty_bundle import empty_bundle
+from processes import children
 from tiny_service import ServiceProcess, crop, encoded, problem, service
 
 SOUND = base64.b64encode(encoded(crop())).decode()
@@ -308,3 +311,102 @@ def _memory(running: ServiceProcess) -> float:
     text = running.client.get("/metrics").text
     line = next(line for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))
     return float(line.split()[1])
+
+
+# What held before, and has to hold on.
+
+
+def test_broken_requests_harm_nobody(running: ServiceProcess) -> None:
+    random, body = Random(1), encoded(crop())
+    head = b"POST /v1/read HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nX-Timeout-Ms: 9000\r\n\r\n" % len(
+        body
+    )
+    fronts = children(running.process.pid, "front_process")
+    for _ in range(300):
+        broken = bytearray(head)
+        for _ in range(random.choice([1, 2, 5, 20])):
+            place, length = random.randrange(len(broken)), random.choice([0, 1, 1, 3])
+            broken[place : place + length] = random.randbytes(random.choice([0, 1, 1, 4]))
+        with connected(running) as connection, contextlib.suppress(ConnectionResetError):
+            connection.sendall(broken + body)
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1 << 16)
+    assert running.read().status_code == 200
+    assert children(running.process.pid, "front_process") == fronts
+    assert "Traceback" not in "".join(running.lines)
+
+
+def any_json(random: Random, depth: int = 0) -> Any:
+    kind = random.randrange(6 if depth > 3 else 9)
+    if kind < 6:
+        return [None, True, -1, 1e99, "\ud7ff", SOUND][kind]
+    if kind == 6:
+        return [any_json(random, depth + 1) for _ in range(random.randrange(4))]
+    names = ["images", "image", "id", "inputs", "outputs", "name", "datatype", "shape", "data", "parameters"]
+    return {random.choice(names): any_json(random, depth + 1) for _ in range(random.randrange(5))}
+
+
+@pytest.mark.parametrize("path", ["/v1/read/batch", INFER])
+def test_no_json_is_a_fault_of_the_service(running: ServiceProcess, path: str) -> None:
+    random = Random(2)
+    known = {"name": "image", "datatype": "BYTES", "shape": [1], "data": [SOUND]}
+    for _ in range(300):
+        body = {name: any_json(random) for name in ("images", "inputs", "outputs", "parameters", "id")}
+        if random.random() < 0.5:
+            del body["inputs" if path != INFER else "images"]
+        if random.random() < 0.5:
+            body["inputs"] = [{**known, random.choice(list(known)): any_json(random)}]
+        response = running.client.post(path, json=body)
+        assert response.status_code in (200, 400, 413, 415, 422), (body, response.text)
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """A service that asks for a key."""
+    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+    keys = {"ABINET_API_KEYS": "secret", "ABINET_ADMIN_KEYS": "admin"}
+    with service("--bundle", folder, "--engine", "simulated", environment=keys) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(
+            "/v1/read",
+            "//v1/read",
+            "/v1/read/",
+            "/V1/READ",
+            "/%76%31/read",
+            "/v1%2fread",
+            "/v1/read;/docs",
+        ),
+        *(
+            "/health/live/../../v1/read",
+            "/docs/..%2fv1/read",
+            "/v1/read?/health/live",
+            "/v1/read#/docs",
+        ),
+        *("http://a/v1/read", "http://a/health/live/../v1/read", "*", "/./v1/read", "/docs/../v1/read"),
+        *("/v1/read/batch", "/v2/models/abinet/infer", "/v2/models/abinet/ready/../infer"),
+        *("/v1/model/load", "/v1/model/load/", "/v1/model/promote?/health/live"),
+    ],
+)
+def test_nothing_is_read_without_a_key(locked: ServiceProcess, target: str) -> None:
+    body = encoded(crop())
+    headers = b"Host: a\r\nConnection: close\r\nContent-Length: %d\r\nX-API-Key: wrong\r\n" % len(body)
+    with connected(locked) as connection:
+        connection.sendall(b"POST %s HTTP/1.1\r\n%s\r\n" % (target.encode(), headers) + body)
+        status, received = answer(connection)
+    assert status in (400, 401, 404, 405)
+    assert b"simulated" not in received
+
+
+def test_two_lengths_of_a_body_smuggle_no_request(locked: ServiceProcess) -> None:
+    inner = b"GET /health/live HTTP/1.1\r\nHost: a\r\nX-Request-ID: smuggled\r\n\r\n"
+    for lengths in (b"Content-Length: 0\r\nContent-Length", b"Transfer-Encoding: chunked\r\nContent-Length"):
+        with connected(locked) as connection:
+            head = b"POST /v1/read HTTP/1.1\r\nHost: a\r\n%s: %d\r\n\r\n" % (lengths, len(inner))
+            connection.sendall(head + b"0\r\n\r\n" + inner)
+            connection.shutdown(socket.SHUT_WR)
+            assert b"smuggled" not in answer(connection)[1]

@@ -49,6 +49,10 @@ class PlayedEngine:
     async def wait_until_ready(self) -> None:
         pass
 
+    async def until_it_is_busy(self) -> None:
+        while not self.crops_seen:
+            await asyncio.sleep(0.001)
+
     async def close(self) -> None:
         pass
 
@@ -121,6 +125,7 @@ def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> No
 
     async def test(reader: Reader) -> None:
         busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        await engine.until_it_is_busy()
         error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
         assert error.problem is Problem.DEADLINE
         assert engine.crops_seen == 1
@@ -134,6 +139,7 @@ def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
 
     async def test(reader: Reader) -> None:
         busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        await engine.until_it_is_busy()
         hang_up = asyncio.Event()
 
         async def client_gone() -> None:
@@ -150,9 +156,11 @@ def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
 
 
 def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
+    engine = PlayedEngine(answers=False)
+
     async def test(reader: Reader) -> None:
         busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
-        await asyncio.sleep(0.01)
+        await engine.until_it_is_busy()
         waiting = asyncio.create_task(reader.read([IMAGE] * 2, VISION_ALONE))
         await asyncio.sleep(0.01)
         for refused in (reader.read_one(IMAGE, VISION_ALONE), reader.read([IMAGE] * 2, VISION_ALONE)):
@@ -161,7 +169,7 @@ def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
         busy.cancel()
         waiting.cancel()
 
-    with_reader(test, PlayedEngine(answers=False), Settings(max_queue=2, max_batch_items=2))
+    with_reader(test, engine, Settings(max_queue=2, max_batch_items=2))
 
 
 def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:

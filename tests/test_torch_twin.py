@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 import mindspore as ms  # noqa: E402
 
 from models.abinet.config import NETWORKS, NetworkConfig  # noqa: E402
-from models.importers import import_checkpoint  # noqa: E402
+from models.importers import from_official, import_checkpoint, to_official  # noqa: E402
 from models.torch_twin.abinet import ABINet, text_lengths  # noqa: E402
 
 TINY = NetworkConfig(
@@ -109,6 +109,14 @@ def test_the_importer_turns_a_twin_into_the_same_native_network(twin: ABINet, tm
     expected = [readings.vision.logits] + [x for language, fused in refined for x in (language.logits, fused)]
     for ours, theirs in zip(native(ms.Tensor(images)), expected, strict=True):
         np.testing.assert_allclose(ours.asnumpy(), theirs.numpy(), atol=2e-5)
+
+
+def test_native_parameters_become_the_twins_again(twin: ABINet) -> None:
+    state = {name: value.numpy() for name, value in twin.state_dict().items()}
+    again = to_official(from_official(state), state)
+    assert set(state) - set(again) == {name for name in state if name.endswith("num_batches_tracked")}
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, state[name], err_msg=name)
 
 
 def test_no_gradient_flows_from_language_to_vision(twin: ABINet) -> None:

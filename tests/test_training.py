@@ -21,18 +21,26 @@ from mindspore import Tensor, nn
 from tiny_training import TINY, Broken, Letters
 
 from models.abinet import NETWORKS
-from models.checkpoints import load_checkpoint
+from models.checkpoints import load_checkpoint, read_parameters
 from models.data.lmdb import LmdbWriter
 from models.data.words import SHARED_WORDS, WordSampler
 from models.preprocessing import Preprocessing
-from models.training.batches import CropBatches, batches_ahead, encode
+from models.training.backends.mindspore_losses import TextLoss
+from models.training.backends.mindspore_step import TrainingStep
+from models.training.batches import Batch, CropBatches, batches_ahead, encode
 from models.training.command import CONFIGS
-from models.training.losses import TextLoss
+from models.training.misreadings import EXAMPLES, LEVELS, Misreadings, measure
 from models.training.recipe import Recipe, Stage
 from models.training.self_training import certainty
-from models.training.sources import CropSource, Mixed, PseudoLabelled, RenderedCrops, StoredCrops
-from models.training.spelling import SpellingBatches, misspell
-from models.training.step import TrainingStep
+from models.training.sources import (
+    Changes,
+    CropSource,
+    Mixed,
+    PseudoLabelled,
+    RenderedCrops,
+    StoredCrops,
+)
+from models.training.spelling import SpellingBatches, encode_all
 from models.training.train import Trainer
 from service.cli import main
 
@@ -82,6 +90,12 @@ def rendering_recipe(fonts: list[Path], word_list: Path) -> dict[str, Any]:
 @pytest.fixture
 def recipe(fonts: list[Path], word_list: Path) -> dict[str, Any]:
     return rendering_recipe(fonts, word_list)
+
+
+def test_a_recipe_whose_photographs_are_missing_is_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"]["dataset"]["photographs"] = str(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path}: no .jpg"):
+        train(recipe, tmp_path / "run", {"stage": "vision", "steps": 1, "lr": 0.001})
 
 
 def train(recipe: dict[str, Any], folder: Path, *stages: dict[str, Any]) -> list[Row]:
@@ -149,23 +163,90 @@ def test_a_text_is_encoded_with_a_null_after_its_last_character() -> None:
     assert length == 5
 
 
-def test_a_misspelt_text_keeps_its_length() -> None:
-    rng = np.random.default_rng(0)
-    wrong = [misspell("abinet2021", TINY, rng) for _ in range(50)]
-    assert {len(text) for text in wrong} == {10}
-    assert any(text != "abinet2021" for text in wrong)
+def test_many_texts_are_encoded_as_each_of_them() -> None:
+    labels = ["a", "z0", "abinet2021", "x" * 25]
+    classes, lengths = encode_all(labels, TINY)
+    for n, label in enumerate(labels):
+        np.testing.assert_array_equal(classes[n], encode(label, TINY)[0])
+        assert lengths[n] == len(label) + 1
 
 
-def test_misspelt_texts_are_probabilities_beside_the_right_text(fonts: list[Path]) -> None:
-    source = SpellingBatches(crops(fonts).words, TINY, 8, seed=3)
+def spelling(fonts: list[Path], **options: Any) -> SpellingBatches:
+    return SpellingBatches(crops(fonts).words, confusing("e", "c"), TINY, 64, seed=3, **options)
+
+
+def confusing(written: str, read: str) -> Misreadings:
+    """Everything is read with certainty, but one character half the time as another."""
+    examples = np.zeros((LEVELS, TINY.classes, EXAMPLES, TINY.classes), np.uint8)
+    for character in range(TINY.classes):
+        examples[:, character, :, character] = 255
+    one, other = (TINY.charset.index(character) + 1 for character in (written, read))
+    examples[:, one, ::2] = 255 * np.eye(TINY.classes, dtype=np.uint8)[other]
+    return Misreadings(examples)
+
+
+def test_misread_words_are_probabilities_beside_the_right_word(fonts: list[Path]) -> None:
+    source = spelling(fonts, clean=0.0)
     inputs, labels, lengths, _ = source.open()(5)
     np.testing.assert_allclose(inputs.sum(-1), 1.0, rtol=1e-5)
-    assert all(labels[n, lengths[n] - 1 :].sum() == 0 for n in range(8))
+    wrong = labels[inputs.argmax(-1) != labels]
+    assert set(wrong.tolist()) == {TINY.charset.index("e") + 1}
+    assert all(labels[n, lengths[n] - 1 :].sum() == 0 for n in range(64))
+    assert all((inputs[n, lengths[n] - 1 :, 0] == 1.0).all() for n in range(64))
     np.testing.assert_array_equal(inputs, source.open()(5).inputs)
 
 
+def test_clean_words_are_one_hot(fonts: list[Path]) -> None:
+    inputs, labels, _, _ = spelling(fonts, clean=1.0).open()(0)
+    np.testing.assert_array_equal(inputs.argmax(-1), labels)
+    assert set(np.unique(inputs)) == {0.0, 1.0}
+
+
+def test_words_of_running_text_come_as_often_as_there(fonts: list[Path]) -> None:
+    make = spelling(fonts, running_text=1.0).open()
+    drawn = np.concatenate([make(number).labels for number in range(100)])
+    first, second = ((drawn == encode_all([WORDS[rank]], TINY)[0]).all(axis=1).sum() for rank in (0, 1))
+    assert first == pytest.approx(2 * second, rel=0.25)
+
+
+def read_as(written: Batch, misread: dict[str, str]) -> np.ndarray:
+    """Logits (N, T, classes) of a reader that takes some characters for others."""
+    taken = np.arange(TINY.classes)
+    for one, other in misread.items():
+        taken[TINY.charset.index(one) + 1] = TINY.charset.index(other) + 1
+    logits: np.ndarray = 20 * np.eye(TINY.classes, dtype=np.float32)[taken[written.labels]]
+    return logits
+
+
+def test_misreadings_are_those_of_the_reader_that_was_measured(tmp_path: Path) -> None:
+    classes, lengths = encode_all(["late", "lute", "o", "cat"] * 8, TINY)
+    batch = Batch(np.zeros((32, 3, 32, 128), np.float32), classes, lengths)
+    rng = np.random.default_rng(0)
+    measured, counts = measure(lambda images: read_as(batch, {"u": "v"}), [batch], rng)
+    assert counts == {"crops": 32, "of_their_length": 32, "right": 24}
+    measured.save(tmp_path / "found.npz")
+    words, lengths = encode_all(["cue"] * 16, TINY)
+    found = Misreadings.from_file(tmp_path / "found.npz").misread(words, rng).argmax(-1)
+    assert (found == encode_all(["cve"], TINY)[0]).all()
+
+
+def test_words_read_at_another_length_are_no_misreadings() -> None:
+    classes, lengths = encode_all(["ab"] * 16 + ["abc"] * 8, TINY)
+    batch = Batch(np.zeros((24, 3, 32, 128), np.float32), classes, lengths)
+    logits = read_as(batch, {"c": "b"})
+    logits[16:, 2] = 20 * np.eye(TINY.classes)[0]
+    _, counts = measure(lambda images: logits, [batch], np.random.default_rng(0))
+    assert counts == {"crops": 24, "of_their_length": 16, "right": 16}
+
+
+def test_another_file_is_no_file_of_misreadings(tmp_path: Path) -> None:
+    (tmp_path / "words.npz").write_text("no")
+    with pytest.raises(ValueError, match=r"words\.npz: not a file of abinet misreadings"):
+        Misreadings.from_file(tmp_path / "words.npz")
+
+
 @pytest.mark.parametrize(
-    "options", [{}, {"plain": 1.0}, {"augment": True}], ids=["scenes", "plain", "augmented"]
+    "options", [{}, {"plain": 1.0}, {"changes": Changes(True, True)}], ids=["scenes", "plain", "changed"]
 )
 def test_a_batch_is_the_same_whenever_it_is_made(fonts: list[Path], options: dict[str, Any]) -> None:
     source = CropBatches(crops(fonts, **options), TINY, Preprocessing(), 4)
@@ -228,7 +309,7 @@ def test_a_set_without_a_usable_sample_is_refused(tmp_path: Path) -> None:
 
 def test_a_mix_takes_its_share_of_each_batch_from_the_second_source() -> None:
     first: CropSource = Letters("a")
-    draw = Mixed(first, Letters("b"), share=0.25, batch_size=4).open()
+    draw = Mixed(first, Letters("b"), seconds=1, batch_size=4).open()
     assert [draw(index).label for index in range(8)] == ["a0", "a1", "a2", "b0", "a3", "a4", "a5", "b1"]
 
 
@@ -260,6 +341,13 @@ def test_learning_rates_warm_up_and_fall_along_a_cosine() -> None:
     assert rates[-1] == pytest.approx(0.005)
 
 
+def test_learning_rates_stay_before_they_fall_where_asked() -> None:
+    rates = Stage(stage="vision", steps=1000, batch_size=1, lr=0.5, constant=0.8).learning_rates(1000)
+    assert set(rates[200:800]) == {0.5}
+    assert rates[900] == pytest.approx(0.5 * 0.505, rel=0.02)
+    assert rates[-1] == pytest.approx(0.005)
+
+
 def test_learning_rates_decay_by_steps_where_asked() -> None:
     stage = Stage(stage="vision", epochs=10, decay_epochs=6, batch_size=1, lr=0.5)
     rates = stage.learning_rates(5000)
@@ -282,6 +370,18 @@ def test_every_recipe_of_the_project_is_understood(path: Path) -> None:
         ({"train": {"stages": [{"stage": "hearing", "steps": 1, "lr": 1}]}}, "'language', 'vision'"),
         ({"train": {"stages": [{"stage": "joint", "lr": 1}]}}, "needs either steps or epochs"),
         ({"train": {"stages": [{"stage": "self_training", "steps": 1, "lr": 1}]}}, "needs unlabelled"),
+        (
+            {
+                "train": {
+                    "stages": [{"stage": "joint", "steps": 1, "lr": 1, "constant": 0.5, "decay_steps": 1}]
+                }
+            },
+            "constant goes with the cosine",
+        ),
+        (
+            {"train": {"stages": [{"stage": "joint", "steps": 1, "lr": 1}], "dataset": {"rendered": 0.5}}},
+            "rendered and without need dataset_root",
+        ),
     ],
 )
 def test_a_faulty_recipe_is_refused_in_one_line(change: dict[str, Any], fault: str, tmp_path: Path) -> None:
@@ -305,9 +405,22 @@ def test_epochs_of_rendered_crops_are_refused(recipe: dict[str, Any], tmp_path: 
         train(recipe, tmp_path, {"stage": "vision", "epochs": 1, "lr": 0.1})
 
 
-def test_the_language_model_learns_to_spell(recipe: dict[str, Any], tmp_path: Path) -> None:
+in_both_frameworks = pytest.mark.parametrize("framework", ["mindspore", "torch"])
+
+
+def use(framework: str, recipe: dict[str, Any]) -> None:
+    pytest.importorskip(framework)
+    recipe["system"]["framework"] = framework
+
+
+@in_both_frameworks
+def test_the_language_model_learns_to_spell(framework: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    use(framework, recipe)
     rows = train(recipe, tmp_path, {"stage": "language", "steps": 40, "batch_size": 32, "lr": 0.01})
     assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
+    sets = list(csv.DictReader((tmp_path / "validation.csv").open()))
+    assert [row["set"] for row in sets] == ["vocabulary", "unknown words"] * 10
+    assert all(0 <= float(row["corrected"]) <= 1 and int(row["count"]) > 0 for row in sets)
 
 
 def test_one_seed_gives_one_curve_to_the_last_digit(
@@ -357,13 +470,121 @@ def test_self_training_learns_from_what_it_is_certain_of(trained_further: Traine
         assert 0 < float(sure) <= 1
 
 
+def mixed_recipe(fonts: list[Path], word_list: Path, folder: Path) -> dict[str, Any]:
+    """Half rendered, half stored crops, validated on two stored sets."""
+    recipe = rendering_recipe(fonts, word_list)
+    recipe["system"]["framework"] = "torch"
+    for part, sets in {"train": ["one"], "val": ["hard", "easy"]}.items():
+        for name in sets:
+            pack(folder / "data" / part / name, ["abc", "defg", "broken", "hi"])
+    stored = {"dataset_root": str(folder / "data"), "data_dir": "train", "rendered": 0.5}
+    recipe["train"]["dataset"] |= {
+        **stored,
+        "augment": "stored",
+        "reframe": "all",
+        "without": "less to learn",
+    }
+    recipe["eval"]["dataset"] = {"dataset_root": str(folder / "data"), "data_dir": "val"}
+    return recipe
+
+
+def test_pytorch_trains_all_stages_and_validates_set_by_set(
+    fonts: list[Path], word_list: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    recipe = mixed_recipe(fonts, word_list, tmp_path)
+    recipe["train"] |= {"average": 0.9, "weight_decay": 0.01}
+    unlabelled = {"dataset_root": recipe["eval"]["dataset"]["dataset_root"]}
+    believing = {"certainty": 0.0, "refresh": 2, "unlabelled": unlabelled}
+    stages = [
+        {"stage": "vision", "steps": 4, "lr": 0.003},
+        JOINT,
+        {"stage": "self_training", "steps": 3, "lr": 0.001, **believing},
+    ]
+    rows = train(recipe, tmp_path / "run", *stages)
+    assert [row["name"] for row in rows] == ["vision"] * 4 + ["joint"] * 2 + ["self_training"] * 3
+    sets = list(csv.DictReader((tmp_path / "run" / "validation.csv").open()))
+    assert [(row["name"], row["set"], row["count"]) for row in sets] == [
+        (stage, name, "3") for stage in ("vision", "joint", "self_training") for name in ("easy", "hard")
+    ]
+    _, sidecar = load_checkpoint(tmp_path / "run" / "tiny.ckpt")
+    assert sidecar.training["stage"] == "self_training"
+    assert set(sidecar.training) & {"torch", "mindspore"} == {"torch"}
+
+
+def test_without_the_stored_crops_a_recipe_that_allows_it_trains_on_rendered_ones_and_says_so(
+    fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    recipe = mixed_recipe(fonts, word_list, tmp_path)
+    shutil.rmtree(tmp_path / "data")
+    recipe["eval"]["dataset"] |= {"without": "validating on rendered crops", "limit": 4}
+    recipe["train"]["stages"] = [{"stage": "vision", "steps": 1, "lr": 0.003}]
+    config = tmp_path / "recipe.yaml"
+    config.write_text(yaml.safe_dump(recipe))
+    assert main(["train", "--config", str(config), "--output", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'data'}: no such folder: less to learn\n" in said
+    assert (tmp_path / "run" / "validation.csv").read_text().splitlines()[1].split(",")[4:6] == [
+        "rendered",
+        "4",
+    ]
+
+
+def test_a_stored_folder_that_the_command_names_must_be_there(
+    fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    recipe = mixed_recipe(fonts, word_list, tmp_path)
+    recipe["train"]["stages"] = [{"stage": "vision", "steps": 1, "lr": 0.003}]
+    config = tmp_path / "recipe.yaml"
+    config.write_text(yaml.safe_dump(recipe))
+    command = [
+        "train",
+        "--config",
+        str(config),
+        "--data",
+        str(tmp_path / "none"),
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    assert main(command) == 2
+    assert "none/train: no such folder" in capsys.readouterr().err
+
+
+@in_both_frameworks
+def test_a_training_starts_from_the_weights_that_its_recipe_names(
+    framework: str, trained: Trained, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    use(framework, recipe)
+    recipe["train"]["init"] = {"vision": str(trained.folder / "tiny.ckpt")}
+    train(recipe, tmp_path, {"stage": "language", "steps": 1, "lr": 0.001})
+    given, made = (read_parameters(folder / "tiny.ckpt") for folder in (trained.folder, tmp_path))
+    same = {name for name, value in made.items() if np.array_equal(value, given[name])}
+    assert {name for name in made if name.startswith("vision.")} <= same
+    assert "language.cls.weight" not in same
+
+
+def test_a_state_of_another_framework_is_refused_in_one_line(recipe: dict[str, Any], tmp_path: Path) -> None:
+    stage = {"stage": "language", "steps": 8, "lr": 0.001}
+    use("torch", recipe)
+    train(recipe, tmp_path, stage)
+    (tmp_path / "stage0_language.ckpt").unlink()
+    use("mindspore", recipe)
+    with pytest.raises(ValueError, match="the state of another recipe or framework"):
+        train(recipe, tmp_path, stage)
+
+
 def losses_of(rows: list[Row]) -> list[tuple[str, str]]:
     return [(row["step"], row["loss"]) for row in rows]
 
 
+@in_both_frameworks
 def test_a_training_killed_within_a_stage_goes_on_with_the_same_curve(
-    recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    framework: str, recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    use(framework, recipe)
+    recipe["train"]["average"] = 0.9
     stage = {"stage": "language", "steps": 20, "lr": 0.001}
     whole = train(recipe, tmp_path / "whole", stage)
     config = tmp_path / "recipe.yaml"
@@ -392,6 +613,8 @@ if __name__ == "__main__":
     assert main(["train", "--config", str(config), "--output", str(killed)]) == 0
     assert "goes on from step 8 of 20" in capsys.readouterr().out
     assert losses_of(rows_of(killed)) == losses_of(whole)
+    validations = [(tmp_path / run / "validation.csv").read_text() for run in ("whole", "killed")]
+    assert validations[0] == validations[1]
 
 
 def with_tests_to_import() -> dict[str, str]:

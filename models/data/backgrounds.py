@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from models.data.photographs import load_photograph
 
 # float32; OpenCV's own annotations know no element types.
 Pixels = npt.NDArray[Any]
@@ -17,17 +21,39 @@ TEXTURES = 160
 
 
 @functools.cache
-def texture_bank() -> TextureBank:
-    """The one bank of a process."""
-    return TextureBank()
+def texture_bank(photographs: tuple[Path, ...] = ()) -> TextureBank:
+    """The one bank of a process that has these photographs."""
+    return TextureBank(photographs)
 
 
 class TextureBank:
-    """Textures made once from a fixed seed; a background is a piece of one, coloured anew."""
+    """Textures made once from a fixed seed, and photographs; a background is a piece of one."""
 
-    def __init__(self) -> None:
+    def __init__(self, photographs: Sequence[Path] = ()) -> None:
         rng = np.random.default_rng(20210306)
         self._textures = [_normalised(_MAKERS[i % len(_MAKERS)](rng)) for i in range(TEXTURES)]
+        self.photographs = tuple(photographs)
+        self._loaded: dict[Path, npt.NDArray[Any]] = {}
+
+    def photograph(self, height: int, width: int, rng: np.random.Generator) -> Pixels:
+        """(height, width, 3) float32 RGB 0..255: a random cut of a random photograph, mirrored half the time.
+
+        Raises: ValueError if the file is no picture.
+        """
+        path = self.photographs[rng.integers(len(self.photographs))]
+        if path not in self._loaded:
+            self._loaded[path] = load_photograph(path)
+        picture = self._loaded[path]
+        # Of the crop's shape, from a thirtieth of the picture to all of it.
+        zoom = min(picture.shape[0] / height, picture.shape[1] / width) * rng.uniform(0.12, 1.0)
+        cut_height, cut_width = max(4, int(height * zoom)), max(4, int(width * zoom))
+        y = rng.integers(max(1, picture.shape[0] - cut_height))
+        x = rng.integers(max(1, picture.shape[1] - cut_width))
+        cut = picture[y : y + cut_height, x : x + cut_width]
+        if rng.random() < 0.5:
+            cut = cut[:, ::-1]
+        interpolation = cv2.INTER_AREA if zoom > 1 else cv2.INTER_LINEAR
+        return cv2.resize(cut, (width, height), interpolation=interpolation).astype(np.float32)
 
     def piece(self, height: int, width: int, rng: np.random.Generator) -> Pixels:
         """(height, width) float32, about -1..1 with zero mean: a random cut at a random scale."""
@@ -39,17 +65,19 @@ class TextureBank:
         cut = texture[y : y + cut_height, x : x + cut_width]
         return cv2.resize(cut, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    def surface(self, height: int, width: int, colour: Pixels, rng: np.random.Generator) -> Pixels:
-        """A background of about `colour` (RGB 0..255): (height, width, 3) float32."""
+    def surface(
+        self, height: int, width: int, colour: Pixels, rng: np.random.Generator, plain: float = 0.4
+    ) -> Pixels:
+        """(height, width, 3) float32 of about `colour` (RGB 0..255); all of it with the chance `plain`."""
         dice = rng.random()
-        if dice < 0.4:
+        if dice < plain:
             return np.full((height, width, 3), colour, np.float32)
-        if dice < 0.58:
+        if dice < plain + 0.18:
             return _gradient(height, width, colour, rng)
         strength = 12.0 + 60.0 * rng.beta(1.2, 2.5)
         tint = rng.uniform(0.4, 1.0, 3).astype(np.float32) * strength
         surface = self.piece(height, width, rng)[..., None] * tint + colour
-        if dice > 0.85:
+        if dice > 0.9:
             # A second texture in other channels looks like a photograph of several things.
             tint = rng.normal(0.0, 0.5, 3).astype(np.float32) * strength
             surface += self.piece(height, width, rng)[..., None] * tint

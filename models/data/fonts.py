@@ -23,7 +23,7 @@ HELD_OUT_OF = 20
 
 # Families that map the alphabet to something else, or draw it so that people cannot read it.
 UNSUITABLE = re.compile(
-    r"math|symbol|emoji|icon|dingbat|barcode|braille|ornament|awesome|chess|music|stix.?size|creep|tengwar|cirth"
+    r"math|symbol|emoji|icon|dingb[ai]t|storytime|barcode|braille|ornament|awesome|chess|music|stix.?size|creep|tengwar|cirth"
     r"|runic|hierogl|phonetic|backslant|fallback|tagbanwa|mirror|joscelyn|keyboard|drmsy|d050000l|elegante|dseg"
     r"|abecedario_p|ecolier_court|fetamont|aboensis|ellhnikh|alfa-beta|missaali|yfrak|\[f500\]|ferrite|brk$",
     re.IGNORECASE,

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from models.data.arguments import positive
 from models.data.fonts import find_fonts
 from models.data.lmdb import LmdbWriter
+from models.data.photographs import find_photographs
 from models.data.sheet import check_sheet, contact_sheet
 from models.data.synth import WordRenderer, encode_png, write_folder
 from models.data.words import WordSampler
@@ -26,6 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fonts", type=Path, action="append", metavar="DIR", help="default: fontconfig's fonts"
+    )
+    parser.add_argument(
+        "--photographs",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="pictures to draw on; default: those of Debian's wallpaper packages",
     )
     parser.add_argument("--words", type=Path, metavar="FILE", help="word list; default: the wordfreq package")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder to write")
@@ -45,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     words = (
         WordSampler.from_file(args.words, args.split) if args.words else WordSampler.from_wordfreq(args.split)
     )
-    renderer = WordRenderer(find_fonts(args.fonts), words, args.seed, args.split)
+    photographs = find_photographs(args.photographs)
+    renderer = WordRenderer(find_fonts(args.fonts), words, args.seed, args.split, photographs)
     write = write_lmdb if args.format == "lmdb" else write_folder
     # Without a terminal there is no bar.
     for _ in tqdm(write(renderer, args.count, args.output), total=args.count, unit=" crops", disable=None):

@@ -14,18 +14,19 @@ import cv2
 import numpy as np
 
 from models.data.backgrounds import texture_bank
-from models.data.camera import photograph
+from models.data.font_classes import FontShelf
 from models.data.fonts import FontsNotFoundError, family_of, is_held_out
+from models.data.framing import RENDERED, reframe
 from models.data.glyphs import Image, Typeface
-from models.data.lettering import paint
-from models.data.placing import place
+from models.data.looks import LOOKS
+from models.data.texts import weighted
 from models.data.words import Split, WordSampler, label_of
 
 INPUT_SIZE = (128, 32)
 
 
 class Crop(NamedTuple):
-    """image: (H, W, 3) uint8 RGB, H 11..128; label: 1..25 characters of [0-9a-z]."""
+    """image: (H, W, 3) uint8 RGB, H 8..230; label: 1..25 characters of [0-9a-z]."""
 
     image: Image
     label: str
@@ -34,8 +35,16 @@ class Crop(NamedTuple):
 class WordRenderer:
     """Renders crop after crop; crop `index` of a seed and split has the same pixels in every process."""
 
-    def __init__(self, fonts: Sequence[Path], words: WordSampler, seed: int, split: Split = "train") -> None:
-        """fonts: vetted font files (`find_fonts`), in an order that belongs to the seed.
+    def __init__(
+        self,
+        fonts: Sequence[Path],
+        words: WordSampler,
+        seed: int,
+        split: Split = "train",
+        photographs: Sequence[Path] = (),
+    ) -> None:
+        """fonts: vetted font files (`find_fonts`), photographs: pictures to put behind letters
+        (`find_photographs`), both in an order that belongs to the seed.
 
         Every twentieth family by hash is kept for the test split.
 
@@ -48,30 +57,33 @@ class WordRenderer:
             raise FontsNotFoundError(
                 f"{len(fonts)} fonts: none left for the {split} split; give more font families"
             )
+        self._shelf = FontShelf(self.fonts)
         self._words = words
-        self._typefaces: dict[Path, Typeface] = {}
-        self._bank = texture_bank()
+        self._typefaces: dict[tuple[Path, int], Typeface] = {}
+        self._bank = texture_bank(tuple(photographs))
 
     def render(self, index: int) -> Crop:
         """The crop at its natural size."""
         rng = np.random.Generator(np.random.PCG64((self.seed, self.split == "test", index)))
+        look = weighted(rng, LOOKS)
         while True:
-            typeface = self._typeface(self.fonts[rng.integers(len(self.fonts))])
-            text = self._words.sample(rng)
-            scene = place(typeface, text, self._words, rng)
+            typeface = self._typeface(self._shelf.draw(look.fonts, rng), look.em(rng))
+            text = self._words.sample(rng, look.texts)
+            scene = look.place(typeface, text, self._words, look.texts, rng)
             if scene is not None:
                 break
-        return Crop(photograph(paint(scene, self._bank, rng), self._bank, rng), label_of(text))
+        image = look.capture(look.paint(scene, self._bank, rng), scene.tallness, self._bank, rng)
+        return Crop(reframe(image, rng, RENDERED), label_of(text))
 
     def render_resized(self, index: int) -> Crop:
         """The crop as the network takes it: (32, 128, 3) uint8 RGB, resized like any other crop."""
         image, label = self.render(index)
         return Crop(cv2.resize(image, INPUT_SIZE, interpolation=cv2.INTER_LINEAR), label)
 
-    def _typeface(self, path: Path) -> Typeface:
-        if path not in self._typefaces:
-            self._typefaces[path] = Typeface(path)
-        return self._typefaces[path]
+    def _typeface(self, path: Path, em: int) -> Typeface:
+        if (path, em) not in self._typefaces:
+            self._typefaces[path, em] = Typeface(path, em)
+        return self._typefaces[path, em]
 
 
 def write_folder(renderer: WordRenderer, count: int, folder: Path) -> Iterator[int]:

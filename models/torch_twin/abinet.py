@@ -39,6 +39,7 @@ class ABINet(nn.Module):
         self.vision = Vision(config)
         self.language = Language(config)
         self.alignment = Alignment(config)
+        self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Readings:
         """Reads normalised crops (N, 3, 32, 128)."""
@@ -69,7 +70,8 @@ class Vision(nn.Module):
 class Language(nn.Module):
     """The bidirectional cloze network (paper section 3.2): probabilities (N, T, classes), lengths (N,).
 
-    It detaches nothing itself: the caller hands it detached probabilities.
+    It detaches nothing itself: the caller hands it detached probabilities. The positions may be fewer than
+    T, if no length is beyond them.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -85,8 +87,10 @@ class Language(nn.Module):
 
     def forward(self, probabilities: Tensor, lengths: Tensor) -> Reading:
         keys = self.token_encoder(self.proj(probabilities))
-        written = self.steps < lengths[:, None]
-        visible = self.others & written[:, None, None, :]  # (N, 1, T, T), broadcast over the heads
+        steps = probabilities.shape[1]
+        written = self.steps[:steps] < lengths[:, None]
+        others = self.others[:steps, :steps]
+        visible = others & written[:, None, None, :]  # (N, 1, T, T), broadcast over the heads
         features = self.pos_encoder(torch.zeros_like(keys))
         for layer in self.model.layers:
             features = layer(features, keys, visible)
@@ -104,6 +108,19 @@ class Alignment(nn.Module):
     def forward(self, language: Tensor, vision: Tensor) -> Tensor:
         gate = torch.sigmoid(self.w_att(torch.cat((language, vision), dim=-1)))
         return self.cls(gate * vision + (1 - gate) * language)
+
+
+def _initialise(module: nn.Module) -> None:
+    """The same initial values as the native network's: He et al. for ReLU, Glorot elsewhere, no biases."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+    elif isinstance(module, MultiheadAttention):
+        for part in module.in_proj_weight.detach().chunk(3):
+            nn.init.xavier_uniform_(part)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def text_lengths(logits: Tensor, no_stop_length: str) -> Tensor:
@@ -148,9 +165,6 @@ class ResNet(nn.Module):
             rest = [ResidualBlock(channels, channels, 1) for _ in range(blocks - 1)]
             self.add_module(f"layer{number}", nn.Sequential(first, *rest))
             width = channels
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
         x = functional.relu(self.bn1(self.conv1(images)))
@@ -266,10 +280,9 @@ class MultiheadAttention(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.heads = heads
-        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
-        nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, queries: Tensor, keys: Tensor, visible: Tensor | None = None) -> Tensor:
         width = queries.shape[-1]
@@ -301,4 +314,4 @@ class PositionalEncoding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(x + self.pe.transpose(0, 1))
+        return self.dropout(x + self.pe[: x.shape[1]].transpose(0, 1))

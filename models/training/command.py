@@ -5,14 +5,36 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.training.recipe import Recipe, Section
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
+    add_data_options(parser)
+    parser.add_argument("--init", type=Path, metavar="NAME.ckpt", help="train.init: weights to start from")
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        metavar="DIR",
+        help="train.ckpt_save_dir: checkpoints and curves; a training stopped there goes on",
+    )
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """The recipe, what computes, and from what data."""
     names = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
     parser.add_argument("--config", type=Path, required=True, help=f"recipe: a YAML file, or one of {names}")
+    parser.add_argument(
+        "--framework",
+        choices=("mindspore", "torch"),
+        help="system.framework: what computes the step; PyTorch is the extra `torch`",
+    )
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="train.dataset.dataset_root: stored sets to train on"
     )
@@ -26,13 +48,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--words", type=Path, help="train.dataset.words: word list; default: wordfreq's English"
     )
-    parser.add_argument(
-        "--output",
-        "-o",
-        type=Path,
-        metavar="DIR",
-        help="train.ckpt_save_dir: checkpoints and curves; a training stopped there goes on",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,15 +55,32 @@ def run(args: argparse.Namespace) -> int:
     from models.training.recipe import Recipe
     from models.training.train import Trainer
 
-    recipe = Recipe.from_yaml(args.config if args.config.exists() else CONFIGS / args.config.name)
-    given = {"dataset_root": args.data, "fonts": tuple(args.fonts or ()), "words": args.words}
-    dataset = recipe.train.dataset.model_copy(update={key: value for key, value in given.items() if value})
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"dataset": dataset})})
-    rank, ranks = _join_the_others() if recipe.system.distribute else (0, 1)
+    recipe = with_options(Recipe.from_yaml(named(args.config)), args)
+    in_mindspore = recipe.system.framework == "mindspore"
+    rank, ranks = _join_the_others() if recipe.system.distribute and in_mindspore else (0, 1)
     folder = args.output or recipe.train.ckpt_save_dir or Path("runs") / recipe.network
     trainer = Trainer(recipe, folder, rank=rank, ranks=ranks, report=_report, bar=sys.stderr.isatty())
     print(f"trained: {trainer.run()}")
     return 0
+
+
+def named(config: Path) -> Path:
+    """The recipe's file: as given, or one of the project's of this name."""
+    return config if config.exists() else CONFIGS / config.name
+
+
+def with_options(recipe: Recipe, args: argparse.Namespace) -> Recipe:
+    """The recipe with what the command line says in place of its own keys."""
+
+    def changed(section: Section, given: dict[str, Any]) -> Any:
+        return section.model_copy(update={key: value for key, value in given.items() if value})
+
+    given = {"dataset_root": args.data, "fonts": tuple(args.fonts or ()), "words": args.words}
+    dataset = changed(recipe.train.dataset, given)
+    if args.data:
+        dataset = dataset.model_copy(update={"without": None})  # a folder that is named must be there
+    train = changed(recipe.train, {"dataset": dataset, "init": getattr(args, "init", None)})
+    return changed(recipe, {"train": train, "system": changed(recipe.system, {"framework": args.framework})})
 
 
 def _join_the_others() -> tuple[int, int]:

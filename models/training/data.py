@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from models.data.fonts import find_fonts
+from models.data.photographs import find_photographs
 from models.data.samples import UnusableSample
 from models.data.sets import find_sets
 from models.data.words import Split, WordSampler
 from models.preprocessing import Preprocessing
-from models.training.batches import BatchSource, CropBatches, encode
+from models.training.batches import Batch, BatchSource, CropBatches, encode
+from models.training.misreadings import BUNDLED, Misreadings
 from models.training.recipe import Dataset, Recipe, Stage
-from models.training.sources import CropSource, Joined, Mixed, PseudoLabelled, RenderedCrops, StoredCrops
+from models.training.sources import (
+    Changes,
+    CropSource,
+    Joined,
+    Mixed,
+    PseudoLabelled,
+    RenderedCrops,
+    StoredCrops,
+)
 from models.training.spelling import SpellingBatches
 
 RENDERED_VALIDATION_CROPS = 256
 VALIDATION_BATCH = 64
+#: Batches of misread words of each kind, and words in each.
+MISREAD_BATCHES, MISREAD_WORDS = 16, 128
+
+
+class ValidationBatch(NamedTuple):
+    """Images (N, 3, 32, 128) and labels (N, T) of one set, N at most 64."""
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
 
 
 class TrainingData:
@@ -28,11 +50,17 @@ class TrainingData:
     def __init__(self, recipe: Recipe, preprocessing: Preprocessing) -> None:
         self.recipe = recipe
         self.preprocessing = preprocessing
+        self._misread_words: dict[Path, list[tuple[str, Batch]]] = {}
 
     @cached_property
     def fonts(self) -> list[Path]:
         """Raises FontsNotFoundError."""
         return find_fonts(list(self.recipe.train.dataset.fonts) or None)
+
+    @cached_property
+    def photographs(self) -> list[Path]:
+        """Raises ValueError if a folder holds none."""
+        return find_photographs(list(self.recipe.train.dataset.photographs) or None)
 
     def words(self, split: Split) -> WordSampler:
         """The recipe's word list, or else wordfreq's English."""
@@ -40,7 +68,8 @@ class TrainingData:
         return WordSampler.from_file(path, split) if path else WordSampler.from_wordfreq(split)
 
     def steps(self, stage: Stage, ranks: int) -> int:
-        """How many steps a stage has; an epoch is one pass over the stored sets by all processes.
+        """How many steps a stage has; an epoch is one pass over the stored sets by all processes, whatever is
+        rendered beside them.
 
         Raises:
             ValueError: epochs of crops that are rendered, which never end.
@@ -50,51 +79,88 @@ class TrainingData:
         if not self.recipe.train.dataset.roots:
             raise ValueError(f"stage {stage.stage} counts epochs, which needs train.dataset.dataset_root")
         assert stage.epochs is not None
-        return max(1, round(stage.epochs * len(self._stored(0)) / (stage.batch_size * ranks)))
+        stored = stage.batch_size - self._rendered_crops(stage)
+        return max(1, round(stage.epochs * len(self._stored(0)) / (stored * ranks)))
 
     def batches(self, stage: Stage, seed: int, pseudo_labels: dict[int, str] | None = None) -> BatchSource:
         """The batches of a stage; ``pseudo_labels`` are those of the stage's unlabelled sets."""
         if stage.stage == "language":
-            return SpellingBatches(self.words("train"), self.recipe.sizes, stage.batch_size, seed)
+            misreadings = Misreadings.from_file(stage.misreadings or BUNDLED)
+            return SpellingBatches(
+                self.words("train"), misreadings, self.recipe.sizes, stage.batch_size, seed
+            )
         source = self._labelled(stage, seed)
         if pseudo_labels:
             assert stage.unlabelled is not None
             sets = find_sets(stage.unlabelled.roots)
-            second = PseudoLabelled(sets, pseudo_labels, seed, stage.unlabelled.augment)
-            source = Mixed(source, second, stage.share, stage.batch_size)
+            second = PseudoLabelled(sets, pseudo_labels, seed, changes_of(stage.unlabelled))
+            source = Mixed(source, second, max(1, round(stage.share * stage.batch_size)), stage.batch_size)
         return CropBatches(source, self.recipe.sizes, self.preprocessing, stage.batch_size)
 
     def _labelled(self, stage: Stage, seed: int) -> CropSource:
         dataset = self.recipe.train.dataset
-        if dataset.roots:
+        if dataset.roots and not dataset.rendered:
             return self._stored(seed)
-        words = self.words("train")
-        return RenderedCrops(self.fonts, words, seed, "train", stage.plain, stage.longest, dataset.augment)
+        words, changes = self.words("train"), changes_of(dataset, rendered=True)
+        rendered = RenderedCrops(
+            self.fonts, words, seed, "train", stage.plain, stage.longest, changes, self.photographs
+        )
+        if not dataset.roots:
+            return rendered
+        return Mixed(self._stored(seed), rendered, self._rendered_crops(stage), stage.batch_size)
+
+    def _rendered_crops(self, stage: Stage) -> int:
+        """Of each batch with stored crops."""
+        rendered = round(self.recipe.train.dataset.rendered * stage.batch_size)
+        return min(rendered, stage.batch_size - 1)
 
     def _stored(self, seed: int) -> StoredCrops:
         dataset = self.recipe.train.dataset
-        return StoredCrops(find_sets(dataset.roots), seed, dataset.augment, dataset.limit)
+        return StoredCrops(self.stored_sets(), seed, changes_of(dataset), dataset.limit)
 
-    def validation(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images (N, 3, 32, 128) and labels (N, T) to validate on, N at most 64; no unusable ones."""
-        images: list[np.ndarray] = []
-        labels: list[np.ndarray] = []
-        for image, label in self._validation_crops():
-            images.append(image)
-            labels.append(label)
-            if len(images) == VALIDATION_BATCH:
-                yield np.stack(images), np.stack(labels)
-                images, labels = [], []
-        if images:
-            yield np.stack(images), np.stack(labels)
+    def validation(self) -> Iterator[ValidationBatch]:
+        """All sets to validate on, one after another, without what cannot be used."""
+        for name, crops in self._validation_sets():
+            rest = iter(crops)
+            while batch := list(islice(rest, VALIDATION_BATCH)):
+                images, labels = zip(*batch, strict=True)
+                yield ValidationBatch(name, np.stack(images), np.stack(labels))
 
-    def _validation_crops(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def misread_words(self, stage: Stage) -> list[tuple[str, Batch]]:
+        """Words misread as those of the language stage are, but never met in it: of its vocabulary, and
+        others."""
+        path = stage.misreadings or BUNDLED
+        if path not in self._misread_words:
+            self._misread_words[path] = list(self._misread(Misreadings.from_file(path)))
+        return self._misread_words[path]
+
+    def _misread(self, misreadings: Misreadings) -> Iterator[tuple[str, Batch]]:
+        sizes, seed = self.recipe.sizes, self.recipe.system.seed
+        for name, words in (("vocabulary", self.words("train")), ("unknown words", self.words("test"))):
+            make = SpellingBatches(words, misreadings, sizes, MISREAD_WORDS, seed, 0.0, 1.0).open()
+            yield from ((name, make(number)) for number in range(MISREAD_BATCHES))
+
+    def stored_sets(self) -> list[Path]:
+        """The stored sets that are trained on."""
+        roots = self.recipe.train.dataset.roots
+        return find_sets(roots) if roots else []
+
+    def _validation_sets(self) -> Iterator[tuple[str, Iterable[tuple[np.ndarray, np.ndarray]]]]:
         dataset = self.recipe.eval.dataset
         if not dataset.roots:
-            yield from self._rendered_validation
+            yield "rendered", self._rendered_validation
             return
-        samples = Joined(find_sets(dataset.roots))
-        for number in range(min(len(samples), dataset.limit or len(samples))):
+        left = dataset.limit
+        for path in find_sets(dataset.roots):
+            samples = Joined([path])
+            taken = range(len(samples))[:left]
+            left = None if left is None else left - len(taken)
+            yield path.resolve().name, self._stored_validation(samples, taken)
+
+    def _stored_validation(
+        self, samples: Joined, numbers: Iterable[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number in numbers:
             try:
                 image, label = samples.crop(number)
             except UnusableSample:
@@ -103,9 +169,16 @@ class TrainingData:
 
     @cached_property
     def _rendered_validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        source = RenderedCrops(self.fonts, self.words("test"), self.recipe.system.seed, "test")
+        words, seed = self.words("test"), self.recipe.system.seed
+        source = RenderedCrops(self.fonts, words, seed, "test", photographs=self.photographs)
         crops = map(source.open(), range(self.recipe.eval.dataset.limit or RENDERED_VALIDATION_CROPS))
         return [(self.preprocessing(crop.image), encode(crop.label, self.recipe.sizes)[0]) for crop in crops]
+
+
+def changes_of(dataset: Dataset, rendered: bool = False) -> Changes:
+    """What the recipe wants done to the stored or to the rendered crops of a dataset."""
+    wanted = ("all",) if rendered else ("stored", "all")
+    return Changes(dataset.augment in wanted, dataset.reframe in wanted)
 
 
 def unlabelled_numbers(dataset: Dataset, rank: int, ranks: int) -> tuple[list[Path], range]:

@@ -16,6 +16,12 @@ WARM_UP = 200
 
 Several = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 
+#: Which crops something is done to; true means all, false none.
+Crops = Annotated[
+    Literal["none", "stored", "all"],
+    BeforeValidator(lambda value: {True: "all", False: "none"}[value] if isinstance(value, bool) else value),
+]
+
 
 class Section(BaseModel):
     """A part of the file; a key that is not known is refused."""
@@ -26,48 +32,72 @@ class Section(BaseModel):
 class System(Section):
     """How the training runs on its machine.
 
-    ``distribute``: data-parallel over the processes that ``msrun`` started. ``amp_level``: O0, float32, as
-    the published network was trained; no other. ``drop_overflow_update``: a step whose gradients are
-    not finite changes nothing.
+    ``framework`` computes the step. ``distribute``: data-parallel over the processes that ``msrun`` started
+    (MindSpore only). ``amp_level``: O0, float32, as the published network was trained; O1, bfloat16 where it
+    does no harm (PyTorch only); ``auto``, what is faster of the two. ``drop_overflow_update``: a step whose
+    gradients are not finite changes nothing.
     """
 
     seed: int
+    framework: Literal["mindspore", "torch"] = "mindspore"
     distribute: bool = False
-    amp_level: Literal["O0"] = "O0"
+    amp_level: Literal["O0", "O1", "auto"] = "auto"
     val_while_train: bool = True
     drop_overflow_update: bool = False
 
 
 class Dataset(Section):
-    """Where crops come from: sets stored below ``dataset_root``/``data_dir``, or, without a root, the word
-    renderer with ``fonts`` (folders) and ``words`` (a list), both optional.
+    """Where crops come from: sets stored below ``dataset_root``/``data_dir``, and the word renderer with
+    ``fonts`` and ``photographs`` (folders) and ``words`` (a list), all optional. ``rendered`` is the share of
+    each batch that is rendered: all of it without a root, and none of it by default with one.
 
-    ``augment`` switches the method's augmentation on, ``limit`` takes the first crops only, ``num_workers``
-    processes prepare batches.
+    ``augment`` switches the method's augmentation on and ``reframe`` the framing of loose and tight crops,
+    each for the stored crops or for all. ``limit`` takes the first stored crops only, ``num_workers``
+    processes prepare batches. ``without`` allows the root to be missing and says what the training is worth
+    then.
     """
 
     dataset_root: Path | None = None
     data_dir: Annotated[tuple[str, ...], Several] = (".",)
+    rendered: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fonts: Annotated[tuple[Path, ...], Several] = ()
+    photographs: Annotated[tuple[Path, ...], Several] = ()
     words: Path | None = None
-    augment: bool = False
+    augment: Crops = "none"
+    reframe: Crops = "none"
     limit: Annotated[int, Field(ge=1)] | None = None
-    num_workers: Annotated[int, Field(ge=1)] = 1
+    num_workers: Annotated[int, Field(ge=1)] | None = None
+    without: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Dataset:
+        if self.dataset_root is None and (self.rendered or self.without):
+            raise ValueError("rendered and without need dataset_root; without one all crops are rendered")
+        return self
 
     @property
     def roots(self) -> list[Path]:
         """The folders to search for stored sets; none means rendering."""
-        return [self.dataset_root / part for part in self.data_dir] if self.dataset_root else []
+        if self.dataset_root is None or self.is_missing:
+            return []
+        return [self.dataset_root / part for part in self.data_dir]
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is nothing where the stored sets should be, and the recipe allows it."""
+        return self.without is not None and self.dataset_root is not None and not self.dataset_root.exists()
 
 
 class Stage(Section):
     """One stage: so many ``steps``, or ``epochs`` of the stored sets.
 
-    The learning rate warms up over 200 steps, then falls along a cosine to 1 %, or, where ``decay_epochs`` or
-    ``decay_steps`` is given, to ``decay_rate`` of itself each time that so much has passed. ``batch_size`` is
-    that of one process. ``plain`` is the share of easy rendered crops, whose words have at most ``longest``
-    characters. Self-training labels the images of ``unlabelled`` anew every ``refresh`` steps, keeps what it
-    is at least ``certainty`` sure of, and fills ``share`` of each batch with it.
+    The learning rate warms up over 200 steps, stays for the share ``constant`` of the stage, then falls
+    along a cosine to 1 %, or, where ``decay_epochs`` or ``decay_steps`` is given, to ``decay_rate`` of
+    itself each time that so much has passed. ``batch_size`` is that of one process. ``plain`` is the share
+    of easy rendered crops, whose words have at most ``longest`` characters. ``misreadings``: what the
+    language stage's words are misread like, a file of ``abinet misreadings``; by default the bundled one.
+    Self-training labels the images of ``unlabelled`` anew every ``refresh`` steps, keeps what it is at
+    least ``certainty`` sure of, and fills ``share`` of each batch with it.
     """
 
     stage: Literal["language", "vision", "joint", "self_training"]
@@ -75,11 +105,13 @@ class Stage(Section):
     batch_size: Annotated[int, Field(ge=1)]
     steps: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
+    constant: Annotated[float, Field(ge=0, le=1)] = 0.0
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     decay_epochs: Annotated[float, Field(gt=0)] | None = None
     decay_steps: Annotated[int, Field(ge=1)] | None = None
     plain: Annotated[float, Field(ge=0, le=1)] = 0.0
     longest: Annotated[int, Field(ge=1)] = MAX_LENGTH
+    misreadings: Path | None = None
     unlabelled: Dataset | None = None
     certainty: Annotated[float, Field(ge=0, le=1)] = 0.9
     refresh: Annotated[int, Field(ge=1)] = 2000
@@ -91,6 +123,8 @@ class Stage(Section):
             raise ValueError("needs either steps or epochs")
         if self.decay_epochs and not self.epochs:
             raise ValueError("decay_epochs needs epochs; with steps, say decay_steps")
+        if self.constant and (self.decay_epochs or self.decay_steps):
+            raise ValueError("constant goes with the cosine, not with decay_epochs or decay_steps")
         if self.stage == "self_training" and not (self.unlabelled and self.unlabelled.roots):
             raise ValueError("self_training needs unlabelled.dataset_root")
         return self
@@ -102,10 +136,13 @@ class Stage(Section):
         if self.epochs and self.decay_epochs:
             decay = round(steps * self.decay_epochs / self.epochs)
 
+        held = self.constant * (steps - 1)
+
         def decayed(step: int) -> float:
             if decay:
                 return float(self.decay_rate ** (step // decay))
-            return 0.505 + 0.495 * math.cos(math.pi * step / max(1, steps - 1))
+            falling = max(0.0, step - held) / max(1.0, steps - 1 - held)
+            return 0.505 + 0.495 * math.cos(math.pi * falling)
 
         return [self.lr * min(1.0, (step + 1) / warm_up) * decayed(step) for step in range(steps)]
 
@@ -116,12 +153,20 @@ class Common(Section):
 
 class Train(Section):
     """``log_interval`` and ``val_interval`` count steps. Each validation also saves: a killed training
-    loses no more than that."""
+    loses no more than that.
+
+    ``init``: the checkpoint whose weights the first stage starts from, or one each for some of vision,
+    language and alignment. ``average``: the decay, a step, of the weights' moving average, which is then
+    what is validated and saved. ``weight_decay`` is AdamW's, of matrices and kernels.
+    """
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    init: Path | dict[Literal["vision", "language", "alignment"], Path] | None = None
     ckpt_save_dir: Path | None = None
     dataset: Dataset = Dataset()
     clip_norm: Annotated[float, Field(gt=0)] = 20.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
     log_interval: Annotated[int, Field(ge=1)] = 100
     val_interval: Annotated[int, Field(ge=1)] = 1000
 

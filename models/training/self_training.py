@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 
 from models.abinet import NetworkConfig
-from models.abinet.abinet import ABINet
 from models.data.samples import UnusableSample
 from models.preprocessing import Preprocessing
 from models.training.sources import Joined
@@ -37,7 +35,7 @@ def _certainty_of_one(logits: np.ndarray) -> np.ndarray:
 
 
 def pseudo_labels(
-    network: ABINet,
+    read: Callable[[np.ndarray], Sequence[np.ndarray]],
     config: NetworkConfig,
     preprocessing: Preprocessing,
     sets: Sequence[Path],
@@ -46,13 +44,13 @@ def pseudo_labels(
     progress: Callable[[int], object] = lambda count: None,
 ) -> dict[int, tuple[str, float]]:
     """Sample number -> text and certainty, for the images whose text the ensemble is at least ``least``
-    certain of. Images that do not decode, and texts that are empty or have no stop, are left out."""
+    certain of. ``read``: images (64, 3, 32, 128) -> logits of vision, language, fused and so on. Images that
+    do not decode, and texts that are empty or have no stop, are left out."""
     labels: dict[int, tuple[str, float]] = {}
     for batch in _batches(Joined(sets), numbers, preprocessing):
         images = np.stack([image for _, image in batch])
         filled = np.concatenate([images, np.repeat(images[:1], BATCH - len(images), axis=0)])
-        outputs = network(ms.Tensor(filled))
-        fused = [output.asnumpy()[: len(images)] for output in outputs[2::2]]
+        fused = [logits[: len(images)] for logits in read(filled)[2::2]]
         for (number, _), classes, sure in zip(
             batch, fused[-1].argmax(axis=-1), certainty(fused), strict=True
         ):

@@ -1,4 +1,4 @@
-"""Where training crops come from: the word renderer, stored sets, or a mix of both with pseudo-labels.
+"""Where training crops come from: the word renderer, stored sets, self-training's labels, or a mix of these.
 
 A source travels to the process that prepares batches and is opened there; crop ``index`` is the same in every
 process and in any order.
@@ -18,6 +18,7 @@ import numpy as np
 
 from models.data.augment import augment
 from models.data.fonts import family_of, is_held_out
+from models.data.framing import move_away, reframe
 from models.data.glyphs import LayoutStyle, Typeface
 from models.data.samples import UnusableSample, decode_crop
 from models.data.sets import LabelledSet, open_set
@@ -26,7 +27,7 @@ from models.data.words import MAX_LENGTH, Split, WordSampler, label_of
 
 #: So many unusable samples in a row, and a stored set is not worth training on.
 PATIENCE = 1000
-_AUGMENTATION, _REPLACEMENT = 1, 2
+_AUGMENTATION, _REPLACEMENT, _FRAMING = 1, 2, 3
 
 
 class Drawn(NamedTuple):
@@ -35,6 +36,23 @@ class Drawn(NamedTuple):
     image: np.ndarray
     label: str
     skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is done to a crop before it is trained on, always the same to crop ``index`` of a seed: the
+    method's augmentation, and before and after it another framing and distance."""
+
+    augment: bool = False
+    reframe: bool = False
+
+    def __call__(self, image: np.ndarray, seed: int, index: int) -> np.ndarray:
+        framing = np.random.default_rng((seed, _FRAMING, index)) if self.reframe else None
+        if framing:
+            image = reframe(image, framing)
+        if self.augment:
+            image = augment(image, np.random.default_rng((seed, _AUGMENTATION, index)))
+        return move_away(image, framing) if framing else image
 
 
 class CropSource(Protocol):
@@ -56,17 +74,18 @@ class RenderedCrops:
     split: Split = "train"
     plain: float = 0.0
     longest: int = MAX_LENGTH
-    augment: bool = False
+    changes: Changes = Changes()
+    photographs: Sequence[Path] = ()
 
     def open(self) -> Callable[[int], Drawn]:
-        renderer = WordRenderer(self.fonts, self.words, self.seed, self.split)
+        renderer = WordRenderer(self.fonts, self.words, self.seed, self.split, self.photographs)
         plain = PlainRenderer(self) if self.plain else None
 
         def draw(index: int) -> Drawn:
             rng = np.random.default_rng((self.seed, index))
             easy = plain is not None and rng.random() < self.plain
             crop = plain.render(rng) if plain is not None and easy else renderer.render(index)
-            return Drawn(_augmented(crop.image, self.seed, index) if self.augment else crop.image, crop.label)
+            return Drawn(self.changes(crop.image, self.seed, index), crop.label)
 
         return draw
 
@@ -105,7 +124,7 @@ class StoredCrops:
 
     sets: Sequence[Path]
     seed: int
-    augment: bool = False
+    changes: Changes = Changes()
     limit: int | None = None
 
     def __len__(self) -> int:
@@ -128,7 +147,7 @@ class StoredCrops:
                 except UnusableSample:
                     position = int(rng.integers(count))
                     continue
-                return Drawn(_augmented(image, self.seed, index) if self.augment else image, label, skipped)
+                return Drawn(self.changes(image, self.seed, index), label, skipped)
             raise ValueError(f"{', '.join(map(str, self.sets))}: {PATIENCE} unusable samples in a row")
 
         return draw
@@ -141,7 +160,7 @@ class PseudoLabelled:
     sets: Sequence[Path]
     labels: Mapping[int, str]
     seed: int
-    augment: bool = False
+    changes: Changes = Changes()
 
     def open(self) -> Callable[[int], Drawn]:
         samples, numbers = Joined(self.sets), sorted(self.labels)
@@ -149,29 +168,29 @@ class PseudoLabelled:
 
         def draw(index: int) -> Drawn:
             number = numbers[order(index)]
-            image = samples.image(number)
-            return Drawn(_augmented(image, self.seed, index) if self.augment else image, self.labels[number])
+            return Drawn(self.changes(samples.image(number), self.seed, index), self.labels[number])
 
         return draw
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """``share`` of every batch of ``batch_size`` from ``second``, the rest from ``first``."""
+    """``seconds`` of every batch of ``batch_size`` from ``second``, the rest from ``first``."""
 
     first: CropSource
     second: CropSource
-    share: float
+    seconds: int
     batch_size: int
 
     def open(self) -> Callable[[int], Drawn]:
         first, second = self.first.open(), self.second.open()
-        seconds = max(1, round(self.share * self.batch_size))
-        firsts = self.batch_size - seconds
+        firsts = self.batch_size - self.seconds
 
         def draw(index: int) -> Drawn:
             batch, row = divmod(index, self.batch_size)
-            return first(batch * firsts + row) if row < firsts else second(batch * seconds + row - firsts)
+            return (
+                first(batch * firsts + row) if row < firsts else second(batch * self.seconds + row - firsts)
+            )
 
         return draw
 
@@ -214,7 +233,3 @@ class _Shuffled:
             self._epoch = epoch
             self._order = np.random.default_rng((self._seed, epoch)).permutation(self._count)
         return int(self._order[position])
-
-
-def _augmented(image: np.ndarray, seed: int, index: int) -> np.ndarray:
-    return augment(image, np.random.default_rng((seed, _AUGMENTATION, index)))

@@ -1,53 +1,88 @@
-"""Texts with spelling noise, on which the language model learns to correct (paper section 3.2)."""
+"""Words, clean and misread, on which the language model learns to spell (paper section 3.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from models.abinet.config import NetworkConfig
 from models.data.words import WordSampler, label_of
-from models.training.batches import Batch, encode
+from models.training.batches import Batch
+from models.training.misreadings import Misreadings
 
-#: Characters that a reader takes for one another.
-CONFUSED = ("o0qdc", "il1jt", "s5", "z27", "b86h", "g9q", "uvn", "mnw", "ecao", "rfn", "xky", "a4", "pq")
-
-
-def misspell(label: str, config: NetworkConfig, rng: np.random.Generator) -> str:
-    """Some characters replaced, mostly by what looks alike; the length stays, so that positions agree."""
-    characters = list(label)
-    for i, character in enumerate(characters):
-        if rng.random() < 0.15:
-            alike = [group for group in CONFUSED if character in group]
-            pool = alike[rng.integers(len(alike))] if alike and rng.random() < 0.6 else config.charset
-            characters[i] = pool[rng.integers(len(pool))]
-    return "".join(characters)
+#: Share of the words that are clean, one-hot characters, as in the paper.
+CLEAN = 0.3
+#: Share of the words drawn as often as running text has them; the others are texts as signs have them.
+RUNNING_TEXT = 0.5
+#: So many batches are drawn together and share their words out by length: a step that cuts its batch to the
+#: longest word does half of the work then.
+GROUP = 16
+_ORDER = 1
 
 
 @dataclass(frozen=True)
 class SpellingBatches:
-    """Batches of misspelt texts as probabilities (N, T, classes), and the right texts as labels."""
+    """Batches of words as a reader sees them, probabilities (N, T, classes), and the right words as labels.
+
+    The length of a misread word stays, so that positions agree. Nothing is drawn word by word but the texts
+    of signs: one process makes far more words than a step takes.
+    """
 
     words: WordSampler
+    misreadings: Misreadings
     config: NetworkConfig
     batch_size: int
     seed: int
+    clean: float = CLEAN
+    running_text: float = RUNNING_TEXT
 
     def open(self) -> Callable[[int], Batch]:
-        return self._make
+        vocabulary, lengths = encode_all([label_of(word) for word in self.words.words], self.config)
+        frequencies = np.cumsum(self.words.frequencies)
 
-    def _make(self, number: int) -> Batch:
-        config, first = self.config, number * self.batch_size
-        inputs = np.empty((self.batch_size, config.steps, config.classes), np.float32)
-        texts = []
-        for row in range(self.batch_size):
-            rng = np.random.default_rng((self.seed, first + row))
-            label = label_of(self.words.sample(rng))
-            wrong, _ = encode(misspell(label, config, rng), config)
-            sure = rng.uniform(0.5, 1.0, (config.steps, 1))
-            inputs[row] = np.eye(config.classes)[wrong] * sure + (1.0 - sure) / config.classes
-            texts.append(encode(label, config))
-        labels = np.stack([classes for classes, _ in texts])
-        return Batch(inputs, labels, np.array([length for _, length in texts], np.int32))
+        def draw(group: int) -> Batch:
+            """The words of a group of batches, the shortest first."""
+            rng = np.random.default_rng((self.seed, group))
+            count = GROUP * self.batch_size
+            of_text = round(self.running_text * count)
+            drawn = np.searchsorted(frequencies, rng.random(of_text) * frequencies[-1], side="right")
+            signs = [label_of(self.words.sample(rng)) for _ in range(count - of_text)]
+            of_signs, lengths_of_signs = encode_all(signs, self.config)
+            labels = np.concatenate([vocabulary[drawn], of_signs])
+            ends = np.concatenate([lengths[drawn], lengths_of_signs])
+            order = np.argsort(ends + rng.random(count))
+            return Batch(self._inputs(labels, ends, rng)[order], labels[order], ends[order])
+
+        draw = lru_cache(maxsize=1)(draw)
+
+        def make(number: int) -> Batch:
+            group, place = divmod(number, GROUP)
+            words = draw(group)
+            place = np.random.default_rng((self.seed, _ORDER, group)).permutation(GROUP)[place]
+            rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
+            return Batch(words.inputs[rows], words.labels[rows], words.lengths[rows])
+
+        return make
+
+    def _inputs(self, labels: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        probabilities = np.zeros((*labels.shape, self.config.classes), np.float32)
+        np.put_along_axis(probabilities, labels[..., None], 1.0, axis=-1)
+        misread = np.flatnonzero(rng.random(len(labels)) >= self.clean)
+        longest = lengths.max()
+        written = (np.arange(longest) < lengths[misread, None])[..., None]
+        read_as = self.misreadings.misread(labels[misread, :longest], rng)
+        probabilities[misread, :longest] = np.where(written, read_as, probabilities[misread, :longest])
+        return probabilities
+
+
+def encode_all(labels: Sequence[str], config: NetworkConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Classes (N, T) int32, null after the end, and lengths (N,) int32 with the stop: see
+    :func:`models.training.batches.encode`."""
+    class_of = np.zeros(256, np.int32)
+    class_of[np.frombuffer(config.charset.encode("ascii"), np.uint8)] = np.arange(1, config.classes)
+    texts = np.array(labels, f"S{config.steps}").view(np.uint8).reshape(len(labels), config.steps)
+    classes = class_of[texts]
+    return classes, ((classes > 0).sum(axis=1) + 1).astype(np.int32)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
 
 PROGRESS = "progress"
@@ -27,12 +26,11 @@ class Progress:
     best: float = -1.0
 
 
-def save_state(path: Path, parameters: Iterable[ms.Parameter], progress: Progress) -> None:
-    """Writes weights, moments and progress as one .npz, whole or not at all."""
+def save_state(path: Path, state: Mapping[str, np.ndarray], progress: Progress) -> None:
+    """Writes a backend's state and the progress as one .npz, whole or not at all."""
     partial = path.with_suffix(".partial")
-    arrays = {parameter.name: parameter.asnumpy() for parameter in parameters}
     with partial.open("wb") as file:
-        np.savez(file, **{PROGRESS: np.array(json.dumps(asdict(progress)))}, **arrays)
+        np.savez(file, **{PROGRESS: np.array(json.dumps(asdict(progress)))}, **state)
     os.replace(partial, path)
 
 
@@ -51,17 +49,7 @@ def load_progress(path: Path) -> Progress | None:
         raise ValueError(f"{path}: not a training's state; remove it to begin the stage anew") from None
 
 
-def load_parameters(path: Path, parameters: Iterable[ms.Parameter]) -> None:
-    """Fills the parameters from a state that :func:`save_state` wrote.
-
-    Raises:
-        ValueError: it belongs to another network or recipe.
-    """
+def load_state(path: Path) -> dict[str, np.ndarray]:
+    """The backend's state in a file that :func:`save_state` wrote."""
     with np.load(path) as stored:
-        for parameter in parameters:
-            if parameter.name not in stored or stored[parameter.name].shape != parameter.shape:
-                raise ValueError(
-                    f"{path}: the state of another recipe ({parameter.name} does not fit); remove it or"
-                    " choose another folder"
-                )
-            parameter.set_data(ms.Tensor(stored[parameter.name]))
+        return {name: stored[name] for name in stored.files if name != PROGRESS}

@@ -3,47 +3,40 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
 from tqdm import tqdm
 
-from models.abinet.abinet import ABINet
-from models.checkpoints import Sidecar, load_checkpoint, save_checkpoint, sidecar_path
+from models.checkpoints import Sidecar, check_hash, read_checkpoint, sidecar_path, write_checkpoint
 from models.evaluation.scoring import is_right
 from models.preprocessing import Preprocessing
+from models.training.backends import open_backend
 from models.training.batches import Batch, batches_ahead
 from models.training.curves import Curves
 from models.training.data import VALIDATION_BATCH, TrainingData, unlabelled_numbers
-from models.training.losses import JointLoss, LanguageLoss, VisionLoss
 from models.training.recipe import Recipe, Stage
 from models.training.self_training import pseudo_labels, read_labels, write_labels
-from models.training.state import Progress, load_parameters, load_progress, save_state
-from models.training.step import TrainingStep
+from models.training.state import Progress, load_progress, load_state, save_state
 
-LOSSES: dict[str, type[nn.Cell]] = {
-    "language": LanguageLoss,
-    "vision": VisionLoss,
-    "joint": JointLoss,
-    "self_training": JointLoss,
-}
+#: By which of its figures a stage's best checkpoint is chosen.
+DECISIVE = {"language": "corrected", "vision": "vision", "joint": "fused", "self_training": "fused"}
 
 
 class Trainer:
     """Runs a recipe's stages one after another and leaves in ``folder``:
 
     NAME.ckpt (the best of the last stage, or without validation its last), best.ckpt and last.ckpt of the
-    stage in progress, stageN_NAME.ckpt of each finished one, curves.csv and curves.png. Started again after
-    a kill it goes on from the last validation, with the same losses as if it had not been stopped.
+    stage in progress, stageN_NAME.ckpt of each finished one, curves.csv, validation.csv and curves.png.
+    Started again after a kill it goes on from the last validation, with the same losses as if it had not
+    been stopped.
 
     ``rank`` of ``ranks`` processes trains on its share of each batch; only rank 0 writes.
     """
@@ -58,15 +51,13 @@ class Trainer:
         report: Callable[[str], None] = print,
         bar: bool = False,
     ) -> None:
-        ms.set_context(mode=ms.GRAPH_MODE)
-        ms.set_seed(recipe.system.seed)
         self.recipe = recipe
         self.folder = folder
         self.rank, self.ranks = rank, ranks
         self.report = report if rank == 0 else lambda line: None
         self.bar = bar and rank == 0
         self.preprocessing = Preprocessing(shrink_by_area=True)
-        self.network = ABINet(recipe.sizes)
+        self.backend = open_backend(recipe, ranks)
         self.data = TrainingData(recipe, self.preprocessing)
         self.curves = Curves(folder)
         self.progress = Progress()
@@ -81,6 +72,9 @@ class Trainer:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         saved = load_progress(self.state_path)
+        self._say_what_is_missing()
+        if not saved:
+            self._initialise()
         for number, stage in enumerate(self.recipe.train.stages):
             finished = self.folder / f"stage{number}_{stage.stage}.ckpt"
             if finished.exists():
@@ -111,16 +105,28 @@ class Trainer:
     def final_path(self) -> Path:
         return self.folder / f"{self.recipe.network}.ckpt"
 
+    def _say_what_is_missing(self) -> None:
+        for dataset in (self.recipe.train.dataset, self.recipe.eval.dataset):
+            if dataset.is_missing:
+                self.report(f"{dataset.dataset_root}: no such folder: {dataset.without}")
+
+    def _initialise(self) -> None:
+        """Starts from the weights that the recipe names, if it names any."""
+        init = self.recipe.train.init
+        whole = {"": init} if isinstance(init, Path) else init or {}
+        parameters = self.backend.parameters()
+        for part, path in whole.items():
+            given, _ = self._read(path)
+            parameters.update({name: value for name, value in given.items() if name.startswith(part)})
+            self.backend.load(parameters, str(path))
+
     def _run_stage(self, stage: Stage) -> None:
         steps = self.data.steps(stage, self.ranks)
-        step = self._training_step(stage, steps)
-        parameters = {p.name: p for p in [*self.network.get_parameters(), *step.optimizer.get_parameters()]}
+        self.backend.begin(stage, stage.learning_rates(steps), self._seed)
         progress = self.progress
         if progress.steps:
-            load_parameters(self.state_path, parameters.values())
+            self._restore()
             self.curves.forget_after(progress.stage, progress.steps)
-            # Dropout's own generator is not part of the state: what it draws differs from an unbroken run.
-            ms.set_seed(self.recipe.system.seed + progress.samples)
             self.report(
                 f"stage {progress.stage} {stage.stage}: goes on from step {progress.steps} of {steps}"
             )
@@ -128,7 +134,7 @@ class Trainer:
             self.best_path.unlink(missing_ok=True)
             self.curves.forget_after(progress.stage, 0)
         self.resumed_at = time.monotonic() - progress.seconds
-        losses: list[float] = []
+        losses: list[SupportsFloat] = []
         logged = time.monotonic(), progress.samples
         title = f"{progress.stage} {stage.stage}"
         with (
@@ -137,35 +143,36 @@ class Trainer:
         ):
             while progress.steps < steps:
                 batch = next(batches)
-                losses.append(float(step(*map(Tensor, batch[:3])).asnumpy()))
+                losses.append(self.backend.step(batch))
                 progress.steps += 1
                 progress.samples += stage.batch_size * self.ranks
                 progress.skipped += batch.skipped
                 bar.update()
-                bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
                 last = progress.steps == steps
                 validating = last or progress.steps % self.recipe.train.val_interval == 0
                 if validating or progress.steps % self.recipe.train.log_interval == 0:
+                    loss = float(np.mean([float(one) for one in losses]))
                     rate = (progress.samples - logged[1]) / (time.monotonic() - logged[0])
-                    self._log(stage, float(np.mean(losses)), rate, validating)
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                    self._log(stage, loss, rate, validating)
                     losses, logged = [], (time.monotonic(), progress.samples)
                 if validating:
                     self._save(self.last_path)
-                    save_state(self.state_path, parameters.values(), progress)
+                    save_state(self.state_path, self.backend.state(), progress)
 
-    def _training_step(self, stage: Stage, steps: int) -> TrainingStep:
-        # Otherwise MindSpore collects the previous stage's step while it compiles this one, forgets
-        # that it did, and compiles it a second time.
-        gc.collect()
-        loss = LOSSES[stage.stage](self.network, self.recipe.sizes.steps, self.ranks)
-        step = TrainingStep(
-            loss,
-            stage.learning_rates(steps),
-            self.recipe.train.clip_norm,
-            drop_overflow=self.recipe.system.drop_overflow_update,
-            ranks=self.ranks,
-        )
-        return step.set_train()
+    @property
+    def _seed(self) -> int:
+        """Of the stage in progress."""
+        return self.recipe.system.seed * 1000 + self.progress.stage
+
+    def _restore(self) -> None:
+        try:
+            self.backend.restore(load_state(self.state_path))
+        except ValueError as error:
+            raise ValueError(
+                f"{self.state_path}: the state of another recipe or framework ({error} does not fit);"
+                " remove it or choose another folder"
+            ) from None
 
     def _log(self, stage: Stage, loss: float, rate: float, validating: bool) -> None:
         progress = self.progress
@@ -179,13 +186,8 @@ class Trainer:
             "rate": round(rate, 1),
             "loss": round(loss, 6),
         }
-        if validating and stage.stage != "language" and self.recipe.system.val_while_train:
-            figures = self.accuracy()
-            row.update(figures)
-            reached = figures["vision" if stage.stage == "vision" else "fused"]
-            if reached > progress.best:
-                progress.best = reached
-                self._save(self.best_path)
+        if validating and self.recipe.system.val_while_train:
+            row.update(self._validate(stage, row))
         line = "  ".join(f"{key} {value}" for key, value in row.items() if key not in ("stage", "name"))
         skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
         self.report(f"{progress.stage} {stage.stage}  {line}{skipped}")
@@ -194,27 +196,52 @@ class Trainer:
             if validating:
                 self.curves.draw()
 
-    def accuracy(self) -> dict[str, float]:
-        """Share of the validation crops read without a mistake, by vision and by the last fused reading."""
-        right: list[np.ndarray] = []
-        self.network.set_train(False)
-        for images, labels in self.data.validation():
+    def _validate(self, stage: Stage, row: Mapping[str, Any]) -> dict[str, float]:
+        """The figures of all validation sets together; notes those of each and keeps the best weights."""
+        sets = self.corrections(stage) if stage.stage == "language" else self.accuracy()
+        counts: Counter[str] = Counter()  # their sum would lose what is 0
+        for count in sets.values():
+            counts.update(count)
+        figures = shares(counts)
+        if self.rank == 0:
+            known = {key: row[key] for key in ("stage", "name", "step", "samples")}
+            self.curves.append_sets(
+                {**known, "set": name, "count": count["count"], **shares(count)}
+                for name, count in sets.items()
+            )
+        reached = figures[DECISIVE[stage.stage]]
+        if reached > self.progress.best:
+            self.progress.best = reached
+            self._save(self.best_path)
+        return figures
+
+    def corrections(self, stage: Stage) -> dict[str, Counter[str]]:
+        """Of misread words, in each kind of words, those that the language model corrects."""
+        sets: dict[str, Counter[str]] = {}
+        for name, batch in self.data.misread_words(stage):
+            broken = ~is_right(batch.inputs, batch.labels)
+            right = is_right(self.backend.spell(batch.inputs, batch.lengths), batch.labels)
+            corrected = int((broken & right).sum())
+            sets.setdefault(name, Counter()).update(count=int(broken.sum()), corrected=corrected)
+        return sets
+
+    def accuracy(self) -> dict[str, Counter[str]]:
+        """Of each validation set the crops read without a mistake by vision and by the last fused reading."""
+        sets: dict[str, Counter[str]] = {}
+        for name, images, labels in self.data.validation():
             filled = np.concatenate([images, np.repeat(images[:1], VALIDATION_BATCH - len(images), axis=0)])
-            outputs = self.network(Tensor(filled))
-            read = [outputs[index].asnumpy()[: len(images)] for index in (0, -1)]
-            right.append(np.stack([is_right(logits, labels) for logits in read]))
-        self.network.set_train(True)
-        vision, fused = np.concatenate(right, axis=1).mean(axis=1)
-        return {"vision": round(float(vision), 4), "fused": round(float(fused), 4)}
+            outputs = self.backend.read(filled)
+            vision, fused = (is_right(outputs[index][: len(images)], labels).sum() for index in (0, -1))
+            sets.setdefault(name, Counter()).update(count=len(images), vision=int(vision), fused=int(fused))
+        return sets
 
     def _batches(self, stage: Stage) -> Generator[Batch, None, None]:
         """The stage's batches from the present step on."""
-        seed = self.recipe.system.seed * 1000 + self.progress.stage
-        workers = self.recipe.train.dataset.num_workers
+        workers = self.recipe.train.dataset.num_workers or self.backend.feeders
 
         def ahead(labels: dict[int, str] | None = None) -> Generator[Batch, None, None]:
             first = self.progress.steps * self.ranks + self.rank
-            return batches_ahead(self.data.batches(stage, seed, labels), first, self.ranks, workers)
+            return batches_ahead(self.data.batches(stage, self._seed, labels), first, self.ranks, workers)
 
         if stage.stage != "self_training":
             yield from ahead()
@@ -231,10 +258,9 @@ class Trainer:
         if self.progress.steps % stage.refresh and path.exists():
             return read_labels(path)
         sets, numbers = unlabelled_numbers(stage.unlabelled, self.rank, self.ranks)
-        self.network.set_train(False)
         with tqdm(total=len(numbers), desc="labelling", disable=not self.bar, unit="crop") as bar:
             labels = pseudo_labels(
-                self.network,
+                self.backend.read,
                 self.recipe.sizes,
                 self.preprocessing,
                 sets,
@@ -242,7 +268,6 @@ class Trainer:
                 stage.certainty,
                 bar.update,
             )
-        self.network.set_train(True)
         write_labels(path, labels)
         self.report(
             f"{len(labels)} of {len(numbers)} unlabelled crops are at least {stage.certainty} certain"
@@ -250,12 +275,17 @@ class Trainer:
         return read_labels(path)
 
     def _load(self, path: Path) -> None:
-        trained, sidecar = load_checkpoint(path)
-        if sidecar.network != self.recipe.sizes:
-            raise ValueError(f"{path}: a checkpoint of another network; choose another folder")
-        ms.load_param_into_net(self.network, trained.parameters_dict())
+        parameters, sidecar = self._read(path)
+        self.backend.load(parameters, str(path))
         self.progress.samples = sidecar.training["samples"]
         self.progress.seconds = 60 * sidecar.training["minutes"]
+
+    def _read(self, path: Path) -> tuple[dict[str, np.ndarray], Sidecar]:
+        parameters, sidecar = read_checkpoint(path)
+        check_hash(path, sidecar)
+        if sidecar.network != self.recipe.sizes:
+            raise ValueError(f"{path}: a checkpoint of another network than {self.recipe.network}")
+        return parameters, sidecar
 
     def _save(self, path: Path) -> None:
         if self.rank:
@@ -267,9 +297,10 @@ class Trainer:
             "stage": stage.stage,
             "samples": self.progress.samples,
             "minutes": round(self.progress.seconds / 60, 1),
-            "mindspore": ms.__version__,
+            **self.backend.release,
         }
-        save_checkpoint(self.network, path, Sidecar(self.recipe.sizes, self.preprocessing, training))
+        sidecar = Sidecar(self.recipe.sizes, self.preprocessing, training)
+        write_checkpoint(self.backend.parameters(), path, sidecar)
 
     def _copy(self, source: Path, target: Path) -> None:
         """Weights first: a target whose sidecar does not belong to it is refused when it is loaded."""
@@ -278,3 +309,9 @@ class Trainer:
                 partial = copy.with_suffix(copy.suffix + ".partial")
                 shutil.copyfile(origin, partial)
                 partial.replace(copy)
+
+
+def shares(counts: Mapping[str, int]) -> dict[str, float]:
+    """What counts of right readings, and of what was read, say in figures of 0 to 1; 0 of nothing."""
+    read = max(1, counts["count"])
+    return {name: round(value / read, 4) for name, value in counts.items() if name != "count"}

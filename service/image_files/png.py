@@ -10,8 +10,8 @@ from service.image_files.structure import BrokenImage, Picture, check, unpack
 _SIGNATURE_BYTES = 8
 _CHUNK_BYTES = 12
 """Of a chunk without its data."""
-_MOST_CHUNKS = 2048
-"""Writers make IDAT chunks of 8 KiB or more."""
+_FEW_CHUNKS, _USUAL_BYTES = 64, 4096
+"""More chunks than these few must be as long as writers make them, on average: IDAT has 8 KiB or more."""
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Bits a channel, by colour type."""
@@ -31,7 +31,8 @@ def look_at_png(body: bytes) -> Picture:
     kept = [body[:_SIGNATURE_BYTES]]
     position, colour, has_pixels = _SIGNATURE_BYTES, body[25], False
     seen: set[bytes] = set()
-    for _ in range(_MOST_CHUNKS):
+    most = _FEW_CHUNKS + len(body) // _USUAL_BYTES
+    for _ in range(most):
         length, kind = unpack(">I4s", body, position)
         end = position + _CHUNK_BYTES + length
         check(end <= len(body), f"its {_shown(kind)} chunk is longer than what is there")
@@ -54,7 +55,7 @@ def look_at_png(body: bytes) -> Picture:
             seen.add(kind)
         position = end
     else:
-        raise BrokenImage(f"it has more than {_MOST_CHUNKS} chunks")
+        raise BrokenImage(f"it has more than {most} chunks")
     return Picture(width, height, b"".join([*kept, _END]))
 
 

@@ -1,4 +1,4 @@
-"""One step of training as one graph: loss, gradients, clipping, Adam."""
+"""One step of training as one graph: loss, gradients, clipping, Adam with decoupled weight decay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ class TrainingStep(nn.Cell):
     """Inputs, labels, lengths -> the loss before the step, over all ``ranks`` processes.
 
     With several ranks the gradients are averaged over them, then they are clipped to a global norm. With
-    ``drop_overflow`` a step whose gradients are not finite changes nothing.
+    ``drop_overflow`` a step whose gradients are not finite changes nothing. ``weight_decay`` shrinks
+    matrices and kernels, by itself times the learning rate before each step (Loshchilov & Hutter 2019), as
+    AdamW of PyTorch does.
     """
 
     def __init__(
@@ -19,6 +21,7 @@ class TrainingStep(nn.Cell):
         learning_rates: list[float],
         clip_norm: float,
         *,
+        weight_decay: float = 0.0,
         drop_overflow: bool = False,
         ranks: int = 1,
     ) -> None:
@@ -26,6 +29,9 @@ class TrainingStep(nn.Cell):
         parameters = ms.ParameterTuple(loss.trainable_params())
         self.optimizer = nn.Adam(parameters, learning_rate=learning_rates)
         self.forward_and_gradients = nn.ForwardValueAndGrad(loss, parameters, get_by_list=True)
+        self.shrinking = [p for p in parameters if p.ndim > 1] if weight_decay else []
+        self.shrunk = Tensor([1.0 - rate * weight_decay for rate in learning_rates], ms.float32)
+        self.assign = ops.Assign()
         self.drop_overflow = drop_overflow
         self.clip_norm = clip_norm
         self.ranks = ranks
@@ -41,7 +47,15 @@ class TrainingStep(nn.Cell):
         clipped = ops.clip_by_global_norm(gradients, self.clip_norm)
         if self.drop_overflow:
             if ms.amp.all_finite(gradients):
-                loss = ops.depend(loss, self.optimizer(clipped))
+                loss = ops.depend(loss, self.update(clipped))
         else:
-            loss = ops.depend(loss, self.optimizer(clipped))
+            loss = ops.depend(loss, self.update(clipped))
         return loss
+
+    def update(self, gradients: tuple[Tensor, ...]) -> Tensor:
+        """Shrinks, then steps."""
+        if self.shrinking:
+            factor = self.shrunk[self.optimizer.global_step[0]]
+            for parameter in self.shrinking:
+                self.assign(parameter, parameter * factor)
+        return self.optimizer(gradients)

@@ -1,0 +1,100 @@
+"""What a training needs of a framework, and the two that give it.
+
+Everything else of a training (recipe, data, stages, curves, files) is the same in both, and what passes
+this border are NumPy arrays under native names. Importing one backend never imports the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, SupportsFloat
+
+import numpy as np
+
+from models.training.batches import Batch
+from models.training.recipe import Recipe, Stage
+
+
+class Backend(Protocol):
+    """A network in training: the weights, their average over the last steps, and the step of a stage."""
+
+    @property
+    def release(self) -> dict[str, str]:
+        """The framework's name and release, for the checkpoint's sidecar."""
+        ...
+
+    @property
+    def feeders(self) -> int:
+        """How many processes prepare batches where the recipe does not say."""
+        ...
+
+    def begin(self, stage: Stage, learning_rates: list[float], seed: int) -> None:
+        """Makes the step of a stage, with fresh moments; it starts from what :meth:`parameters` gives."""
+        ...
+
+    def step(self, batch: Batch) -> SupportsFloat:
+        """The loss before the step."""
+        ...
+
+    def read(self, images: np.ndarray) -> list[np.ndarray]:
+        """Images (N, 3, 32, 128), N always the same -> logits (N, T, classes): vision, then language and
+        fused of every iteration."""
+        ...
+
+    def spell(self, probabilities: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """What the language model makes of probabilities (N, T, classes) and lengths (N,): logits."""
+        ...
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The native parameters, averaged over the last steps where the recipe says so: what is read with,
+        spelt with and saved."""
+        ...
+
+    def load(self, parameters: Mapping[str, np.ndarray], source: str) -> None:
+        """Sets all native parameters.
+
+        Raises:
+            CheckpointError: those of ``source`` do not fit the network.
+        """
+        ...
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the stage's next steps depend on, under names of the framework's own."""
+        ...
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """The inverse of :meth:`state`, after :meth:`begin`.
+
+        Raises:
+            ValueError: the state of another recipe or framework; the message names what does not fit.
+        """
+        ...
+
+
+def open_backend(recipe: Recipe, ranks: int = 1) -> Backend:
+    """The backend that the recipe names, with its network's initial weights.
+
+    Raises:
+        ValueError: the recipe asks for what this framework does not do.
+        ModuleNotFoundError: the framework is not installed.
+    """
+    if recipe.system.framework == "torch":
+        from models.training.backends.torch_backend import TorchBackend
+
+        return TorchBackend(recipe)
+    from models.training.backends.mindspore_backend import MindSporeBackend
+
+    return MindSporeBackend(recipe, ranks)
+
+
+def averaging_share(steps: int, decay: float) -> float:
+    """What part of the average the weights after so many ``steps`` of the stage become: 1 - ``decay`` in the
+    long run, and more at first, so that the average soon forgets where the stage began."""
+    return 1.0 - min(decay, (1 + steps) / (10 + steps))
+
+
+def check_state(state: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises ValueError, naming it, where one of the ``wanted`` arrays is missing or has another shape."""
+    for name, shape in wanted.items():
+        if name not in state or state[name].shape != shape:
+            raise ValueError(name)
