@@ -41,7 +41,7 @@ class PlayedEngine:
 
     async def start(self) -> Loaded:
         # A batch of one is not full, so a second crop waits for the first.
-        costs = {1: 1.0, 4: 9.0}
+        costs = {1: 0.001, 4: 0.009}
         return Loaded(
             "played", [Cost(kind, *cost) for kind in ("vision", "refine") for cost in costs.items()]
         )
