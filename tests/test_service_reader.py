@@ -101,6 +101,8 @@ def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> No
 
     async def test(reader: Reader) -> None:
         busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        while not engine.crops_seen:  # the first crop waits for its decoder to start
+            await asyncio.sleep(0.01)
         error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
         assert error.problem is Problem.DEADLINE
         assert engine.crops_seen == 1
@@ -114,6 +116,8 @@ def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
 
     async def test(reader: Reader) -> None:
         busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        while not engine.crops_seen:
+            await asyncio.sleep(0.01)
         hang_up = asyncio.Event()
 
         async def client_gone() -> None:
