@@ -35,13 +35,16 @@ from service.scheduler import (
     TooLateError,
     Wish,
 )
-from service.schemas import ModelName, ReadOptions
+from service.schemas import ModelName, ReadOptions, Turns
 from service.settings import Settings
 from service.supervisor import Supervisor
 from service.trial import try_out
 from service.turns import surest, ways_up
 
 log = logging.getLogger("abinet")
+
+_LOOKED_AT_BYTES = 1 << 18
+"""So many bytes of image files are looked at on the event loop, which takes some milliseconds at worst."""
 
 READ = "read"
 """The result of a request that did not fail."""
@@ -162,7 +165,7 @@ class Deployment:
         """See Reader.read."""
         timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         wish, turns = self._wish(options, detail), options.turns or self._settings.turns
-        ways = [ways_up(body, turns) for body in bodies]
+        ways = await self._ways_up(bodies, turns)
         submission = self._admit(sum(map(len, ways)), wish, timeout, len(bodies))
         crops = _share_out(submission.crops, ways)
         # A file is decoded for each of its readings, which takes little beside them.
@@ -184,6 +187,12 @@ class Deployment:
             seconds = time.perf_counter() - submission.started
             self._observer.model_request(self.model.version, result, seconds)
         return answers
+
+    async def _ways_up(self, bodies: Sequence[ImageFile], turns: Turns) -> list[tuple[int, ...]]:
+        """Looking at a hostile file of some MiB takes more than others should wait for the event loop."""
+        if turns == "auto" and sum(map(len, bodies)) > _LOOKED_AT_BYTES:
+            return await asyncio.to_thread(lambda: [ways_up(body, turns) for body in bodies])
+        return [ways_up(body, turns) for body in bodies]
 
     async def _finish(
         self,

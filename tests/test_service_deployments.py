@@ -208,7 +208,7 @@ def test_a_model_is_changed_also_while_the_queue_is_full(tmp_path: Path) -> None
         reading = []
         for _ in range(3):  # two are given to the engine, and the third waits
             reading.append(asyncio.create_task(reader.read_one(IMAGE, ReadOptions())))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(1.0)  # its decoder may have to start
         assert await problem_of(reader.read_one(IMAGE, ReadOptions())) is Problem.QUEUE_FULL
         await change.load(tmp_path / "2")
         reader.engines["1"].may_answer.set()
