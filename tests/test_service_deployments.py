@@ -34,7 +34,7 @@ from service.settings import Settings
 from service.trial import TrialError, try_out
 
 IMAGE = encoded(crop())
-COSTS = [Cost(kind, 1, 1.0) for kind in ("vision", "refine")]
+COSTS = [Cost(kind, 1, 0.001) for kind in ("vision", "refine")]
 
 
 class PlayedEngine:
