@@ -326,13 +326,7 @@ class Scheduler:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
-                kind, crops, size = batch
-                graphs, times = lane.call(kind, crops)
-                lane.pace.begin(graphs, size, times, time.perf_counter())
-                call = asyncio.create_task(self._run(lane, graphs, times, crops, size))
-                lane.calls.add(call)
-                call.add_done_callback(lane.calls.discard)
-                call.add_done_callback(lambda _: self._changed.set())
+                self._begin(lane, *batch)
                 # Others may work ahead now.
                 self._changed.set()
         finally:
@@ -341,6 +335,15 @@ class Scheduler:
                 lane.wake.cancel()
             for call in lane.calls:
                 call.cancel()
+
+    def _begin(self, lane: _Lane, kind: str, crops: list[Crop], size: int) -> None:
+        """A call to the engine."""
+        graphs, times = lane.call(kind, crops)
+        lane.pace.begin(graphs, size, times, time.perf_counter())
+        call = asyncio.create_task(self._run(lane, graphs, times, crops, size))
+        lane.calls.add(call)
+        call.add_done_callback(lane.calls.discard)
+        call.add_done_callback(lambda _: self._changed.set())
 
     def _next_batch(self, lane: _Lane) -> tuple[str, list[Crop], int] | None:
         """What this lane's engine should run next, if anything: a graph, crops and the batch size.
