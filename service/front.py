@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.engines.process import ending
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
@@ -31,8 +31,34 @@ _NEVER_HEARD = 60
 _LONGEST_PAUSE_S = 10.0
 
 
+class _Process(NamedTuple):
+    """One that runs, and this end of the socket to it. It does nothing before it is told what to serve."""
+
+    process: asyncio.subprocess.Process
+    ours: socket.socket
+
+    @classmethod
+    async def begin(cls) -> _Process:
+        ours, theirs = socket_pair()
+        # A front that takes no more messages must not hold up the others.
+        ours.setblocking(False)
+        with theirs:
+            command = [sys.executable, "-m", "service.front_process", str(theirs.fileno())]
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the manager
+            )
+        return cls(process, ours)
+
+
 class Front:
-    """A front process, and every one that takes its place."""
+    """A front process, and every one that takes its place.
+
+    The only front of a service has a spare one, which has imported what it needs and waits: a start takes
+    seconds, in which nobody would be answered.
+    """
 
     def __init__(self, folder: str, number: int, settings: Settings) -> None:
         sockets = [f"{folder}/front-{index}" for index in range(settings.fronts)]
@@ -40,6 +66,8 @@ class Front:
         self._change: Change | None = None
         self._changes: set[asyncio.Task[None]] = set()
         self._process: asyncio.subprocess.Process | None = None
+        self._has_spare = settings.fronts == 1
+        self._spare: _Process | None = None
         self._connection: Connection | None = None
         self._missed = 0
         self._was_up = False
@@ -77,11 +105,12 @@ class Front:
         failures = 0
         while True:
             process = await self._start()
-            watching = asyncio.create_task(self._watch(process))
+            beside = [asyncio.create_task(self._watch(process)), asyncio.create_task(self._keep_spare())]
             try:
                 code = await process.wait()
             finally:
-                watching.cancel()
+                for task in beside:
+                    task.cancel()
             failures = 0 if self._was_up else failures + 1
             self._hang_up()
             self.restarts += 1
@@ -107,6 +136,10 @@ class Front:
         if not self.is_up:
             self.kill()
         self._hang_up()
+        if self._spare is not None:
+            self._spare.ours.close()
+            self._spare.process.kill()
+            await self._spare.process.wait()
         if self._process is not None:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._process.wait(), seconds)
@@ -118,17 +151,8 @@ class Front:
             self._process.kill()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        ours, theirs = socket_pair()
-        with theirs:
-            command = [sys.executable, "-m", "service.front_process", str(theirs.fileno())]
-            process = self._process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the manager
-            )
-        # A front that takes no more connections must not hold up the others.
-        ours.setblocking(False)
+        process, ours = self._spare or await _Process.begin()
+        self._process, self._spare = process, None
         self._connection = Connection(ours)
         self._missed, self._was_up = 0, False
         assert self._served is not None
@@ -138,6 +162,16 @@ class Front:
         process.stdin.close()
         asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
         return process
+
+    async def _keep_spare(self) -> None:
+        await self.ready.wait()  # until then the cores have other things to do
+        while self._has_spare:
+            if self._spare is None:
+                self._spare = await _Process.begin()
+            await self._spare.process.wait()
+            self._spare.ours.close()
+            self._spare = None
+            await asyncio.sleep(_LONGEST_PAUSE_S)
 
     def _hear(self) -> None:
         """The process says what it serves, or asks for a change. When it is gone, `keep` takes care of it."""

@@ -341,9 +341,9 @@ class Scheduler:
                     self._changed.clear()
                     await self._changed.wait()
                     continue
-                # Kept in no name here: crops would wait for the next batch to be freed.
                 self._begin(lane, *batch)
-                batch = None
+                # Others may work ahead now.
+                self._changed.set()
         finally:
             self._lanes.remove(lane)
             if lane.wake is not None:
@@ -352,14 +352,13 @@ class Scheduler:
                 call.cancel()
 
     def _begin(self, lane: _Lane, kind: str, crops: list[Crop], size: int) -> None:
+        """A call to the engine."""
         graphs, times = lane.call(kind, crops)
         lane.pace.begin(graphs, size, times, time.perf_counter())
         call = asyncio.create_task(self._run(lane, graphs, times, crops, size))
         lane.calls.add(call)
         call.add_done_callback(lane.calls.discard)
         call.add_done_callback(lambda _: self._changed.set())
-        # Others may work ahead now.
-        self._changed.set()
 
     def _next_batch(self, lane: _Lane) -> tuple[str, list[Crop], int] | None:
         """What this lane's engine should run next, if anything: a graph, crops and the batch size.

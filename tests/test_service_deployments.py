@@ -34,7 +34,7 @@ from service.settings import Settings
 from service.trial import TrialError, try_out
 
 IMAGE = encoded(crop())
-COSTS = [Cost(kind, 1, 1.0) for kind in ("vision", "refine")]
+COSTS = [Cost(kind, 1, 0.001) for kind in ("vision", "refine")]
 
 
 class PlayedEngine:
@@ -48,10 +48,11 @@ class PlayedEngine:
         self.may_start.set()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
-        self.is_closed = False
+        self.is_starting = self.is_closed = False
         self._logit = logit
 
     async def start(self) -> Loaded:
+        self.is_starting = True
         await self.may_start.wait()
         return Loaded("played", COSTS)
 
@@ -162,7 +163,8 @@ def test_a_change_that_is_cancelled_leaves_no_worker(tmp_path: Path) -> None:
         engine = reader.engines["2"] = PlayedEngine()
         engine.may_start.clear()
         loading = asyncio.create_task(change.load(tmp_path / "2"))
-        await asyncio.sleep(0.01)
+        while not engine.is_starting:
+            await asyncio.sleep(0.01)
         loading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await loading

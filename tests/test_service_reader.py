@@ -128,6 +128,7 @@ def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> No
         await engine.until_it_is_busy()
         error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
         assert error.problem is Problem.DEADLINE
+        await asyncio.sleep(0.05)
         assert engine.crops_seen == 1
         busy.cancel()
 
