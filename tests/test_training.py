@@ -403,8 +403,10 @@ in_both_frameworks = pytest.mark.parametrize("framework", ["mindspore", "torch"]
 
 
 def use(framework: str, recipe: dict[str, Any]) -> None:
-    pytest.importorskip(framework)
+    module = pytest.importorskip(framework)
     recipe["system"]["framework"] = framework
+    if framework == "torch":
+        module.set_num_threads(1)  # several wait for one another on a busy machine, longer than they compute
 
 
 @in_both_frameworks
@@ -464,9 +466,9 @@ def test_self_training_learns_from_what_it_is_certain_of(trained_further: Traine
 
 
 def mixed_recipe(fonts: list[Path], word_list: Path, folder: Path) -> dict[str, Any]:
-    """Half rendered, half stored crops, validated on two stored sets."""
+    """Half rendered, half stored crops, validated on two stored sets, in PyTorch."""
     recipe = rendering_recipe(fonts, word_list)
-    recipe["system"]["framework"] = "torch"
+    use("torch", recipe)
     for part, sets in {"train": ["one"], "val": ["hard", "easy"]}.items():
         for name in sets:
             pack(folder / "data" / part / name, ["abc", "defg", "broken", "hi"])
@@ -484,7 +486,6 @@ def mixed_recipe(fonts: list[Path], word_list: Path, folder: Path) -> dict[str, 
 def test_pytorch_trains_all_stages_and_validates_set_by_set(
     fonts: list[Path], word_list: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torch")
     recipe = mixed_recipe(fonts, word_list, tmp_path)
     recipe["train"] |= {"average": 0.9, "weight_decay": 0.01}
     unlabelled = {"dataset_root": recipe["eval"]["dataset"]["dataset_root"]}
@@ -508,7 +509,6 @@ def test_pytorch_trains_all_stages_and_validates_set_by_set(
 def test_without_the_stored_crops_a_recipe_that_allows_it_trains_on_rendered_ones_and_says_so(
     fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("torch")
     recipe = mixed_recipe(fonts, word_list, tmp_path)
     shutil.rmtree(tmp_path / "data")
     recipe["eval"]["dataset"] |= {"without": "validating on rendered crops", "limit": 4}
@@ -527,7 +527,6 @@ def test_without_the_stored_crops_a_recipe_that_allows_it_trains_on_rendered_one
 def test_a_stored_folder_that_the_command_names_must_be_there(
     fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("torch")
     recipe = mixed_recipe(fonts, word_list, tmp_path)
     recipe["train"]["stages"] = [{"stage": "vision", "steps": 1, "lr": 0.003}]
     config = tmp_path / "recipe.yaml"
@@ -612,7 +611,7 @@ if __name__ == "__main__":
 
 def with_tests_to_import() -> dict[str, str]:
     """The environment of a script that imports what the tests do."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
 def test_a_process_that_prepares_batches_ends_when_its_training_is_killed(tmp_path: Path) -> None:
