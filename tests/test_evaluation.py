@@ -32,7 +32,7 @@ from models.evaluation.reading import Crop, Prediction, Reading, Refusal, decode
 from models.evaluation.report import averages, in_field_order, markdown_table, text_table, to_json
 from models.evaluation.scoring import Mistake, SetScore, is_right, reads, score_set
 from models.evaluation.sources import open_reader
-from models.training.spelling import encode
+from models.training.batches import encode
 from service.bundled import NAME
 from service.cli import main
 from service.decode import Decoder
