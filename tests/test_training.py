@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,6 +189,14 @@ def test_misread_words_are_probabilities_beside_the_right_word(fonts: list[Path]
     assert all(labels[n, lengths[n] - 1 :].sum() == 0 for n in range(64))
     assert all((inputs[n, lengths[n] - 1 :, 0] == 1.0).all() for n in range(64))
     np.testing.assert_array_equal(inputs, source.open()(5).inputs)
+
+
+def test_the_batches_of_several_processes_are_the_joint_batch(fonts: list[Path]) -> None:
+    source = spelling(fonts)
+    joint = replace(source, batch_size=192).open()(21)
+    shares = [source.open()(number) for number in (63, 64, 65)]
+    for whole, parts in zip(joint[:3], zip(*(share[:3] for share in shares), strict=True), strict=True):
+        np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
 def test_clean_words_are_one_hot(fonts: list[Path]) -> None:
