@@ -208,6 +208,10 @@ def main() -> int:
                 args.cores, step_rate, args.framework, name, "language", args.batch, args.turns
             )
             print(f"{name}: {rate:.0f} words/s in steps of {args.batch} on {args.cores} cores")
+        lengths = [batch.lengths for batch in words(args.networks[0], args.batch)]
+        together = float(np.mean([part.max() for part in lengths]))
+        mixed = float(np.mean([part.max() for part in np.concatenate(lengths).reshape(-1, GROUP).T]))
+        print(f"positions of a batch: {together:.1f}, of words of all lengths {mixed:.1f}")
         print(f"one core makes {in_a_process(1, word_rate, args.batch, args.turns):.0f} words/s")
         return 0
     pipelines = {

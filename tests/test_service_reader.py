@@ -126,7 +126,7 @@ def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> No
     async def test(reader: Reader) -> None:
         busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
-        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.2))
         assert error.problem is Problem.DEADLINE
         await asyncio.sleep(0.05)
         assert engine.crops_seen == 1

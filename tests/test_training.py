@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,6 +195,14 @@ def test_misread_words_are_probabilities_beside_the_right_word(fonts: list[Path]
     assert all(labels[n, lengths[n] - 1 :].sum() == 0 for n in range(64))
     assert all((inputs[n, lengths[n] - 1 :, 0] == 1.0).all() for n in range(64))
     np.testing.assert_array_equal(inputs, source.open()(5).inputs)
+
+
+def test_the_batches_of_several_processes_are_the_joint_batch(fonts: list[Path]) -> None:
+    source = spelling(fonts)
+    joint = replace(source, batch_size=192).open()(21)
+    shares = [source.open()(number) for number in (63, 64, 65)]
+    for whole, parts in zip(joint[:3], zip(*(share[:3] for share in shares), strict=True), strict=True):
+        np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
 def test_clean_words_are_one_hot(fonts: list[Path]) -> None:
@@ -409,8 +418,10 @@ in_both_frameworks = pytest.mark.parametrize("framework", ["mindspore", "torch"]
 
 
 def use(framework: str, recipe: dict[str, Any]) -> None:
-    pytest.importorskip(framework)
+    module = pytest.importorskip(framework)
     recipe["system"]["framework"] = framework
+    if framework == "torch":
+        module.set_num_threads(1)  # several wait for one another on a busy machine, longer than they compute
 
 
 @in_both_frameworks
@@ -471,9 +482,9 @@ def test_self_training_learns_from_what_it_is_certain_of(trained_further: Traine
 
 
 def mixed_recipe(fonts: list[Path], word_list: Path, folder: Path) -> dict[str, Any]:
-    """Half rendered, half stored crops, validated on two stored sets."""
+    """Half rendered, half stored crops, validated on two stored sets, in PyTorch."""
     recipe = rendering_recipe(fonts, word_list)
-    recipe["system"]["framework"] = "torch"
+    use("torch", recipe)
     for part, sets in {"train": ["one"], "val": ["hard", "easy"]}.items():
         for name in sets:
             pack(folder / "data" / part / name, ["abc", "defg", "broken", "hi"])
@@ -491,7 +502,6 @@ def mixed_recipe(fonts: list[Path], word_list: Path, folder: Path) -> dict[str, 
 def test_pytorch_trains_all_stages_and_validates_set_by_set(
     fonts: list[Path], word_list: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("torch")
     recipe = mixed_recipe(fonts, word_list, tmp_path)
     recipe["train"] |= {"average": 0.9, "weight_decay": 0.01}
     unlabelled = {"dataset_root": recipe["eval"]["dataset"]["dataset_root"]}
@@ -515,7 +525,6 @@ def test_pytorch_trains_all_stages_and_validates_set_by_set(
 def test_without_the_stored_crops_a_recipe_that_allows_it_trains_on_rendered_ones_and_says_so(
     fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("torch")
     recipe = mixed_recipe(fonts, word_list, tmp_path)
     shutil.rmtree(tmp_path / "data")
     recipe["eval"]["dataset"] |= {"without": "validating on rendered crops", "limit": 4}
@@ -534,7 +543,6 @@ def test_without_the_stored_crops_a_recipe_that_allows_it_trains_on_rendered_one
 def test_a_stored_folder_that_the_command_names_must_be_there(
     fonts: list[Path], word_list: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("torch")
     recipe = mixed_recipe(fonts, word_list, tmp_path)
     recipe["train"]["stages"] = [{"stage": "vision", "steps": 1, "lr": 0.003}]
     config = tmp_path / "recipe.yaml"
@@ -619,7 +627,7 @@ if __name__ == "__main__":
 
 def with_tests_to_import() -> dict[str, str]:
     """The environment of a script that imports what the tests do."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
 
 def test_a_process_that_prepares_batches_ends_when_its_training_is_killed(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ RATE = 0.01
 
 @pytest.fixture(autouse=True, scope="module")
 def _tiny_network() -> Any:
+    torch.set_num_threads(1)  # several wait for one another on a busy machine, longer than they compute
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "tiny", TINY)
         yield

@@ -36,7 +36,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         help="system.framework: what computes the step; PyTorch is the extra `torch`",
     )
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="train.dataset.dataset_root: stored sets to train on"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="train.dataset.dataset_root: stored sets to train on; and to validate on, if eval has the same",
     )
     parser.add_argument(
         "--fonts",
@@ -75,12 +78,23 @@ def with_options(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     def changed(section: Section, given: dict[str, Any]) -> Any:
         return section.model_copy(update={key: value for key, value in given.items() if value})
 
-    given = {"dataset_root": args.data, "fonts": tuple(args.fonts or ()), "words": args.words}
-    dataset = changed(recipe.train.dataset, given)
+    before, validation = recipe.train.dataset, recipe.eval.dataset
+    dataset = changed(before, {"fonts": tuple(args.fonts or ()), "words": args.words})
     if args.data:
-        dataset = dataset.model_copy(update={"without": None})  # a folder that is named must be there
+        # A folder that is named must be there.
+        named_root = {"dataset_root": args.data, "without": None}
+        if validation.dataset_root == before.dataset_root:
+            validation = validation.model_copy(update=named_root)
+        dataset = dataset.model_copy(update=named_root)
     train = changed(recipe.train, {"dataset": dataset, "init": getattr(args, "init", None)})
-    return changed(recipe, {"train": train, "system": changed(recipe.system, {"framework": args.framework})})
+    return changed(
+        recipe,
+        {
+            "train": train,
+            "eval": changed(recipe.eval, {"dataset": validation}),
+            "system": changed(recipe.system, {"framework": args.framework}),
+        },
+    )
 
 
 def _join_the_others() -> tuple[int, int]:

@@ -33,7 +33,7 @@ from models.training.spelling import SpellingBatches
 RENDERED_VALIDATION_CROPS = 256
 VALIDATION_BATCH = 64
 #: Batches of misread words of each kind, and words in each.
-MISREAD_BATCHES, MISREAD_WORDS = 16, 128
+MISREAD_BATCHES, MISREAD_WORDS = 16, 256
 
 
 class ValidationBatch(NamedTuple):

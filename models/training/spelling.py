@@ -17,10 +17,10 @@ from models.training.misreadings import Misreadings
 CLEAN = 0.3
 #: Share of the words drawn as often as running text has them; the others are texts as signs have them.
 RUNNING_TEXT = 0.5
-#: So many batches are drawn together and share their words out by length: a step that cuts its batch to the
-#: longest word does half of the work then.
-GROUP = 16
-_ORDER = 1
+#: So many words are drawn together and sorted by length, then shuffled in blocks: a step that cuts its batch
+#: to the longest word does half of the work then.
+GROUP = 4096
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,30 @@ class SpellingBatches:
         frequencies = np.cumsum(self.words.frequencies)
 
         def draw(group: int) -> Batch:
-            """The words of a group of batches, the shortest first."""
             rng = np.random.default_rng((self.seed, group))
-            count = GROUP * self.batch_size
-            of_text = round(self.running_text * count)
+            of_text = round(self.running_text * GROUP)
             drawn = np.searchsorted(frequencies, rng.random(of_text) * frequencies[-1], side="right")
-            signs = [label_of(self.words.sample(rng)) for _ in range(count - of_text)]
+            signs = [label_of(self.words.sample(rng)) for _ in range(GROUP - of_text)]
             of_signs, lengths_of_signs = encode_all(signs, self.config)
             labels = np.concatenate([vocabulary[drawn], of_signs])
             ends = np.concatenate([lengths[drawn], lengths_of_signs])
-            order = np.argsort(ends + rng.random(count))
+            by_length = np.argsort(ends + rng.random(GROUP)).reshape(-1, BLOCK)
+            order = rng.permutation(by_length).ravel()
             return Batch(self._inputs(labels, ends, rng)[order], labels[order], ends[order])
 
         draw = lru_cache(maxsize=1)(draw)
 
         def make(number: int) -> Batch:
-            group, place = divmod(number, GROUP)
-            words = draw(group)
-            place = np.random.default_rng((self.seed, _ORDER, group)).permutation(GROUP)[place]
-            rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
-            return Batch(words.inputs[rows], words.labels[rows], words.lengths[rows])
+            """A stretch of the endless sequence of words: so that several processes share a joint batch."""
+            first, end = number * self.batch_size, (number + 1) * self.batch_size
+            parts = []
+            while first < end:
+                group, place = divmod(first, GROUP)
+                rows = slice(place, min(GROUP, place + end - first))
+                parts.append([array[rows] for array in draw(group)[:3]])
+                first += rows.stop - rows.start
+            inputs, labels, ends = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            return Batch(inputs, labels, ends)
 
         return make
 
