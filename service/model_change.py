@@ -49,9 +49,9 @@ class ModelChange:
             reader, canary = self._reader, self._reader.canary
             if canary is not None and canary.bundle.manifest == bundle.manifest:
                 if canary_percent is None:
-                    self._serve(canary)
+                    await self._serve(canary)
                 else:
-                    self._serve(reader.main, canary, canary_percent)
+                    await self._serve(reader.main, canary, canary_percent)
             elif canary is not None:
                 raise _conflict(
                     f"Version {canary.model.version!r} is still the canary; promote it or roll it back first."
@@ -59,22 +59,22 @@ class ModelChange:
             elif canary_percent is not None:
                 if bundle.version == reader.model.version:
                     raise _conflict(f"Version {bundle.version!r} is the main model: it cannot be told apart.")
-                self._serve(reader.main, await self._prepared(bundle), canary_percent)
+                await self._serve(reader.main, await self._prepared(bundle), canary_percent)
             elif reader.main.bundle.manifest != bundle.manifest:
-                self._serve(await self._prepared(bundle))
+                await self._serve(await self._prepared(bundle))
             else:
                 log.info("%s %s is served already", bundle.name, bundle.version)
 
     async def promote(self) -> None:
         """The canary takes the main model's place. Raises ServiceError where there is none."""
         with self._alone():
-            self._serve(self._canary())
+            await self._serve(self._canary())
 
     async def roll_back(self) -> None:
         """The canary is served no longer. Raises ServiceError where there is none."""
         with self._alone():
             self._canary()
-            self._serve(self._reader.main)
+            await self._serve(self._reader.main)
 
     async def _prepared(self, bundle: Bundle) -> Deployment:
         """A deployment whose workers have loaded the bundle, run every graph and read a crop."""
@@ -103,10 +103,14 @@ class ModelChange:
             preparing.cancel()
             draining.cancel()
 
-    def _serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
+    async def _serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
         self._reader.serve(main, canary, percent)
+        await self._settle()
         beside = "" if canary is None else f", and {percent:g} % from {canary.model.version}"
         log.info("requests are read by %s %s%s", main.model.name, main.model.version, beside)
+
+    async def _settle(self) -> None:
+        """Returns when requests are read by what is served now: at once, where this process reads them."""
 
     def _canary(self) -> Deployment:
         if self._reader.canary is None:

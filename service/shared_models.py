@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from service.deployment import Deployment, ManagedEngine, supervisors
@@ -112,16 +111,7 @@ class SharedChange(ModelChange):
         super().__init__(models)
         self._models = models
 
-    async def load(self, folder: Path, canary_percent: float | None = None) -> None:
-        await super().load(folder, canary_percent)
-        await self._models.settle()
-
-    async def promote(self) -> None:
-        await super().promote()
-        await self._models.settle()
-
-    async def roll_back(self) -> None:
-        await super().roll_back()
+    async def _settle(self) -> None:
         await self._models.settle()
 
 

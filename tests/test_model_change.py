@@ -51,7 +51,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "garbled" / "manifest.json").write_text('{"format": 1, ')
     spoiled(folder / "shallow", iterations=1)
     spoiled(folder / "stretched", preprocessing={"interpolation": "magic", "normalise": False})
-    spoiled(folder / "unstartable", features=-1)
+    spoiled(folder / "featureless", features=-1)
     spoiled(folder / "graphless", graphs=[])
     spoiled(folder / "nameless", version=7)
     return folder
@@ -184,7 +184,7 @@ def test_changes_under_load_lose_no_request_and_are_seen_once_by_every_client(
         ("garbled", "manifest.json: not JSON"),
         ("shallow", "2 iterations asked, but"),
         ("stretched", "unknown interpolation 'magic'"),
-        ("unstartable", "negative dimensions"),
+        ("featureless", "features is no whole number from 1 on"),
         ("graphless", ""),
         ("nameless", "version"),
     ],
