@@ -74,7 +74,10 @@ class ImageDecoder:
         self._connection.send({"slot": slot, "lengths": lengths, "texts": texts, "turned": turned})
 
     def receive(self) -> tuple[list[Any], list[Prepared]]:
-        """The batch that is done, and what became of it. Raises ConnectionClosedError and BlockingIOError."""
+        """The batch that is done, and what became of its images, or of the first ones if these took long.
+
+        Raises ConnectionClosedError and BlockingIOError.
+        """
         outcomes = self._connection.receive(0.0)["outcomes"]
         self._since, self.has_answered = time.monotonic(), True
         slot, batch = self._batches.popleft()

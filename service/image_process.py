@@ -15,6 +15,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from types import FrameType
@@ -29,6 +30,8 @@ from service.preprocess import Preprocessor, Prescription, decode_image, turned
 
 CPU_S = 2.0
 """What one image may take of a processor; the kernel ends the decoder then."""
+_TURN_S = 0.1
+"""What it may take for a batch; then the rest goes back, for images of others not to wait behind it."""
 _BASE_BYTES, _BYTES_PER_PIXEL, _COPIES = 64 << 20, 12, 4
 """Memory that a decoder may have beyond what it starts with; a progressive CMYK takes 11 for a pixel."""
 _LEAK_BYTES = 32 << 20
@@ -115,11 +118,14 @@ def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepa
     while memory.own_bytes() < limit:
         call = front.receive()
         slot, outcomes = call["slot"], []
+        over = time.monotonic() + _TURN_S
         inputs, files = arena.inputs[slot], arena.read(slot, call["lengths"])
         for index, image in enumerate(zip(files, call["texts"], call["turned"], strict=True)):
             arena.mark(index)
             signal.setitimer(signal.ITIMER_PROF, CPU_S)  # the signal's default is the end
             outcomes.append(_attempt(prepare, *image, inputs[index]))
+            if time.monotonic() > over:
+                break
         signal.setitimer(signal.ITIMER_PROF, 0)
         arena.mark(None)
         front.send({"outcomes": outcomes})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from service.engines.protocol import ConnectionClosedError
@@ -13,7 +12,8 @@ from service.errors import Problem, ServiceError
 from service.image_arena import BATCH, SLOTS
 from service.image_decoders import ImageDecoder, ImageFile, Nursery, Prepared
 from service.preprocess import Preprocessor
-from service.scheduler import Crop
+from service.scheduler import Crop, Submission
+from service.turn_taking import TurnTaking
 
 log = logging.getLogger("abinet")
 
@@ -27,21 +27,25 @@ _SILENCE_S = 60.0
 
 
 class _Arrival:
-    """A crop and its image file. A decoder has ended on it, or not."""
+    """A crop and its image file.
 
-    __slots__ = ("crop", "file", "is_suspect")
+    `is_suspect` where a decoder has ended on it, `is_alone` where one has ended on it or beside it.
+    """
+
+    __slots__ = ("crop", "file", "is_alone", "is_suspect")
 
     def __init__(self, crop: Crop, file: ImageFile) -> None:
         self.crop = crop
         self.file = file
-        self.is_suspect = False
+        self.is_suspect = self.is_alone = False
 
 
 class Intake:
     """Gives every crop its image, or the error that it has none, and then calls `ready`.
 
-    What arrives together is decoded together, by whichever of the decoders has least to do. The image on
-    which a decoder ends is tried once more, and then refused; those that were with it are decoded one by one.
+    What arrives together is decoded together, by whichever of the decoders has least to do; requests take
+    turns. The image on which a decoder ends is tried once more, and then refused; those that were with it are
+    decoded one by one.
     """
 
     def __init__(
@@ -57,9 +61,7 @@ class Intake:
         self._ready = ready
         self._decoders: list[ImageDecoder] = []
         self._patrol: asyncio.TimerHandle | None = None
-        self._waiting: deque[_Arrival] = deque()
-        self._alone: deque[_Arrival] = deque()
-        """What a decoder that has ended had begun with."""
+        self._waiting: TurnTaking[Submission, _Arrival] = TurnTaking()
         self._is_handing_out = False
 
     def start(self) -> None:
@@ -72,7 +74,8 @@ class Intake:
             self._look_after_them()
 
     def add(self, crops: Sequence[Crop], files: Sequence[ImageFile]) -> None:
-        self._waiting.extend(map(_Arrival, crops, files))
+        for crop, file in zip(crops, files, strict=True):
+            self._waiting.add(crop.submission, [_Arrival(crop, file)])
         self._wake()
 
     def close(self) -> None:
@@ -92,7 +95,7 @@ class Intake:
     def _hand_out(self) -> None:
         self._is_handing_out = False
         self.start()
-        while self._decoders and (self._waiting or self._alone):
+        while self._decoders and self._waiting:
             decoder = min(self._decoders, key=lambda one: one.load)
             # While all have something to do, more comes together for the next message.
             if decoder.load == SLOTS or (decoder.load and 0 < len(self._waiting) < _FEW):
@@ -103,18 +106,15 @@ class Intake:
 
     def _batch(self) -> list[_Arrival]:
         """The next that have to be decoded: a share of what waits, or one that has to be alone."""
-        if self._alone:
-            arrival = self._alone.popleft()
-            return [] if arrival.crop.submission.given_up else [arrival]
         share = min(BATCH, max(_FEW, -(-len(self._waiting) // self._count)))
         batch: list[_Arrival] = []
         size = 0
         while self._waiting and len(batch) < share:
-            arrival = self._waiting[0]
+            arrival = self._waiting.peek()
             size += len(arrival.file)
-            if size > self._max_file_bytes and batch:
+            if batch and (arrival.is_alone or size > self._max_file_bytes):
                 break
-            self._waiting.popleft()
+            self._waiting.pop()
             if arrival.crop.submission.given_up:
                 size -= len(arrival.file)
             elif size > self._max_file_bytes:
@@ -123,6 +123,8 @@ class Intake:
                 size = 0
             else:
                 batch.append(arrival)
+                if arrival.is_alone:
+                    break
         return batch
 
     def _send(self, decoder: ImageDecoder, batch: list[_Arrival]) -> None:
@@ -143,13 +145,20 @@ class Intake:
             self._replace(decoder)
             return
         self._finish(batch, prepared)
-        if (self._waiting or self._alone) and not self._is_handing_out:
+        if self._waiting and not self._is_handing_out:
             self._hand_out()
 
     def _finish(self, batch: list[_Arrival], prepared: list[Prepared]) -> None:
-        for arrival, (image, error) in zip(batch, prepared, strict=True):
+        """What a decoder has not come to goes back."""
+        done, left = batch[: len(prepared)], batch[len(prepared) :]
+        for arrival, (image, error) in zip(done, prepared, strict=True):
             arrival.crop.image, arrival.crop.error = image, error
-        self._ready([arrival.crop for arrival in batch])
+        self._put_back(left)
+        self._ready([arrival.crop for arrival in done])
+
+    def _put_back(self, batch: list[_Arrival]) -> None:
+        for arrival in reversed(batch):
+            self._waiting.put_back(arrival.crop.submission, arrival)
 
     def _replace(self, decoder: ImageDecoder) -> None:
         """One that has ended: what it had begun with goes to another, what it had not goes back."""
@@ -158,9 +167,9 @@ class Intake:
         batches, culprit = decoder.remains()
         self._drop(decoder)
         if culprit is not None:
-            self._suspect(culprit, batches.pop(0))
+            self._suspect(culprit, batches[0])
         for batch in reversed(batches):
-            self._waiting.extendleft(reversed(batch))
+            self._put_back(batch)
         if culprit is None and not decoder.has_answered:
             log.error("an image decoder cannot start, or has been killed; another is started")
             self._is_handing_out = True
@@ -177,7 +186,8 @@ class Intake:
             detail = "The image's decoder crashed, or found no end within 2 s."
             self._fail(culprit, ServiceError(Problem.BROKEN_IMAGE, detail))
         culprit.is_suspect = True
-        self._alone.extend(batch)
+        for arrival in batch:
+            arrival.is_alone = True
 
     def _drop(self, decoder: ImageDecoder) -> None:
         self._decoders.remove(decoder)

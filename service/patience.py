@@ -54,7 +54,11 @@ class Patience:
         if self._listening is not None:
             self._listening.cancel()
         if self._end is not None and kind is asyncio.CancelledError:
-            raise self._end from None
+            try:
+                raise self._end from None
+            finally:
+                # It knows this call, and so this: together they would wait for the garbage collector.
+                self._end = None
 
     def _listen(self, client_gone: Callable[[], Awaitable[None]]) -> None:
         async def listen() -> None:

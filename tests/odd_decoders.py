@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 
@@ -21,6 +22,8 @@ def decode(body: bytes, max_pixels: int) -> np.ndarray:
         os.kill(os.getpid(), signal.SIGSEGV)
     while body == b"hang":
         pass
+    if body == b"slow":
+        time.sleep(0.2)
     if body == b"leak":
         kept.append(np.ones(48 << 20, np.uint8))
     if body == b"fault":

@@ -307,6 +307,35 @@ def test_answers_that_nobody_reads_do_not_pile_up(running: ServiceProcess) -> No
         assert _memory(running) - before < 100e6
 
 
+_FAILING: dict[str, tuple[str, dict[str, str], bytes]] = {
+    "no image": ("/v1/read", {}, b"x"),
+    "a deadline that passes": ("/v1/read", {"X-Timeout-Ms": "1"}, encoded(crop())),
+    "a wrong option": ("/v1/read?iterations=99", {}, b"x"),
+    "no form": ("/v1/read/batch", {"Content-Type": "multipart/form-data; boundary=b"}, b"x"),
+    "no JSON": ("/v1/read/batch", {"Content-Type": "application/json"}, b'{"images":["'),
+    "no tensor": (INFER, {}, b"x"),
+}
+
+
+@pytest.mark.parametrize("name", list(_FAILING))
+def test_bodies_of_requests_that_fail_are_not_kept(running: ServiceProcess, name: str) -> None:
+    path, headers, start = _FAILING[name]
+    body, before = start + bytes(7 << 20), _memory(running)
+    for _ in range(30):
+        assert running.client.post(path, content=body, headers=headers).status_code >= 400
+    assert _memory(running) - before < 64e6
+
+
+def test_bodies_of_clients_that_hang_up_are_not_kept(running: ServiceProcess) -> None:
+    before = _memory(running)
+    for _ in range(30):
+        with connected(running) as connection:
+            connection.sendall(b"POST /v1/read HTTP/1.1\r\nHost: a\r\nContent-Length: 7000000\r\n\r\n")
+            connection.sendall(bytes(6_000_000))
+    running.read()
+    assert _memory(running) - before < 64e6
+
+
 def _memory(running: ServiceProcess) -> float:
     text = running.client.get("/metrics").text
     line = next(line for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))

@@ -40,6 +40,8 @@ class Ready:
 
     def __call__(self, crops: Sequence[Crop]) -> None:
         self.groups.append(list(crops))
+        for one in crops:
+            one.submission.finish_one()
 
     async def wait_for(self, crops: int) -> None:
         while sum(map(len, self.groups)) < crops:
@@ -161,6 +163,20 @@ def test_many_fatal_images_cost_none_of_the_others() -> None:
         submission = add(intake, *[b"crash", b"sound", b"sound"] * 20)
         await ready.wait_for(60)
         assert list(map(problem, submission.crops)) == [Problem.BROKEN_IMAGE, None, None] * 20
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+@pytest.mark.parametrize("hostile", [b"slow", b"hang"])
+def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: bytes) -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        many = add(intake, *[hostile] * 60)
+        await asyncio.sleep(0.5)
+        one = add(intake, b"sound")
+        await asyncio.wait_for(one.done, 30)
+        assert one.crops[0].image is not None
+        assert many.unfinished > 30
 
     taking(test)
 
