@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, make_font
+from hypothesis import settings
 
 from export import lite_environment
 from models.data.fonts import find_fonts
+
+# No test depends on how fast the machine is.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 PROJECT = Path(__file__).resolve().parent.parent
 
