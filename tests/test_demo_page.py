@@ -293,7 +293,7 @@ def test_a_crop_that_cannot_be_read_says_why_and_the_others_are_read(open_page: 
     page = open_page()
     choose(page, file("notes.txt", b"no picture"), file("half.png", PNG[:100]), file("whole.png"))
     expect(card(page, "notes.txt")).to_contain_text("The body is not an image of a known format")
-    expect(card(page, "half.png")).to_contain_text("The image is cut off or broken.")
+    expect(card(page, "half.png")).to_contain_text("The PNG image cannot be decoded")
     expect(card(page, "whole.png").locator(".final")).to_contain_text(TEXT)
     expect(page.locator("#tally")).to_have_text("1 read, 2 failed")
 
