@@ -41,8 +41,8 @@ def add_handlers(app: FastAPI) -> None:
 
 def problem_response(request: Request, error: ServiceError) -> Response:
     """The answer to a request that failed as a whole. The request's state remembers why, for the log."""
-    # An error knows the calls that it has left, and they the request: a body of MiBs would wait for the
-    # garbage collector.
+    # An error knows the calls that it has left, and they the request: its body, of MiBs perhaps, would wait
+    # for the garbage collector.
     error.__traceback__ = error.__context__ = error.__cause__ = None
     request.state.problem = error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
