@@ -207,7 +207,7 @@ class Intake:
         decoder.close()
 
     def _look_after_them(self) -> None:
-        """Ends those that are stuck, and where that does not help all of them; their connections are closed."""
+        """Ends those that are stuck, or all where that has not helped; their connections are closed then."""
         if any(decoder.busy_s > _STUCK * _SILENCE_S for decoder in self._decoders):
             self._nursery.close()
         for decoder in self._decoders:
