@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TextIO, cast
 
-from service.terminal import visible
+from service.terminal import Terminal, visible
 
 
 class Command(NamedTuple):
@@ -54,8 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training and evaluation need is an extra.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    is_shown = sys.stdout.isatty()
     try:
-        return _run(words)
+        with contextlib.redirect_stdout(cast(TextIO, Terminal(sys.stdout)) if is_shown else sys.stdout):
+            return _run(words)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

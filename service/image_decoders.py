@@ -107,7 +107,7 @@ class ImageDecoder:
         return batches, batches[0][index]
 
     def kill(self) -> None:
-        """Its connection is closed soon after."""
+        """Its connection is closed soon after, unless where it comes from is stuck as well."""
         self._nursery.end(self._number)
 
     def close(self) -> None:
@@ -154,7 +154,7 @@ class Nursery:
                 self.close()
 
     def close(self) -> None:
-        """No more decoders; those that there are end when they are closed."""
+        """Its decoders end with it; when one is wanted again another process is started."""
         if self._process is not None and self._connection is not None:
             self._connection.close()
             self._process.kill()
@@ -178,4 +178,5 @@ class Nursery:
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OPENCV_LOG_LEVEL": "SILENT"},
                 pass_fds=[theirs.fileno()],
             )
+        ours.setblocking(False)  # one that is stopped must not hold up the front: it counts as dead
         self._connection = Connection(ours)

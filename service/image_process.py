@@ -4,12 +4,13 @@
 
 It has imported all that decoding needs, so that a decoder that dies is replaced within milliseconds. The
 descriptor is a socket on which the front asks for decoders, each of which it gives a socket of its own. All
-of them end when the front is gone, and leave signals to it.
+of them end when the front is gone, however it ends, and leave signals to it.
 """
 
 from __future__ import annotations
 
 import base64
+import ctypes
 import os
 import resource
 import signal
@@ -37,6 +38,8 @@ _BASE_BYTES, _BYTES_PER_PIXEL, _COPIES = 64 << 20, 12, 4
 _LEAK_BYTES = 32 << 20
 """A decoder that has kept so much more after an image gives way to a fresh one."""
 _PATIENCE_S = 30.0
+_PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl."""
 
 Prepare = Callable[[bytes, int], np.ndarray]
 """From an image file, and the degrees by which it is turned clockwise, to the network's input."""
@@ -67,13 +70,19 @@ class Nursery:
 
     def _fork(self, number: int, descriptor: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        pid = os.fork()
-        if not pid:
+        try:
+            pid = os.fork()
+        except OSError as error:  # the front sees the socket closed, and tries again
+            print(f"abinet: an image decoder cannot be forked: {error}", file=sys.stderr)
+            pid = None
+        if pid == 0:
+            _end_with_parent()
             self._front.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
             _be_decoder(Connection(socket.socket(fileno=descriptor)))
-        self._decoders[number] = pid
+        if pid is not None:
+            self._decoders[number] = pid
         os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
@@ -168,6 +177,11 @@ class _Memory:
         resource.setrlimit(resource.RLIMIT_DATA, (data + extra, data + extra))
 
 
+def _end_with_parent() -> None:
+    """Has the kernel end this process when the one that started it is gone, even where it is stopped."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _silence_libraries() -> None:
     """What libpng, libjpeg and libtiff think of an image is nobody's business: anybody could fill the log."""
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
@@ -175,6 +189,7 @@ def _silence_libraries() -> None:
 
 
 def main() -> int:
+    _end_with_parent()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)

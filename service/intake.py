@@ -22,8 +22,11 @@ _MOST_DECODERS = 4
 _FEW = 4
 """A smaller share is not worth a message."""
 _PAUSE_S = 0.5
-_SILENCE_S = 60.0
-"""A decoder that takes longer for a batch is stuck: it has 2 s of a processor for each image."""
+_SILENCE_S = 20.0
+"""A decoder that takes longer for a batch is stuck: it has 2 s of a processor for an image, and ends a batch
+that takes long."""
+_STUCK = 3
+"""After so many times as long, what should have ended it is stuck as well."""
 
 
 class _Arrival:
@@ -67,7 +70,12 @@ class Intake:
     def start(self) -> None:
         """Starts the decoders, for the first crop not to wait for them."""
         while len(self._decoders) < self._count:
-            decoder = self._nursery.decoder()
+            try:
+                decoder = self._nursery.decoder()
+            except (ConnectionClosedError, OSError) as error:  # as without descriptors or memory
+                log.error("an image decoder cannot start: %s", error)
+                self._hand_out_later()
+                break
             self._decoders.append(decoder)
             asyncio.get_running_loop().add_reader(decoder.fileno(), self._take, decoder)
         if self._patrol is None:
@@ -91,6 +99,10 @@ class Intake:
         if not self._is_handing_out:
             self._is_handing_out = True
             asyncio.get_running_loop().call_soon(self._hand_out)
+
+    def _hand_out_later(self) -> None:
+        self._is_handing_out = True
+        asyncio.get_running_loop().call_later(_PAUSE_S, self._hand_out)
 
     def _hand_out(self) -> None:
         self._is_handing_out = False
@@ -173,8 +185,7 @@ class Intake:
             self._put_back(batch)
         if culprit is None and not decoder.has_answered:
             log.error("an image decoder cannot start, or has been killed; another is started")
-            self._is_handing_out = True
-            asyncio.get_running_loop().call_later(_PAUSE_S, self._hand_out)
+            self._hand_out_later()
         else:
             self._wake()
 
@@ -196,7 +207,9 @@ class Intake:
         decoder.close()
 
     def _look_after_them(self) -> None:
-        """Ends those that are stuck; their connections are closed soon after."""
+        """Ends those that are stuck, or all where that has not helped; their connections are closed then."""
+        if any(decoder.busy_s > _STUCK * _SILENCE_S for decoder in self._decoders):
+            self._nursery.close()
         for decoder in self._decoders:
             if decoder.busy_s > _SILENCE_S:
                 decoder.kill()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -151,3 +153,17 @@ def test_a_command_without_its_extra_says_what_to_install(
 def test_a_module_of_the_project_that_is_missing_is_no_mistake_of_the_user(failing: Failing) -> None:
     with pytest.raises(ModuleNotFoundError):
         failing(ModuleNotFoundError("No module named 'models.gone'", name="models.gone"))
+
+
+def test_a_terminal_is_shown_no_control_characters_of_names(tmp_path: Path) -> None:
+    odd = tmp_path / "\x1b[2Jset"
+    odd.mkdir()
+    (odd / "labels.tsv").write_text("gone.png\tword\n")
+    ours, shown = pty.openpty()
+    command = [sys.executable, "-m", "service", "data", "stats", str(odd)]
+    assert subprocess.run(command, stdout=shown, stderr=subprocess.DEVNULL).returncode == 0
+    os.close(shown)
+    text = os.read(ours, 1 << 16)
+    os.close(ours)
+    assert b"\\x1b[2Jset: 1 samples" in text
+    assert b"\x1b" not in text

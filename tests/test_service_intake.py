@@ -17,6 +17,7 @@ from processes import child_pids
 from tiny_service import crop, encoded
 
 from service import image_decoders
+from service import intake as intake_module
 from service.errors import Problem, ServiceError
 from service.image_decoders import ImageFile
 from service.intake import Intake
@@ -220,13 +221,50 @@ def test_decoders_that_are_killed_are_replaced_and_no_image_is_lost() -> None:
     taking(test)
 
 
-def test_nothing_is_left_of_the_decoders_after_the_end() -> None:
+@pytest.mark.parametrize("first", [0, 1], ids=["all", "the decoders"])
+def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(
+    monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setattr(intake_module, "_SILENCE_S", 3.0)
+
+    async def test(intake: Intake, ready: Ready) -> None:
+        add(intake, SMALL)
+        await ready.wait_for(1)
+        for process in decoder_processes()[first:]:
+            os.kill(process, signal.SIGSTOP)
+        submission = add(intake, *[SMALL] * 60)
+        await ready.wait_for(61)
+        assert set(map(problem, submission.crops)) == {None}
+
+    taking(test)
+
+
+def test_decoders_are_started_again_once_descriptors_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "memfd_create", no_descriptor)
+            submission = add(intake, SMALL)
+            await asyncio.sleep(0.1)
+        await ready.wait_for(1)
+        assert problem(submission.crops[0]) is None
+
+    def no_descriptor(_: str) -> int:
+        raise OSError(24, "Too many open files")
+
+    taking(test)
+
+
+@pytest.mark.parametrize("are_stopped", [False, True])
+def test_nothing_is_left_of_the_decoders_after_the_end(are_stopped: bool) -> None:
     processes: list[int] = []
 
     async def test(intake: Intake, ready: Ready) -> None:
         add(intake, SMALL)
         await ready.wait_for(1)
         processes.extend(decoder_processes())
+        if are_stopped:
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
 
     taking(test)
     assert not nurseries()
