@@ -22,7 +22,7 @@ _MOST_DECODERS = 4
 _FEW = 4
 """A smaller share is not worth a message."""
 _PAUSE_S = 0.5
-_SILENCE_S = 20.0
+_SILENCE_S = 30.0
 """A decoder that takes longer for a batch is stuck: it has 2 s of a processor for an image, and ends a batch
 that takes long."""
 _STUCK = 3
