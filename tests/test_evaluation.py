@@ -402,8 +402,8 @@ def test_a_running_service_measures_as_its_checkpoint(
 
 
 @pytest.mark.parametrize("turns", ["none", "all"])
-def test_all_turn_alike(turns: Turns, bundle: Path, words: Path) -> None:
-    assert_same(Measured(str(bundle), words, turns=turns), Measured(str(CHECKPOINT), words, turns=turns))
+def test_all_turn_alike(turns: Turns, checkpoint: Path, bundle: Path, words: Path) -> None:
+    assert_same(Measured(str(bundle), words, turns=turns), Measured(str(checkpoint), words, turns=turns))
 
 
 @pytest.mark.parametrize(
