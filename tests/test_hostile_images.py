@@ -158,13 +158,15 @@ def batch(client: httpx.Client, bodies: list[bytes]) -> list[int]:
 
 def resident_bytes(running: ServiceProcess) -> int:
     """Of the front, of the process that decoders come from, and of the decoders."""
-    pids = [running.process.pid]
-    for pid in child_pids(running.process.pid):
-        if "image_process" in Path(f"/proc/{pid}/cmdline").read_text():
-            pids += [pid, *child_pids(pid)]
-    assert len(pids) >= 4
-    kilobytes = [re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in pids]
-    return sum(int(found.group(1)) << 10 for found in kilobytes if found)
+    pids, found = [running.process.pid], []
+    while pids:
+        pid = pids.pop()
+        pids += child_pids(pid)
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        found += [pid] * ("front_process" in command or "image_process" in command)
+    assert len(found) >= 4
+    kilobytes = [re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in found]
+    return sum(int(match.group(1)) << 10 for match in kilobytes if match)
 
 
 def test_every_hostile_image_is_answered_and_the_service_goes_on(running: ServiceProcess) -> None:

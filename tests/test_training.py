@@ -427,10 +427,10 @@ def use(framework: str, recipe: dict[str, Any]) -> None:
 @in_both_frameworks
 def test_the_language_model_learns_to_spell(framework: str, recipe: dict[str, Any], tmp_path: Path) -> None:
     use(framework, recipe)
-    rows = train(recipe, tmp_path, {"stage": "language", "steps": 40, "batch_size": 32, "lr": 0.01})
+    rows = train(recipe, tmp_path, {"stage": "language", "steps": 80, "batch_size": 32, "lr": 0.01})
     assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
     sets = list(csv.DictReader((tmp_path / "validation.csv").open()))
-    assert [row["set"] for row in sets] == ["vocabulary", "unknown words"] * 10
+    assert [row["set"] for row in sets] == ["vocabulary", "unknown words"] * 20
     assert all(0 <= float(row["corrected"]) <= 1 and int(row["count"]) > 0 for row in sets)
 
 
