@@ -1,19 +1,22 @@
 """Fixtures that more than one test file needs."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, make_font
-from hypothesis import settings
 
 from export import lite_environment
 from models.data.fonts import find_fonts
 
-# No test depends on how fast the machine is.
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
+with contextlib.suppress(ImportError):  # Ray's environment has no Hypothesis
+    from hypothesis import settings
+
+    # No test depends on how fast the machine is.
+    settings.register_profile("any machine", deadline=None)
+    settings.load_profile("any machine")
 
 PROJECT = Path(__file__).resolve().parent.parent
 
