@@ -22,6 +22,11 @@ def children(process: int, name: str) -> list[int]:
     return [pid for pid in child_pids(process) if name in _command(pid)]
 
 
+def descendants(pid: int) -> list[int]:
+    """A process's children and theirs."""
+    return [found for child in child_pids(pid) for found in (child, *descendants(child))]
+
+
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     """Waits for something to become true."""
     deadline = time.monotonic() + seconds

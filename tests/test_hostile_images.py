@@ -28,7 +28,7 @@ from hostile_images import (
     tiff,
     webp_chunk,
 )
-from processes import child_pids
+from processes import descendants
 from tiny_service import ServiceProcess, crop, encoded, service
 
 from abinet_client.batch.thumbnail import Thumbnails
@@ -158,10 +158,8 @@ def batch(client: httpx.Client, bodies: list[bytes]) -> list[int]:
 
 def resident_bytes(running: ServiceProcess) -> int:
     """Of the front, of the process that decoders come from, and of the decoders."""
-    pids, found = [running.process.pid], []
-    while pids:
-        pid = pids.pop()
-        pids += child_pids(pid)
+    found = []
+    for pid in descendants(running.process.pid):
         command = Path(f"/proc/{pid}/cmdline").read_text()
         found += [pid] * ("front_process" in command or "image_process" in command)
     assert len(found) >= 4

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from empty_bundle import empty_bundle
-from processes import child_pids
+from processes import descendants
 from tiny_service import ServiceProcess, crop, encoded, service, shared_service
 
 from abinet_client import Client, Outcome, Reading
@@ -243,11 +243,6 @@ def started(*arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-
-
-def descendants(pid: int) -> list[int]:
-    """A process's children and theirs."""
-    return [found for child in child_pids(pid) for found in (child, *descendants(child))]
 
 
 def all_gone(pids: Iterable[int]) -> bool:
