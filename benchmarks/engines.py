@@ -24,7 +24,7 @@ from export.bundle import REFERENCE, graph_file
 from export.reference import tolerance
 from models.abinet.abinet import ABINet
 from models.abinet.config import NETWORKS
-from models.checkpoints import Sidecar, read_parameters, save_checkpoint
+from models.checkpoints.checkpoint import Sidecar, read_parameters, save_checkpoint
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent

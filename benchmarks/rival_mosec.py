@@ -6,7 +6,7 @@ from mosec import Server, Worker
 
 from service.engines.bundle import Bundle
 from service.engines.simulated import TEXT
-from service.preprocess import Preprocessor, decode_image
+from service.image_decoding.preprocess import Preprocessor, decode_image
 
 BATCH = 16
 

@@ -29,13 +29,13 @@ import numpy as np
 from wrk import Load, run_wrk
 
 from abinet_client.batch.private_service import private_service
-from models.data.sets import UnusableSample, open_set
+from models.data.sets.folders import UnusableSample, open_set
 from models.evaluation.scoring import reads
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
 from service.engines.engine import ENGINES, EngineOptions
 from service.engines.process import EngineProcess
-from service.settings import Settings
+from service.settings.model import Settings
 
 HERE = Path(__file__).resolve().parent
 SAMPLE = HERE.parent / "models" / "zoo" / "samples" / "telescope.png"
@@ -430,7 +430,7 @@ def cost(arguments: argparse.Namespace) -> list[Figure]:
 
 def processor_seconds() -> dict[str, float]:
     """What the processes of the service that this one has started have used so far, by what they do."""
-    roles = {"service.image_process": "decoders", "service.engines.worker": "engine worker"}
+    roles = {"service.image_decoding.process": "decoders", "service.engines.worker": "engine worker"}
     used: dict[str, float] = {}
     pids = [os.getpid()]
     while pids:

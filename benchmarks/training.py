@@ -92,7 +92,7 @@ def words(network: str, batch: int) -> list[Batch]:
 
 def word_maker(network: str, batch: int) -> Callable[[int], Batch]:
     from models.abinet import NETWORKS
-    from models.data.words import WordSampler
+    from models.data.rendering.words import WordSampler
     from models.training.misreadings import BUNDLED, Misreadings
     from models.training.spelling import SpellingBatches
 
@@ -131,10 +131,10 @@ def pipeline_rate(kind: str, fonts: list[Path] | None, batch: int, turns: int) -
     import cv2
 
     from models.abinet import NETWORKS
-    from models.data.fonts import find_fonts
-    from models.data.lmdb import LmdbWriter
-    from models.data.photographs import find_photographs
-    from models.data.words import WordSampler
+    from models.data.rendering.fonts import find_fonts
+    from models.data.rendering.photographs import find_photographs
+    from models.data.rendering.words import WordSampler
+    from models.data.sets.lmdb import LmdbWriter
     from models.preprocessing import Preprocessing
     from models.training.batches import CropBatches
     from models.training.sources import Changes, CropSource, RenderedCrops, StoredCrops

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 
-from models.data.samples import UnusableSample
-from models.data.sets import LABELS, find_sets, open_set
+from models.data.sets.folders import LABELS, find_sets, open_set
+from models.data.sets.samples import UnusableSample
 from models.evaluation.turns import TALL, turned
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from export.bundle import BundleError
-from models.hashes import sha256_of
+from models.checkpoints.hashes import sha256_of
 
 FOLDER = "ascend"
 DEFAULT_TARGET = "910"

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Dict, Iterator
 
-from models.hashes import sha256_of
+from models.checkpoints.hashes import sha256_of
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -33,8 +33,8 @@ from export.reference import (
 )
 from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
-from models.checkpoints import Sidecar, load_checkpoint
-from models.hashes import sha256_of
+from models.checkpoints.checkpoint import Sidecar, load_checkpoint
+from models.checkpoints.hashes import sha256_of
 
 PRECISIONS = ("fp32", "fp16")
 

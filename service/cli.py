@@ -25,13 +25,15 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "serve": Command("service.serve_command", "read crops over HTTP"),
-    "read": Command("abinet_client.batch.command", "read folders of crops into a table", "service.ray_read"),
+    "serve": Command("service.commands.serve", "read crops over HTTP"),
+    "read": Command(
+        "abinet_client.batch.command", "read folders of crops into a table", "service.on_ray.read"
+    ),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
     "verify": Command("export.verify_command", "check a bundle's hashes and numbers"),
-    "import": Command("models.import_command", "convert a MindOCR or official checkpoint"),
+    "import": Command("models.checkpoints.import_command", "convert a MindOCR or official checkpoint"),
     "train": Command("models.training.command", "train a network"),
     "misreadings": Command(
         "models.training.misreadings_command", "measure how a checkpoint's vision model misreads characters"

@@ -8,11 +8,11 @@ from typing import Any
 from ray import serve
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.app import create_app
-from service.ray_arguments import Arguments, read_arguments
-from service.ray_reader import resources, started_reader
-from service.reader import Reader
-from service.request_log import configure_logging
+from service.http.app import create_app
+from service.observability.request_log import configure_logging
+from service.on_ray.arguments import Arguments, read_arguments
+from service.on_ray.reader import resources, started_reader
+from service.reading.reader import Reader
 
 log = logging.getLogger("abinet")
 

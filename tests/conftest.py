@@ -9,7 +9,7 @@ import pytest
 from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, make_font
 
 from export import lite_environment
-from models.data.fonts import find_fonts
+from models.data.rendering.fonts import find_fonts
 
 with contextlib.suppress(ImportError):  # Ray's environment has no Hypothesis
     from hypothesis import settings

@@ -71,7 +71,7 @@ class Trial:
 
 def _service() -> Callable[[bytes], object]:
     from service.errors import ServiceError
-    from service.preprocess import Preprocessor, Prescription, decode_image
+    from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image
 
     prepare = Preprocessor(Prescription("tiny", 128, 32, {"interpolation": "area", "normalise": False}))
 
@@ -85,7 +85,7 @@ def _service() -> Callable[[bytes], object]:
 
 
 def _models() -> Callable[[bytes], object]:
-    from models.data.samples import decode_crop
+    from models.data.sets.samples import decode_crop
 
     return decode_crop
 

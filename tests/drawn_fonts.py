@@ -9,7 +9,7 @@ import numpy as np
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 
-from models.data.fonts import ALPHABET, is_held_out
+from models.data.rendering.fonts import ALPHABET, is_held_out
 
 FAMILIES = [f"Squares {chr(65 + i)}{chr(65 + j)}" for i in range(10) for j in range(10)]
 TRAIN_FAMILY = next(family for family in FAMILIES if not is_held_out(family))

@@ -1,6 +1,6 @@
 """Image decoders for which some files are fatal: what the next fault of a C library would do to real ones.
 
-In place of `python -m service.image_process`.
+In place of `python -m service.image_decoding.process`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from service import image_process
+from service.image_decoding import process as image_process
 
 kept: list[np.ndarray] = []
 

@@ -32,14 +32,14 @@ from tiny_service import (
 from abinet_client import Client
 from export.exporter import SAMPLES
 from models.calibration import Calibration, fit
-from models.checkpoints import CheckpointError, read_sidecar
+from models.checkpoints.checkpoint import CheckpointError, read_sidecar
 from models.evaluation.http_reader import HttpReader
 from models.evaluation.reliability import reliability
 from models.evaluation.scoring import score_set
-from service import calibration as served
 from service.bundled import NAME
 from service.cli import main
 from service.engines.bundle import Bundle, BundleError
+from service.reading import calibration as served
 
 FITTED = {"slope": 1.3, "intercept": -0.4, "crops": 1000}
 

@@ -15,10 +15,10 @@ import numpy as np
 import oracle
 import pytest
 
-from models import import_command
 from models.abinet import NetworkConfig
 from models.abinet.abinet import ABINet
-from models.checkpoints import (
+from models.checkpoints import import_command
+from models.checkpoints.checkpoint import (
     CheckpointError,
     Sidecar,
     load_checkpoint,
@@ -26,7 +26,7 @@ from models.checkpoints import (
     read_parameters,
     save_checkpoint,
 )
-from models.importers import from_official, import_checkpoint
+from models.checkpoints.importers import from_official, import_checkpoint
 from models.preprocessing import Preprocessing
 
 TINY = NetworkConfig(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_service import crop, encoded
 
-from models.data.sets import open_set
+from models.data.sets.folders import open_set
 from service.cli import main
 
 GOOD = encoded(crop())

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from service.decode import Decoder, settled, sure
+from service.reading.decode import Decoder, settled, sure
 
 CHARSET = "abcdefghijklmnopqrstuvwxyz1234567890"
 decode = Decoder(CHARSET)

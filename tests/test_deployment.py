@@ -21,7 +21,7 @@ from compose_spec import PyCompose
 from empty_bundle import empty_bundle
 from tiny_service import service
 
-from service.settings import Settings
+from service.settings.model import Settings
 
 if sys.version_info >= (3, 11):
     import tomllib

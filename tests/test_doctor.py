@@ -16,7 +16,7 @@ from service.doctor.ascend import ascend_checks
 from service.doctor.check import Check
 from service.doctor.failures import remedy_for
 from service.doctor.machine import address_check, library_checks, probe_import
-from service.settings import Settings
+from service.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")

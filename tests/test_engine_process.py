@@ -16,8 +16,8 @@ import pytest
 from tiny_service import crop, service, tiny_bundle
 
 from service.engines.bundle import Bundle, BundleError
+from service.engines.connection import CallError, WorkerDiedError
 from service.engines.engine import EngineOptions
-from service.engines.line import CallError, WorkerDiedError
 from service.engines.process import EngineProcess
 
 MINDSPORE, LITE = EngineOptions(), EngineOptions(engine="lite")

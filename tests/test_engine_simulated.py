@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from empty_bundle import CHARSET, empty_bundle
 
-from service.decode import Decoder
 from service.engines.bundle import Bundle
 from service.engines.engine import EngineOptions
 from service.engines.process import EngineProcess
 from service.engines.simulated import TEXT
+from service.reading.decode import Decoder
 
 IMAGES = np.zeros((4, 3, 32, 128), np.float32)
 

@@ -24,9 +24,9 @@ from tiny_service import crop, encoded, service, tiny_checkpoint
 from export.exporter import SAMPLES
 from models.abinet import NetworkConfig
 from models.abinet.config import CHARSET_36
-from models.data.lmdb import LmdbWriter
-from models.data.samples import decode_crop
-from models.data.sets import open_set
+from models.data.sets.folders import open_set
+from models.data.sets.lmdb import LmdbWriter
+from models.data.sets.samples import decode_crop
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
 from models.evaluation.http_reader import HttpReader
 from models.evaluation.reading import Crop, Prediction, Reading, Refusal, Turns, decode
@@ -44,9 +44,9 @@ from models.evaluation.sources import open_reader
 from models.training.batches import encode
 from service.bundled import NAME
 from service.cli import main
-from service.decode import Decoder
 from service.engines.process import module_command
-from service.preprocess import decode_image
+from service.image_decoding.preprocess import decode_image
+from service.reading.decode import Decoder
 
 CHECKPOINT = SAMPLES.parent / f"{NAME}.ckpt"
 CONFIG = NetworkConfig()

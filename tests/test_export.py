@@ -19,8 +19,8 @@ from tiny_service import tiny_bundle, tiny_checkpoint
 
 from export.bundle import BundleError, check_hashes, new_bundle, read_manifest
 from export.graphs import GRAPHS, fold_batch_norm
-from models.checkpoints import load_checkpoint
-from models.hashes import sha256_of
+from models.checkpoints.checkpoint import load_checkpoint
+from models.checkpoints.hashes import sha256_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 

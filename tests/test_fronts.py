@@ -72,7 +72,7 @@ def test_a_private_service_may_have_several_fronts(folder: Path) -> None:
 
 def test_connections_are_shared_out_evenly(running: ServiceProcess) -> None:
     with connections(running, 8):
-        fronts = children(running.process.pid, "front_process")
+        fronts = children(running.process.pid, "fronts.process")
         assert len(fronts) == 2
         open_connections = [_tcp_connections(front) for front in fronts]
         assert abs(open_connections[0] - open_connections[1]) <= 1
@@ -85,12 +85,12 @@ def _tcp_connections(process: int) -> int:
 
 
 def test_a_front_that_is_killed_is_replaced_and_the_other_answers_meanwhile(running: ServiceProcess) -> None:
-    victim, survivor = children(running.process.pid, "front_process")
+    victim, survivor = children(running.process.pid, "fronts.process")
     os.kill(victim, signal.SIGKILL)
     with connections(running, 2) as clients:
         assert [read(client).status_code for client in clients] == [200, 200]
-    until(lambda: len(children(running.process.pid, "front_process")) == 2)
-    assert survivor in children(running.process.pid, "front_process")
+    until(lambda: len(children(running.process.pid, "fronts.process")) == 2)
+    assert survivor in children(running.process.pid, "fronts.process")
 
 
 def test_a_worker_that_is_killed_is_replaced_for_all_fronts(running: ServiceProcess) -> None:
@@ -107,7 +107,7 @@ def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(folder: Path) 
     slow = ("--engine", "simulated", "--simulated-ms", "300", "--fronts", "2")
     with service("--bundle", str(folder), *slow) as running:
         processes = [
-            *children(running.process.pid, "front_process"),
+            *children(running.process.pid, "fronts.process"),
             *children(running.process.pid, "engines.worker"),
         ]
         with connections(running, 1) as (client,):
@@ -128,7 +128,7 @@ def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(folder: Path) 
 
 def test_without_their_manager_fronts_and_workers_end(running: ServiceProcess) -> None:
     processes = [
-        *children(running.process.pid, "front_process"),
+        *children(running.process.pid, "fronts.process"),
         *children(running.process.pid, "engines.worker"),
     ]
     assert len(processes) == 3
@@ -200,9 +200,9 @@ def test_a_front_that_is_replaced_serves_what_the_others_do(models: tuple[Servic
     running, _ = models
     with connections(running, 1) as clients:
         change(clients[0], "load", bundle="2")
-    victim, _ = children(running.process.pid, "front_process")
+    victim, _ = children(running.process.pid, "fronts.process")
     os.kill(victim, signal.SIGKILL)
-    until(lambda: len(set(children(running.process.pid, "front_process")) - {victim}) == 2)
+    until(lambda: len(set(children(running.process.pid, "fronts.process")) - {victim}) == 2)
     with connections(running, 4) as clients:
         until(lambda: all(client.get("/health/ready").status_code == 200 for client in clients))
         assert versions(clients) == ["2"] * 4

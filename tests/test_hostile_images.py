@@ -161,7 +161,7 @@ def resident_bytes(running: ServiceProcess) -> int:
     found = []
     for pid in descendants(running.process.pid):
         command = Path(f"/proc/{pid}/cmdline").read_text()
-        found += [pid] * ("front_process" in command or "image_process" in command)
+        found += [pid] * ("fronts.process" in command or "image_decoding.process" in command)
     assert len(found) >= 4
     kilobytes = [re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in found]
     return sum(int(match.group(1)) << 10 for match in kilobytes if match)

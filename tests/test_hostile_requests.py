@@ -350,7 +350,7 @@ def test_broken_requests_harm_nobody(running: ServiceProcess) -> None:
     head = b"POST /v1/read HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nX-Timeout-Ms: 9000\r\n\r\n" % len(
         body
     )
-    front = children(running.process.pid, "front_process")[0]
+    front = children(running.process.pid, "fronts.process")[0]
     for _ in range(300):
         broken = bytearray(head)
         for _ in range(random.choice([1, 2, 5, 20])):
@@ -361,7 +361,7 @@ def test_broken_requests_harm_nobody(running: ServiceProcess) -> None:
             connection.shutdown(socket.SHUT_WR)
             connection.recv(1 << 16)
     assert running.read().status_code == 200
-    assert children(running.process.pid, "front_process")[0] == front
+    assert children(running.process.pid, "fronts.process")[0] == front
     assert "Traceback" not in "".join(running.lines)
 
 

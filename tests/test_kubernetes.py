@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.settings import Settings
+from service.settings.model import Settings
 
 KUBERNETES = Path(__file__).resolve().parent.parent / "docker" / "kubernetes"
 # The pods' eviction policy is in the API since the first.

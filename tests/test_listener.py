@@ -15,8 +15,8 @@ from empty_bundle import empty_bundle
 from tiny_service import crop, encoded
 
 from service.engines.simulated import TEXT
-from service.listener import address_of, listening
-from service.settings import Settings
+from service.http.listener import address_of, listening
+from service.settings.model import Settings
 
 
 def test_port_0_takes_a_free_one_and_says_which() -> None:

@@ -19,7 +19,7 @@ from export.graphs import GRAPHS
 from export.reference import read_images
 from models.abinet import NetworkConfig
 from models.abinet.abinet import ABINet
-from models.checkpoints import Sidecar, load_checkpoint, save_checkpoint
+from models.checkpoints.checkpoint import Sidecar, load_checkpoint, save_checkpoint
 
 PROJECT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4

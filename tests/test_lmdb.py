@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_service import crop, encoded
 
-from models.data import lmdb as lmdb_sets
-from models.data.lmdb import LmdbSet, LmdbWriter
-from models.data.samples import UnusableSample
-from models.data.sets import find_sets, open_set
+from models.data.sets import lmdb as lmdb_sets
+from models.data.sets.folders import find_sets, open_set
+from models.data.sets.lmdb import LmdbSet, LmdbWriter
+from models.data.sets.samples import UnusableSample
 
 Sample = tuple[bytes, str]
 

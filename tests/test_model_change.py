@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tiny_service import ROOT, ServiceProcess, crop, encoded, problem, service
 
 from service.errors import ServiceError
-from service.model_change import bundle_in
+from service.reading.model_change import bundle_in
 
 IMAGE = encoded(crop())
 KEYS = {"ABINET_API_KEYS": "guest", "ABINET_ADMIN_KEYS": "master"}

@@ -9,7 +9,7 @@ import pytest
 
 from models.abinet import NETWORKS, NetworkConfig
 from models.abinet.abinet import ABINet
-from models.checkpoints import load_parameters
+from models.checkpoints.checkpoint import load_parameters
 
 TINY = NetworkConfig(
     d_model=32, d_inner=48, vision_layers=2, language_layers=2, resnet_channels=(8, 8, 16, 16, 32),

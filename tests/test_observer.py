@@ -16,11 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.fronts import Fronts
-from service.latency import LARGEST_MS, RELATIVE_ERROR, WINDOW_S, BatchWindow, StageLatencies, Summary
-from service.observer import STAGES, Observer
-from service.routes.observability import LatencyReport, observability_router
-from service.schemas import Timings
+from service.fronts.shared import Fronts
+from service.http.routes.metrics import LatencyReport, observability_router
+from service.http.schemas import Timings
+from service.observability.latency import (
+    LARGEST_MS,
+    RELATIVE_ERROR,
+    WINDOW_S,
+    BatchWindow,
+    StageLatencies,
+    Summary,
+)
+from service.observability.observer import STAGES, Observer
 
 MILLISECONDS = st.floats(min_value=1e-3, max_value=LARGEST_MS)
 

@@ -17,9 +17,7 @@ PYTHON_37 = [
     "models/__init__.py",
     "models/abinet/*.py",
     "models/calibration.py",
-    "models/checkpoints.py",
-    "models/importers.py",
-    "models/hashes.py",
+    "models/checkpoints/*.py",
     "models/preprocessing.py",
     "export/*.py",
     "service/image_files/*.py",
@@ -89,7 +87,7 @@ def test_the_syntax_is_python_37s(file: Path) -> None:
 def test_python_37_imports_the_network_the_export_and_the_worker(lite_python: Path) -> None:
     modules = [
         "models.abinet",
-        "models.importers",
+        "models.checkpoints.importers",
         "export.command",
         "export.exporter",
         "service.engines.worker",
@@ -101,7 +99,7 @@ def test_python_37_imports_the_network_the_export_and_the_worker(lite_python: Pa
 
 def test_the_front_imports_no_mindspore() -> None:
     program = (
-        "import sys, service.app, service.serve_command\n"
+        "import sys, service.http.app, service.commands.serve\n"
         "sys.exit(sorted(name for name in sys.modules if name.startswith('mindspore'))[:1] or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True)

@@ -10,12 +10,12 @@ from typing import cast
 import httpx
 import pytest
 
-from service.app import create_app
-from service.observer import Observer
-from service.reader import Reader
-from service.routes.page import PAGE_PATHS
-from service.schemas import ModelName
-from service.settings import Settings
+from service.http.app import create_app
+from service.http.routes.page import PAGE_PATHS
+from service.http.schemas import ModelName
+from service.observability.observer import Observer
+from service.reading.reader import Reader
+from service.settings.model import Settings
 
 WEB = Path(__file__).resolve().parent.parent / "service" / "web"
 OF_PAGES = re.compile(r"(?:from |src=|href=)[\"'](?:\./|web/)([\w./-]+)[\"']")

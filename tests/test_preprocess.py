@@ -15,8 +15,8 @@ from tiny_service import crop, encoded
 
 from service.engines.bundle import Bundle, BundleError
 from service.errors import Problem, ServiceError
+from service.image_decoding.preprocess import Preprocessor, decode_image
 from service.image_files import look
-from service.preprocess import Preprocessor, decode_image
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PLENTY = 1_000_000

@@ -36,7 +36,7 @@ os.environ |= {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_initial_delay_ms": "500",
     # The nodes of the cluster below inherit what follows.
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.ray_proxy.middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.on_ray.proxy.middlewares",
     # The one proxy is on the first node, and would keep every request there.
     "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
 }
@@ -45,12 +45,12 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
+from service.on_ray.arguments import ArgumentError, read_arguments
+from service.on_ray.corpus import read
+from service.on_ray.files import image_files, place_of, write_whole
+from service.on_ray.proxy import ProblemMiddleware
+from service.on_ray.reader import assigned_devices, resources
 from service.ray_app import app
-from service.ray_arguments import ArgumentError, read_arguments
-from service.ray_corpus import read
-from service.ray_files import image_files, place_of, write_whole
-from service.ray_proxy import ProblemMiddleware
-from service.ray_reader import assigned_devices, resources
 
 pytestmark = pytest.mark.ray
 

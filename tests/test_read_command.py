@@ -27,7 +27,7 @@ from abinet_client import Client, Outcome, Reading
 from abinet_client.batch import reading
 from abinet_client.batch.report import CROPS, Report
 from abinet_client.batch.sources import Inputs, Item
-from models.data.lmdb import LmdbWriter
+from models.data.sets.lmdb import LmdbWriter
 from service.cli import main
 from service.engines.simulated import TEXT
 

@@ -18,7 +18,7 @@ from abinet_client.batch.output import Output, format_named
 from abinet_client.batch.resume import Earlier
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import Item
-from models.data.words import label_of
+from models.data.rendering.words import label_of
 
 ODD = 'a,b\t"c"\nd\re\\n\udcff é.png'
 STAGE = {"stage": "vision", "text": "ab", "confidence": 0.5, "characters": ({"character": "a"},)}

@@ -13,7 +13,7 @@ import pytest
 from abinet_client.batch import sources
 from abinet_client.batch.lmdb_folder import open_lmdb
 from abinet_client.batch.sources import Inputs, Item
-from models.data.lmdb import LmdbWriter
+from models.data.sets.lmdb import LmdbWriter
 
 
 def tree(folder: Path, *names: str) -> Path:

@@ -18,10 +18,10 @@ from empty_bundle import empty_bundle
 from tiny_service import crop, encoded, service
 
 from service.engines.simulated import TEXT
-from service.observer import STAGES
-from service.request_log import RequestLog, configure_logging
-from service.schemas import Timings
-from service.settings import Settings
+from service.http.schemas import Timings
+from service.observability.observer import STAGES
+from service.observability.request_log import RequestLog, configure_logging
+from service.settings.model import Settings
 
 TIMINGS = Timings(**dict.fromkeys(STAGES, 1.25))
 READ: dict[str, Any] = {"request_id": "shop-42", "method": "POST", "route": "/v1/read", "seconds": 0.0504}

@@ -15,7 +15,7 @@ from hostile_images import png
 from pydantic import BaseModel
 from tiny_service import ServiceProcess, crop, encoded, problem, service, shared_service, tiny_bundle
 
-from service.schemas import BatchResult, ReadResult
+from service.http.schemas import BatchResult, ReadResult
 
 
 @pytest.fixture

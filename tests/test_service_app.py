@@ -8,13 +8,13 @@ from typing import cast
 import httpx
 import pytest
 
-from service.app import create_app
 from service.errors import Problem, ServiceError
-from service.observer import Observer
-from service.reader import Reader
-from service.scheduler import Crop
-from service.schemas import ReadOptions
-from service.settings import Settings
+from service.http.app import create_app
+from service.http.schemas import ReadOptions
+from service.observability.observer import Observer
+from service.reading.reader import Reader
+from service.scheduling.scheduler import Crop
+from service.settings.model import Settings
 
 
 class FailingReader:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from tiny_service import ServiceProcess, crop, encoded, problem, service, shared_service, tiny_bundle
 
-from service.schemas import BatchResult
+from service.http.schemas import BatchResult
 
 FILES = [("images", (f"{seed}.png", encoded(crop(seed)))) for seed in range(6)]
 BASE64 = base64.b64encode(encoded(crop())).decode()

@@ -7,8 +7,8 @@ from itertools import combinations_with_replacement
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import BatchSizes
 from service.engines.engine import Cost
+from service.scheduling.batch_sizes import BatchSizes
 
 
 def sizes(seconds: dict[int, float]) -> BatchSizes:

@@ -18,20 +18,20 @@ from empty_bundle import empty_bundle
 from pydantic import SecretStr
 from tiny_service import crop, encoded, problem
 
-from service.app import create_app
-from service.deployment import Deployment, ManagedEngine
 from service.engines.bundle import Bundle
+from service.engines.connection import Loaded
 from service.engines.engine import Answer, Cost
-from service.engines.line import Loaded
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
-from service.hangup import Hangup
-from service.model_change import ModelChange
-from service.observer import Observer
-from service.reader import Reader
-from service.schemas import ReadOptions
-from service.settings import Settings
-from service.trial import TrialError, try_out
+from service.fronts.sighup import Hangup
+from service.http.app import create_app
+from service.http.schemas import ReadOptions
+from service.observability.observer import Observer
+from service.reading.deployment import Deployment, ManagedEngine
+from service.reading.model_change import ModelChange
+from service.reading.reader import Reader
+from service.reading.smoke_test import TrialError, try_out
+from service.settings.model import Settings
 
 IMAGE = encoded(crop())
 COSTS = [Cost(kind, 1, 0.001) for kind in ("vision", "refine")]

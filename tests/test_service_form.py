@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from python_multipart.multipart import parse_options_header
 
 from service.errors import Problem, ServiceError
-from service.form import SentFile, files_of_form
+from service.http.multipart import SentFile, files_of_form
 
 HEAD = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
 

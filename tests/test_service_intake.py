@@ -16,14 +16,14 @@ import pytest
 from processes import child_pids
 from tiny_service import crop, encoded
 
-from service import image_decoders
-from service import intake as intake_module
 from service.errors import Problem, ServiceError
-from service.image_decoders import ImageFile
-from service.intake import Intake
-from service.preprocess import Preprocessor, Prescription, decode_image
-from service.scheduler import Crop, Submission, Wish
-from service.schemas import ModelName
+from service.http.schemas import ModelName
+from service.image_decoding import decoders as image_decoders
+from service.image_decoding import pool as intake_module
+from service.image_decoding.decoders import ImageFile
+from service.image_decoding.pool import Intake
+from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image
+from service.scheduling.scheduler import Crop, Submission, Wish
 
 SMALL = encoded(crop())
 BASE64 = base64.b64encode(SMALL).decode()
@@ -85,7 +85,7 @@ def decoder_processes() -> list[int]:
 
 
 def nurseries() -> list[int]:
-    names = ("service.image_process", "odd_decoders.py")
+    names = ("service.image_decoding.process", "odd_decoders.py")
     started = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in child_pids(os.getpid())}
     return [pid for pid, command in started.items() if any(name in command for name in names)]
 

@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 from tiny_service import problem
 
-from service.app import create_app
-from service.middleware import OPEN_PATHS
-from service.observer import Observer
-from service.reader import Reader
-from service.settings import Settings
+from service.http.app import create_app
+from service.http.middleware import OPEN_PATHS
+from service.observability.observer import Observer
+from service.reading.reader import Reader
+from service.settings.model import Settings
 
 
 class StartingReader:

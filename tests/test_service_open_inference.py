@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_service import ServiceProcess, crop, encoded, shared_service
 
-from service.open_inference import InferResponse
+from service.http.routes.open_inference_messages import InferResponse
 
 INFER = "/v2/models/abinet/infer"
 FILES = [encoded(crop(seed)) for seed in range(3)]

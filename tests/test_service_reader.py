@@ -13,16 +13,16 @@ import pytest
 from tiny_service import crop, encoded, tiny_bundle
 
 from service.engines.bundle import Bundle
+from service.engines.connection import Loaded
 from service.engines.engine import Answer, Cost
-from service.engines.line import Loaded
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
-from service.observer import Observer
-from service.reader import Reader
-from service.scheduler import BatchFailedError, Crop
-from service.schemas import ReadOptions
-from service.settings import Settings
-from service.supervisor import Supervisor
+from service.http.schemas import ReadOptions
+from service.observability.observer import Observer
+from service.reading.reader import Reader
+from service.scheduling.scheduler import BatchFailedError, Crop
+from service.settings.model import Settings
+from service.workers.supervisor import Supervisor
 
 VISION_ALONE = ReadOptions(iterations=0)
 IMAGE = encoded(crop())

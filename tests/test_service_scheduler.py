@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 import pytest
 
-from service.decode import Decoder
+from service.engines.connection import NeverRanError, WorkerDiedError
 from service.engines.engine import Answer, Cost
-from service.engines.line import NeverRanError, WorkerDiedError
 from service.engines.protocol import Rows
-from service.observer import Observer
-from service.scheduler import (
+from service.http.schemas import ModelName
+from service.observability.observer import Observer
+from service.reading.decode import Decoder
+from service.scheduling.scheduler import (
     BatchFailedError,
     Crop,
     QueueFullError,
@@ -23,7 +24,6 @@ from service.scheduler import (
     TooLateError,
     Wish,
 )
-from service.schemas import ModelName
 
 SHAPE, STEPS, CLASSES = (3, 32, 128), 26, 37
 CHEAP_BATCHES = [Cost(kind, batch, 0.001) for kind in ("vision", "refine") for batch in (1, 4)]

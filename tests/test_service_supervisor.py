@@ -10,12 +10,12 @@ from typing import cast
 import pytest
 
 from service.engines.bundle import BundleError
+from service.engines.connection import CallError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.engine import Answer
-from service.engines.line import CallError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
-from service.scheduler import BatchFailedError
-from service.supervisor import Supervisor
+from service.scheduling.scheduler import BatchFailedError
+from service.workers.supervisor import Supervisor
 
 
 class FakeWorker:

@@ -12,8 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.engines.engine import ENGINES, KINDS
-from service.settings import Settings
-from service.settings_sources import Effective, add_flags, as_toml, read_settings
+from service.settings.model import Settings
+from service.settings.sources import Effective, add_flags, as_toml, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from empty_bundle import empty_bundle
 from tiny_service import ROOT
 
-from service.engines.line import EngineError
+from service.engines.connection import EngineError
 from service.engines.process import arena_file
 
 SERVE = [sys.executable, "-m", "service", "serve", "--port", "0", "--engine", "simulated", "--bundle"]

@@ -34,8 +34,8 @@ def running(folder: Path) -> Iterator[ServiceProcess]:
 
 def front(running: ServiceProcess) -> int:
     """The front, once there is one: the oldest, because the other is a spare one."""
-    until(lambda: bool(children(running.process.pid, "front_process")))
-    return children(running.process.pid, "front_process")[0]
+    until(lambda: bool(children(running.process.pid, "fronts.process")))
+    return children(running.process.pid, "fronts.process")[0]
 
 
 def is_replaced(running: ServiceProcess, before: int) -> bool:
@@ -68,25 +68,25 @@ def test_a_front_that_dies_is_replaced_at_once_and_the_loaded_model_stays(
 
 
 def test_a_spare_front_that_dies_is_no_loss(running: ServiceProcess) -> None:
-    until(lambda: len(children(running.process.pid, "front_process")) == 2)
-    before, spare = children(running.process.pid, "front_process")
+    until(lambda: len(children(running.process.pid, "fronts.process")) == 2)
+    before, spare = children(running.process.pid, "fronts.process")
     os.kill(spare, signal.SIGKILL)
-    until(lambda: len(children(running.process.pid, "front_process")) == 1)
+    until(lambda: len(children(running.process.pid, "fronts.process")) == 1)
     os.kill(before, signal.SIGKILL)
     until(partial(is_replaced, running, before), seconds=3)
     until(partial(reads, running))
 
 
 def test_the_spare_front_ends_with_the_service(running: ServiceProcess) -> None:
-    until(lambda: len(children(running.process.pid, "front_process")) == 2)
-    processes = children(running.process.pid, "front_process")
+    until(lambda: len(children(running.process.pid, "fronts.process")) == 2)
+    processes = children(running.process.pid, "fronts.process")
     assert running.stop() == 0
     assert not any(Path(f"/proc/{process}").exists() for process in processes)
 
 
 def test_the_spare_front_ends_with_a_manager_that_is_killed(running: ServiceProcess) -> None:
-    until(lambda: len(children(running.process.pid, "front_process")) == 2)
-    processes = children(running.process.pid, "front_process")
+    until(lambda: len(children(running.process.pid, "fronts.process")) == 2)
+    processes = children(running.process.pid, "fronts.process")
     running.process.kill()
     until(lambda: not any(Path(f"/proc/{process}").exists() for process in processes))
 

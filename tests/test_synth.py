@@ -13,18 +13,20 @@ import numpy as np
 import pytest
 from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, made_up_words, make_font
 
-from models.data import command, synth, texts, words
-from models.data.font_classes import FontShelf, classify
-from models.data.fonts import ALPHABET, FontsNotFoundError, family_of, find_fonts
+from models.data import command
 from models.data.framing import RENDERED, reframe
-from models.data.glyphs import LayoutStyle, Typeface
-from models.data.looks import LOOKS, Look
-from models.data.photographs import HEIGHT, find_photographs, load_photograph
-from models.data.placing import place_in_street
-from models.data.sheet import contact_sheet
-from models.data.synth import WordRenderer, write_folder
-from models.data.texts import STREET
-from models.data.words import WordListError, WordSampler, label_of
+from models.data.rendering import renderer as synth
+from models.data.rendering import texts, words
+from models.data.rendering.font_classes import FontShelf, classify
+from models.data.rendering.fonts import ALPHABET, FontsNotFoundError, family_of, find_fonts
+from models.data.rendering.glyphs import LayoutStyle, Typeface
+from models.data.rendering.looks import LOOKS, Look
+from models.data.rendering.photographs import HEIGHT, find_photographs, load_photograph
+from models.data.rendering.placing import place_in_street
+from models.data.rendering.renderer import WordRenderer, write_folder
+from models.data.rendering.texts import STREET
+from models.data.rendering.words import WordListError, WordSampler, label_of
+from models.data.sets.sheet import contact_sheet
 
 
 @pytest.fixture

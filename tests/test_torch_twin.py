@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 import mindspore as ms  # noqa: E402
 
 from models.abinet.config import NETWORKS, NetworkConfig  # noqa: E402
-from models.importers import from_official, import_checkpoint, to_official  # noqa: E402
+from models.checkpoints.importers import from_official, import_checkpoint, to_official  # noqa: E402
 from models.torch_twin.abinet import ABINet, text_lengths  # noqa: E402
 
 TINY = NetworkConfig(

@@ -22,9 +22,9 @@ from mindspore import Tensor, nn
 from tiny_training import TINY, Broken, Letters
 
 from models.abinet import NETWORKS
-from models.checkpoints import load_checkpoint, read_parameters
-from models.data.lmdb import LmdbWriter
-from models.data.words import SHARED_WORDS, WordSampler
+from models.checkpoints.checkpoint import load_checkpoint, read_parameters
+from models.data.rendering.words import SHARED_WORDS, WordSampler
+from models.data.sets.lmdb import LmdbWriter
 from models.preprocessing import Preprocessing
 from models.training.backends.mindspore_losses import TextLoss
 from models.training.backends.mindspore_step import TrainingStep

@@ -14,7 +14,7 @@ from tiny_training import TINY
 torch = pytest.importorskip("torch")
 
 from models.abinet import NETWORKS  # noqa: E402
-from models.importers import from_official  # noqa: E402
+from models.checkpoints.importers import from_official  # noqa: E402
 from models.training.backends import Backend, averaging_share, open_backend  # noqa: E402
 from models.training.batches import Batch  # noqa: E402
 from models.training.recipe import Recipe, Stage  # noqa: E402

@@ -18,13 +18,13 @@ from PIL import Image
 from tiny_service import ServiceProcess, crop, encoded, problem, service, shared_service, tiny_bundle
 
 from models.evaluation import turns as evaluated
-from service.decode import Decoder, certainty
 from service.errors import Problem, ServiceError
+from service.http.schemas import Turns
+from service.image_decoding.preprocess import decode_image, turned
 from service.image_files import upright_size
-from service.preprocess import decode_image, turned
-from service.scheduler import Crop
-from service.schemas import Turns
-from service.turns import surest, ways_up
+from service.reading.decode import Decoder, certainty
+from service.reading.turns import surest, ways_up
+from service.scheduling.scheduler import Crop
 
 TURNS: tuple[Turns, ...] = ("auto", "none", "all")
 DEGREES = (0, 90, 180, 270)

@@ -26,7 +26,7 @@ _SAVE_TINY = """
 import sys, mindspore
 from models.abinet.abinet import ABINet
 from models.abinet.config import NetworkConfig
-from models.checkpoints import Sidecar, save_checkpoint
+from models.checkpoints.checkpoint import Sidecar, save_checkpoint
 mindspore.set_seed(3)
 config = NetworkConfig(
     d_model=16, heads=2, d_inner=32, vision_layers=1, language_layers=1, resnet_channels=(4, 4, 8, 8, 16),

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from models.data.camera import motion_kernel
+from models.data.rendering.camera import motion_kernel
 
 # (H, W, 3) uint8 RGB; OpenCV's own annotations know no element types.
 Image = npt.NDArray[Any]

@@ -6,7 +6,8 @@ import argparse
 import signal
 import sys
 
-from models.data import pack_command, render_command, stats_command
+from models.data.rendering import render_command
+from models.data.sets import pack_command, stats_command
 
 COMMANDS = {
     "render": (render_command, "render labelled word crops from fonts and words"),

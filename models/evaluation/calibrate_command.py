@@ -29,8 +29,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits on one half of the crops, judges on the other, writes the sidecar; returns the exit code."""
     from models.calibration import fit
-    from models.checkpoints import read_sidecar, sidecar_path, write_sidecar
-    from models.data.sets import find_sets
+    from models.checkpoints.checkpoint import read_sidecar, sidecar_path, write_sidecar
+    from models.data.sets.folders import find_sets
     from models.evaluation.checkpoint_reader import CheckpointReader
     from models.evaluation.files import check_folders, write
     from models.evaluation.reliability import reliability
@@ -77,7 +77,7 @@ def _halves(reader: CheckpointReader, paths: Sequence[Path]) -> tuple[Half, Half
     """
     from tqdm import tqdm
 
-    from models.data.sets import open_set
+    from models.data.sets.folders import open_set
     from models.evaluation.scoring import read_set, reads
 
     halves: tuple[list[tuple[float, bool]], ...] = ([], [])

@@ -9,7 +9,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
-from models.checkpoints import load_checkpoint
+from models.checkpoints.checkpoint import load_checkpoint
 from models.evaluation.reading import Crop, Reading, Turns, decode
 from models.evaluation.turns import certainty, turned, ways_up
 

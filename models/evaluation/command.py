@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints and writes what was asked for; returns the exit code."""
     from tqdm import tqdm
 
-    from models.data.sets import find_sets, open_set
+    from models.data.sets.folders import find_sets, open_set
     from models.evaluation.files import check_folders, write
     from models.evaluation.report import (
         in_field_order,

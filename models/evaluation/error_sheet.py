@@ -9,8 +9,8 @@ from itertools import zip_longest
 import cv2
 import numpy as np
 
-from models.data.sets import open_set
-from models.data.words import label_of
+from models.data.rendering.words import label_of
+from models.data.sets.folders import open_set
 from models.evaluation.scoring import Mistake
 
 COLUMNS, ROWS = 5, 12

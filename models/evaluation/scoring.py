@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.data.samples import UnusableSample, decode_crop
-from models.data.sets import LabelledSet, open_set
-from models.data.words import label_of
+from models.data.rendering.words import label_of
+from models.data.sets.folders import LabelledSet, open_set
+from models.data.sets.samples import UnusableSample, decode_crop
 from models.evaluation.reading import Crop, Reader, Reading, Refusal
 
 

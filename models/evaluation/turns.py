@@ -1,4 +1,4 @@
-"""Which ways up a crop is read and how sure each reading is, as the service has it (service/turns.py)."""
+"""Which ways up a crop is read and how sure each reading is, as in service/reading/turns.py."""
 
 from __future__ import annotations
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.data.fonts import find_fonts
-from models.data.photographs import find_photographs
-from models.data.samples import UnusableSample
-from models.data.sets import find_sets
-from models.data.words import Split, WordSampler
+from models.data.rendering.fonts import find_fonts
+from models.data.rendering.photographs import find_photographs
+from models.data.rendering.words import Split, WordSampler
+from models.data.sets.folders import find_sets
+from models.data.sets.samples import UnusableSample
 from models.preprocessing import Preprocessing
 from models.training.batches import Batch, BatchSource, CropBatches, encode
 from models.training.misreadings import BUNDLED, Misreadings

@@ -25,8 +25,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
     from tqdm import tqdm
 
-    from models.checkpoints import read_checkpoint
-    from models.hashes import sha256_of
+    from models.checkpoints.checkpoint import read_checkpoint
+    from models.checkpoints.hashes import sha256_of
     from models.training.backends import open_backend
     from models.training.batches import batches_ahead
     from models.training.command import named, with_options

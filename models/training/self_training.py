@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.abinet import NetworkConfig
-from models.data.samples import UnusableSample
+from models.data.sets.samples import UnusableSample
 from models.preprocessing import Preprocessing
 from models.training.sources import Joined
 

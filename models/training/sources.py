@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 
 from models.data.augment import augment
-from models.data.fonts import family_of, is_held_out
 from models.data.framing import move_away, reframe
-from models.data.glyphs import LayoutStyle, Typeface
-from models.data.samples import UnusableSample, decode_crop
-from models.data.sets import LabelledSet, open_set
-from models.data.synth import Crop, WordRenderer
-from models.data.words import MAX_LENGTH, Split, WordSampler, label_of
+from models.data.rendering.fonts import family_of, is_held_out
+from models.data.rendering.glyphs import LayoutStyle, Typeface
+from models.data.rendering.renderer import Crop, WordRenderer
+from models.data.rendering.words import MAX_LENGTH, Split, WordSampler, label_of
+from models.data.sets.folders import LabelledSet, open_set
+from models.data.sets.samples import UnusableSample, decode_crop
 
 #: So many unusable samples in a row, and a stored set is not worth training on.
 PATIENCE = 1000

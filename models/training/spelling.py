@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from models.abinet.config import NetworkConfig
-from models.data.words import WordSampler, label_of
+from models.data.rendering.words import WordSampler, label_of
 from models.training.batches import Batch
 from models.training.misreadings import Misreadings
 

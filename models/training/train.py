@@ -15,7 +15,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 from tqdm import tqdm
 
-from models.checkpoints import Sidecar, check_hash, read_checkpoint, sidecar_path, write_checkpoint
+from models.checkpoints.checkpoint import Sidecar, check_hash, read_checkpoint, sidecar_path, write_checkpoint
 from models.evaluation.scoring import is_right
 from models.preprocessing import Preprocessing
 from models.training.backends import open_backend

@@ -10,7 +10,7 @@ import subprocess
 from typing import NamedTuple
 
 from service.doctor.check import Check, Status
-from service.settings import Settings
+from service.settings.model import Settings
 
 _HOMES = ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")
 _USUAL_HOME = "/usr/local/Ascend/ascend-toolkit/latest"

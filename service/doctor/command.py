@@ -11,9 +11,9 @@ from service.doctor.ascend import ascend_checks
 from service.doctor.check import Check
 from service.doctor.engine import engine_checks
 from service.doctor.machine import address_check, library_checks, machine_checks
-from service.request_log import configure_logging
-from service.settings import Settings
-from service.settings_sources import add_flags, read_settings
+from service.observability.request_log import configure_logging
+from service.settings.model import Settings
+from service.settings.sources import add_flags, read_settings
 
 CANNOT_SERVE = 1
 

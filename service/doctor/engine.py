@@ -16,11 +16,11 @@ from service.bundled import bundled_model
 from service.doctor.check import Check
 from service.doctor.failures import remedy_for
 from service.engines.bundle import Bundle, BundleError
+from service.engines.connection import EngineError
 from service.engines.engine import KINDS, EngineOptions
-from service.engines.line import EngineError
 from service.engines.process import EngineProcess
-from service.settings import Settings
-from service.shared_memory import free_bytes, needed_bytes
+from service.settings.model import Settings
+from service.workers.shared_memory import free_bytes, needed_bytes
 
 _LOAD_TIMEOUT_S = 300.0
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from service.doctor.check import Check
 from service.doctor.failures import remedy_for
 from service.engines.process import module_command
-from service.listener import listening
-from service.settings import Settings
+from service.http.listener import listening
+from service.settings.model import Settings
 
 _LITTLE_MEMORY = 2 << 30
 _IMPORT_TIMEOUT_S = 120.0

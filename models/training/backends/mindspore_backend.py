@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from models.abinet.abinet import ABINet
-from models.checkpoints import load_parameters
+from models.checkpoints.checkpoint import load_parameters
 from models.training.backends import averaging_share, check_state
 from models.training.backends.mindspore_losses import JointLoss, LanguageLoss, VisionLoss
 from models.training.backends.mindspore_step import TrainingStep

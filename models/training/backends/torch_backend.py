@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints import check_names
-from models.importers import from_official, to_official
+from models.checkpoints.checkpoint import check_names
+from models.checkpoints.importers import from_official, to_official
 from models.torch_twin.abinet import ABINet
 from models.training.backends import averaging_share, check_state
 from models.training.backends.torch_losses import LOSSES

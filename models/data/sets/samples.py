@@ -1,0 +1,60 @@
+"""What one labelled sample must be: an image that decodes and a label of 1 to 25 characters of [0-9a-z]."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from models.data.rendering.words import MAX_LENGTH, label_of
+from service import image_files
+
+Image = npt.NDArray[Any]
+Reason = Literal["no image", "broken image", "no label", "empty label", "too long label"]
+
+
+class UnusableSample(ValueError):  # noqa: N818 (a sample to skip and count, seldom an error)
+    """A sample to skip; ``reason`` says why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason: Reason = reason
+
+
+def fold_label(text: str) -> str:
+    """The label of a sample's text: 1..25 characters of [0-9a-z], lower case, everything else dropped.
+
+    Raises: UnusableSample, "empty label" or "too long label".
+    """
+    label = label_of(text)
+    if not label:
+        raise UnusableSample("empty label")
+    if len(label) > MAX_LENGTH:
+        raise UnusableSample("too long label")
+    return label
+
+
+def image_format(image: bytes) -> str:
+    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes of an image file: the formats that the service reads.
+
+    Raises: UnusableSample, "no image" without a byte, "broken image" for any other format.
+    """
+    if not image:
+        raise UnusableSample("no image")
+    try:
+        return image_files.format_of(image)
+    except image_files.NotAnImage:
+        raise UnusableSample("broken image") from None
+
+
+def decode_crop(image: bytes) -> Image:
+    """An image file's bytes -> (H, W, 3) uint8 RGB, as the service decodes them (see image_files.decode).
+
+    Raises: UnusableSample, "no image" or "broken image".
+    """
+    if not image:
+        raise UnusableSample("no image")
+    try:
+        return image_files.decode(image)
+    except ValueError:
+        raise UnusableSample("broken image") from None

@@ -1,0 +1,226 @@
+"""A front process as its manager sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from service.engines.process import ending
+from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
+from service.errors import ServiceError
+from service.reading.model_change import Change
+from service.settings.model import Settings
+
+log = logging.getLogger("abinet")
+
+HEARTBEAT_S = 1.0
+"""How often a front says that it is alive."""
+_SILENT = 3
+"""After so many heartbeats that did not come, new connections rather go to other fronts."""
+_HUNG = 10
+"""After so many it is killed and replaced."""
+_NEVER_HEARD = 60
+"""And after so many, where it has not yet said that it is up."""
+_LONGEST_PAUSE_S = 10.0
+
+
+class _Process(NamedTuple):
+    """One that runs, and this end of the socket to it. It does nothing before it is told what to serve."""
+
+    process: asyncio.subprocess.Process
+    ours: socket.socket
+
+    @classmethod
+    async def begin(cls) -> _Process:
+        ours, theirs = socket_pair()
+        # A front that takes no more messages must not hold up the others.
+        ours.setblocking(False)
+        with theirs:
+            command = [sys.executable, "-m", "service.fronts.process", str(theirs.fileno())]
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the manager
+            )
+        return cls(process, ours)
+
+
+class Front:
+    """A front process, and every one that takes its place.
+
+    The only front of a service has a spare one, which has imported what it needs and waits: a start takes
+    seconds, in which nobody would be answered.
+    """
+
+    def __init__(self, folder: str, number: int, settings: Settings) -> None:
+        sockets = [f"{folder}/front-{index}" for index in range(settings.fronts)]
+        self._served: Callable[[], dict[str, Any]] | None = None
+        self._change: Change | None = None
+        self._changes: set[asyncio.Task[None]] = set()
+        self._process: asyncio.subprocess.Process | None = None
+        self._has_spare = settings.fronts == 1
+        self._spare: _Process | None = None
+        self._connection: Connection | None = None
+        self._missed = 0
+        self._was_up = False
+        self.is_up = False
+        """Whether the process takes connections: it has said so."""
+        self.ready = asyncio.Event()
+        self.restarts = 0
+        self.serves = 0
+        """The number of what it was last told to serve, and does."""
+        self.uses: set[str] = set()
+        """The models, by their keys, that it may still ask."""
+        self._tell = {
+            "settings": settings.of_front(),
+            "own": sockets[number],
+            "others": sockets[:number] + sockets[number + 1 :],
+        }
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a process to talk to."""
+        return self._connection is not None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has not been heard of for some seconds: it is stopped, or hangs."""
+        return self._missed > _SILENT
+
+    async def keep(self, served: Callable[[], dict[str, Any]], change: Change) -> None:
+        """Starts the process, and at once another one whenever it has died.
+
+        Only one that died before it was up is followed after a pause, which doubles: it will hardly fare
+        better. The process is told what is `served`, and asks for a `change` where it is asked for one.
+        """
+        self._served, self._change = served, change
+        failures = 0
+        while True:
+            process = await self._start()
+            beside = [asyncio.create_task(self._watch(process)), asyncio.create_task(self._keep_spare())]
+            try:
+                code = await process.wait()
+            finally:
+                for task in beside:
+                    task.cancel()
+            failures = 0 if self._was_up else failures + 1
+            self._hang_up()
+            self.restarts += 1
+            log.error("front %d %s; another is started", process.pid, ending(code))
+            await asyncio.sleep(min(0.1 * 2**failures, _LONGEST_PAUSE_S) if failures else 0)
+
+    def take(self, connection: socket.socket) -> bool:
+        """Hands a connection over; false where there is no process to take it."""
+        return self.is_up and self.tell({"connection": True}, [connection.fileno()])
+
+    def tell(self, message: dict[str, Any], files: Sequence[int] = ()) -> bool:
+        """Sends the process a message; false where it cannot be reached."""
+        if self._connection is None:
+            return False
+        try:
+            self._connection.send(message, files)
+        except ConnectionClosedError:
+            return False
+        return True
+
+    async def end(self, seconds: float) -> None:
+        """Lets the process finish what is in flight, so many seconds; one that is not up has nothing."""
+        if not self.is_up:
+            self.kill()
+        self._hang_up()
+        if self._spare is not None:
+            self._spare.ours.close()
+            self._spare.process.kill()
+            await self._spare.process.wait()
+        if self._process is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._process.wait(), seconds)
+            self.kill()
+            await self._process.wait()
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        process, ours = self._spare or await _Process.begin()
+        self._process, self._spare = process, None
+        self._connection = Connection(ours)
+        self._missed, self._was_up = 0, False
+        assert self._served is not None
+        assert process.stdin is not None
+        # Not as a message: thousands of API keys are longer than one may be.
+        process.stdin.write(json.dumps({**self._tell, **self._served()}).encode())
+        process.stdin.close()
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
+        return process
+
+    async def _keep_spare(self) -> None:
+        await self.ready.wait()  # until then the cores have other things to do
+        while self._has_spare:
+            if self._spare is None:
+                self._spare = await _Process.begin()
+            await self._spare.process.wait()
+            self._spare.ours.close()
+            self._spare = None
+            await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    def _hear(self) -> None:
+        """The process says what it serves, or asks for a change. When it is gone, `keep` takes care of it."""
+        assert self._connection is not None
+        try:
+            message = self._connection.receive(0.0)
+        except BlockingIOError:
+            return
+        except ConnectionClosedError:
+            self._hang_up()
+            return
+        self._missed = 0
+        self.is_up = self._was_up = True
+        if "change" in message:
+            self._changes.add(task := asyncio.create_task(self._make(message)))
+            task.add_done_callback(self._changes.discard)
+        elif "serves" in message:
+            self.uses = set(message["uses"])
+            self.serves = message["serves"]
+            self.ready.set()
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Kills a process whose heartbeats stay away, as far as this one has been awake to hear them."""
+        while self._missed < (_HUNG if self.is_up else _NEVER_HEARD):
+            await asyncio.sleep(HEARTBEAT_S)
+            self._missed += 1
+        log.error("front %d has said nothing for %d s", process.pid, self._missed * HEARTBEAT_S)
+        process.kill()
+
+    async def _make(self, message: dict[str, Any]) -> None:
+        """Makes a change that the process was asked for, and tells it the outcome."""
+        answer: dict[str, Any] = {"answer": message["number"]}
+        assert self._change is not None
+        try:
+            if message["change"] == "load":
+                await self._change.load(Path(message["folder"]), message["percent"])
+            elif message["change"] == "promote":
+                await self._change.promote()
+            else:
+                await self._change.roll_back()
+        except ServiceError as error:
+            answer.update(problem=error.problem.name, detail=error.detail, retry_after=error.retry_after)
+        self.tell(answer)
+
+    def _hang_up(self) -> None:
+        self.is_up = False
+        self.ready.clear()
+        self.uses = set()
+        if self._connection is not None:
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,231 @@
+"""A front process: HTTP and images. Workers and connections come from its manager.
+
+    python -m service.fronts.process DESCRIPTOR
+
+Its standard input says what to serve. The descriptor is a socket on which the manager hands over connections
+and says what changes. When it is closed, whatever became of the manager, the front finishes what is in flight
+and ends; signals are for the manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from service.engines.bundle import Bundle
+from service.engines.protocol import Connection, ConnectionClosedError
+from service.errors import Problem, ServiceError
+from service.fronts.handle import HEARTBEAT_S
+from service.fronts.shared import Fronts
+from service.http.server import HttpServer, settle_memory, share_interpreter
+from service.observability.observer import Observer
+from service.observability.request_log import configure_logging
+from service.reading.deployment import Deployment
+from service.reading.reader import Reader
+from service.settings.model import Settings
+from service.workers.attached import RemoteEngine
+
+log = logging.getLogger("abinet")
+
+Message = dict[str, Any]
+
+
+class FrontProcess:
+    """Serves the connections that it is handed, with the models that it is told of."""
+
+    def __init__(self, manager: Connection, told: Message) -> None:
+        self._manager = manager
+        self._settings = Settings(**told["settings"])
+        self._observer = Observer()
+        self._told = told
+        self._failing: set[str] = set()
+        bundle = Bundle(told["main"]["bundle"])
+        self._reader = Reader(bundle, self._settings, self._observer, self._engines(told["main"], bundle))
+        self._deployments: dict[str, Deployment] = {_key(told["main"]): self._reader.main}
+        self._change = RemoteChange(manager)
+        self._models: asyncio.Queue[Message] = asyncio.Queue()
+        self._models.put_nowait(told)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until the manager is gone or a signal comes."""
+        fronts = Fronts(self._observer, self._told["others"])
+        self._server = HttpServer(self._reader, self._change, fronts)
+        asyncio.get_running_loop().add_reader(self._manager.fileno(), self._hear)
+        async with fronts.telling(self._told["own"]):
+            following = asyncio.create_task(self._follow())
+            following.add_done_callback(self._end)
+            beating = asyncio.create_task(self._beat())
+            await self._server.serve(sockets=[])
+            following.cancel()
+            await self._reader.stop()
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        """Says that this process takes connections, again and again: else the manager replaces it."""
+        while True:
+            self._say({})
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def _end(self, following: asyncio.Task[None]) -> None:
+        """A front that cannot serve what it should ends; the manager starts another."""
+        if not following.cancelled():
+            log.error("a front cannot go on", exc_info=following.exception())
+            self._server.drain()
+
+    def _hear(self) -> None:
+        try:
+            message, files = self._manager.receive_with_files(0.0)
+        except BlockingIOError:
+            return
+        except ConnectionClosedError:
+            asyncio.get_running_loop().remove_reader(self._manager.fileno())
+            self._server.drain()
+            return
+        for descriptor in files:
+            self._begin(self._server.take(socket.socket(fileno=descriptor)))
+        if "serve" in message:
+            self._models.put_nowait(message)
+        elif "news" in message:
+            self._take_news(message["news"])
+        elif "answer" in message:
+            self._change.take_answer(message)
+
+    def _take_news(self, news: Message) -> None:
+        self._failing = set(news["failing"])
+        self._observer.front_restarts(news["front_restarts"])
+
+    def _is_failing(self, engine: str) -> bool:
+        return engine in self._failing
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(task := asyncio.create_task(work))
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow(self) -> None:
+        """Serves what the manager says, one change after the other."""
+        while True:
+            message = await self._models.get()
+            main = await self._deployment(message["main"])
+            canary = message["canary"] and await self._deployment(message["canary"])
+            self._reader.serve(main, canary, message["percent"])
+            for key, deployment in self._deployments.items():
+                if deployment not in self._reader.deployments:
+                    self._begin(self._leave(key, deployment))
+            self._serves = message["serve"]
+            self._tell()
+            settle_memory()
+
+    async def _deployment(self, told: Message) -> Deployment:
+        """A model whose workers have answered this front."""
+        key = _key(told)
+        if key not in self._deployments:
+            bundle = Bundle(told["bundle"])
+            self._deployments[key] = self._reader.new_deployment(bundle, self._engines(told, bundle))
+        deployment = self._deployments[key]
+        if not deployment.has_started:
+            await deployment.start()
+        return deployment
+
+    async def _leave(self, key: str, deployment: Deployment) -> None:
+        await deployment.retire()
+        if self._deployments.pop(key, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._say({"serves": self._serves, "uses": list(self._deployments)})
+
+    def _say(self, message: Message) -> None:
+        try:
+            self._manager.send(message)
+        except ConnectionClosedError:
+            log.debug("the manager is gone, or stopped")
+
+    def _engines(self, told: Message, bundle: Bundle) -> list[RemoteEngine]:
+        return [
+            RemoteEngine(
+                path,
+                bundle.call_bytes(),
+                restarted=partial(self._observer.worker_restarted, device),
+                is_failing=partial(self._is_failing, path),
+            )
+            for device, path in zip(self._settings.devices, told["engines"], strict=True)
+        ]
+
+
+class RemoteChange:
+    """Has the manager change the model, for all its fronts (see ModelChange)."""
+
+    def __init__(self, manager: Connection) -> None:
+        self._manager = manager
+        self._numbers = itertools.count()
+        self._asked: dict[int, asyncio.Future[Message]] = {}
+
+    async def load(self, folder: Path, canary_percent: float | None = None) -> None:
+        await self._ask(change="load", folder=str(folder), percent=canary_percent)
+
+    async def promote(self) -> None:
+        await self._ask(change="promote")
+
+    async def roll_back(self) -> None:
+        await self._ask(change="roll back")
+
+    def take_answer(self, message: Message) -> None:
+        """The manager's answer to one of the changes asked for."""
+        asked = self._asked.get(message["answer"])
+        if asked is not None and not asked.done():
+            asked.set_result(message)
+
+    async def _ask(self, **message: Any) -> None:
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._manager.send({"number": number, **message})
+            told = await answer
+        except ConnectionClosedError:
+            raise ServiceError(Problem.NOT_READY, "The service is stopping.", crops=0) from None
+        finally:
+            del self._asked[number]
+        if "problem" in told:
+            raise ServiceError(
+                Problem[told["problem"]], told["detail"], retry_after=told["retry_after"], crops=0
+            )
+
+
+def _key(told: Message) -> str:
+    """What the manager calls a model: the socket of its first worker."""
+    key: str = told["engines"][0]
+    return key
+
+
+def main() -> int:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    manager = Connection(socket.socket(fileno=int(sys.argv[1])))
+    words = sys.stdin.buffer.read()
+    if not words:  # the manager has ended meanwhile
+        return 0
+    told = json.loads(words)
+    configure_logging(Settings(**told["settings"]))
+    share_interpreter()
+
+    async def run() -> None:
+        await FrontProcess(manager, told).run()
+
+    uvloop.run(run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

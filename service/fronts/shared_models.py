@@ -1,0 +1,119 @@
+"""The models being served, in the manager: workers that every front calls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from service.engines.bundle import Bundle
+from service.engines.protocol import listening_at
+from service.fronts.handle import Front
+from service.observability.observer import Observer
+from service.reading.deployment import Deployment, ManagedEngine, supervisors
+from service.reading.model_change import ModelChange
+from service.reading.reader import Reader
+from service.settings.model import Settings
+
+_LOOK_S = 0.02
+_PATIENCE_S = 60.0
+
+
+class SharedDeployment(Deployment):
+    """A bundle whose workers take calls of every front, at the socket of each device in `engines`."""
+
+    engines: Sequence[str]
+    fronts: Sequence[Front]
+    reads_images = False
+
+    @property
+    def key(self) -> str:
+        """What fronts call it."""
+        return self.engines[0]
+
+    @property
+    def failing_engines(self) -> list[str]:
+        """Which have no worker and will hardly have one soon."""
+        return [path for path, engine in zip(self.engines, self._engines, strict=False) if engine.failing]
+
+    async def retire(self) -> None:
+        """Closes when no front has a request for it any more."""
+        while any(self.key in front.uses for front in self.fronts):
+            await asyncio.sleep(_LOOK_S)
+        await super().retire()
+
+
+class SharedReader(Reader):
+    """Reads nothing itself: it keeps the workers, and the fronts read what it serves."""
+
+    main: SharedDeployment
+    canary: SharedDeployment | None
+
+    def __init__(self, bundle: Bundle, settings: Settings, folder: str, fronts: Sequence[Front]) -> None:
+        """The workers' sockets lie in the folder."""
+        self._folder = folder
+        self._fronts = fronts
+        self._numbers = itertools.count(1)
+        self._changes = 0
+        super().__init__(bundle, settings, Observer())
+
+    def new_deployment(
+        self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None
+    ) -> SharedDeployment:
+        number = next(self._numbers)
+        paths = [f"{self._folder}/engine-{number}-{index}" for index in range(len(self.settings.devices))]
+        workers = supervisors(bundle, self.settings, self.observer, [listening_at(path) for path in paths])
+        deployment = SharedDeployment(bundle, self.settings, self.observer, self._room, workers)
+        deployment.engines, deployment.fronts = paths, self._fronts
+        return deployment
+
+    def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
+        """Tells the fronts as well."""
+        self._changes += 1
+        super().serve(main, canary, percent)
+        for front in self._fronts:
+            front.tell(self.served())
+
+    def served(self) -> dict[str, Any]:
+        """What a front has to know of the models being served."""
+        return {
+            "serve": self._changes,
+            "main": _reference(self.main),
+            "canary": None if self.canary is None else _reference(self.canary),
+            "percent": self.canary_percent,
+        }
+
+    def news(self) -> dict[str, Any]:
+        """What fronts cannot see: workers (by their sockets) that die again and again, and dead fronts."""
+        return {
+            "failing": [path for one in self._shared for path in one.failing_engines],
+            "front_restarts": sum(front.restarts for front in self._fronts),
+        }
+
+    @property
+    def _shared(self) -> list[SharedDeployment]:
+        return [self.main] if self.canary is None else [self.main, self.canary]
+
+    async def settle(self) -> None:
+        """Returns when every front serves what it was told, or has had time enough."""
+        end = asyncio.get_running_loop().time() + _PATIENCE_S
+        while any(front.is_there and front.serves < self._changes for front in self._fronts):
+            if asyncio.get_running_loop().time() > end:
+                return
+            await asyncio.sleep(_LOOK_S)
+
+
+class SharedChange(ModelChange):
+    """Changes are done when every front has made them."""
+
+    def __init__(self, models: SharedReader) -> None:
+        super().__init__(models)
+        self._models = models
+
+    async def _settle(self) -> None:
+        await self._models.settle()
+
+
+def _reference(deployment: SharedDeployment) -> dict[str, Any]:
+    return {"bundle": deployment.bundle.folder, "engines": list(deployment.engines)}

@@ -1,0 +1,67 @@
+"""From a crop that has been read to what its request is answered: plain values, ready for JSON.
+
+They are built by hand, because models would take longer than the rest of the answer; a test holds them to
+service.http.schemas.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from service.http.schemas import Timings
+from service.reading.decode import Prediction
+from service.scheduling.scheduler import Crop
+
+
+class Answer(NamedTuple):
+    """The members of a Reading, and its timings."""
+
+    reading: dict[str, Any]
+    timings: Timings
+
+
+def answer(crop: Crop, since: float | None = None) -> Answer:
+    """What to say about a crop that has predictions.
+
+    `since` is when encoding began, a time.perf_counter(); otherwise that was when the engine was done.
+    """
+    final = crop.predictions[-1]
+    reading: dict[str, Any] = {"text": final.text, "confidence": final.confidence, "turned": crop.turned}
+    if crop.submission.wish.detail:
+        reading["iterations"] = _stages(crop.predictions)
+    reading["stopped_at"] = crop.refinements
+    timings = _timings(crop, time.perf_counter() - (crop.since if since is None else since))
+    reading["timings_ms"] = vars(timings)
+    return Answer(reading, timings)
+
+
+def _timings(crop: Crop, encode_s: float) -> Timings:
+    total_s = crop.decode_s + crop.queue_s + crop.batch_s + crop.vision_s + crop.refine_s + encode_s
+    return Timings(
+        decode=round(1e3 * crop.decode_s, 3),
+        queue=round(1e3 * crop.queue_s, 3),
+        batch=round(1e3 * crop.batch_s, 3),
+        vision=round(1e3 * crop.vision_s, 3),
+        refine=round(1e3 * crop.refine_s, 3),
+        encode=round(1e3 * encode_s, 3),
+        total=round(1e3 * total_s, 3),
+    )
+
+
+def _stages(predictions: list[Prediction]) -> list[dict[str, Any]]:
+    vision, *refined = map(_word, predictions)
+    stages = [{"stage": "vision", **vision}]
+    for iteration, (language, fused) in enumerate(zip(refined[0::2], refined[1::2], strict=True), start=1):
+        stages.append({"stage": "refinement", "iteration": iteration, "language": language, "fused": fused})
+    return stages
+
+
+def _word(prediction: Prediction) -> dict[str, Any]:
+    text, probability, _, characters = prediction
+    pairs = zip(text, characters, strict=True)
+    return {
+        "text": text,
+        "confidence": probability,
+        "characters": [{"character": character, "confidence": sure} for character, sure in pairs],
+    }

@@ -1,0 +1,85 @@
+"""The application: routes, and what is around every one of them."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+from starlette.types import ASGIApp
+
+from service.fronts.shared import Fronts
+from service.http.auth import KeyRing
+from service.http.body import BodyRoom
+from service.http.lean import LeanDispatch, LeanRoute
+from service.http.middleware import ApiKeyMiddleware, RequestMiddleware
+from service.http.problems import add_handlers
+from service.http.routes.health import status_router
+from service.http.routes.metrics import observability_router
+from service.http.routes.model import ADMIN_SCHEMES, model_change_router
+from service.http.routes.open_inference import open_inference_router
+from service.http.routes.open_inference_messages import InferRequest
+from service.http.routes.page import page_router
+from service.http.routes.read import read_router
+from service.http.schemas import BatchRequest, LoadRequest
+from service.observability.request_log import RequestLog
+from service.reading.model_change import Change, ModelChange
+from service.reading.reader import Reader
+
+_KEY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def create_app(reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> FastAPI:
+    """The application around a reader, which the caller starts, stops and perhaps changes as well.
+
+    `fronts` are this front and its siblings, where there are any.
+    """
+    return _Service(reader, change or ModelChange(reader), fronts or Fronts(reader.observer))
+
+
+class _Service(FastAPI):
+    def __init__(self, reader: Reader, change: Change, fronts: Fronts) -> None:
+        super().__init__(
+            title="abinet",
+            summary="Reads cropped word images with ABINet.",
+            version=version("abinet-ascend"),
+            telemetry={"tracing": False, "metrics": False, "logs": False},
+        )
+        self._reader = reader
+        read = read_router(reader)
+        self._lean = [route for route in read.routes if isinstance(route, LeanRoute)]
+        self.include_router(read)
+        self.include_router(status_router(reader))
+        self.include_router(model_change_router(reader, change))
+        self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
+        self.include_router(open_inference_router(reader, self.version))
+        self.include_router(page_router())
+        add_handlers(self)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Ours around FastAPI's, which the lean routes never see."""
+        settings = self._reader.settings
+        app: ASGIApp = LeanDispatch(super().build_middleware_stack(), self._lean)
+        if settings.api_keys:
+            app = ApiKeyMiddleware(app, KeyRing(settings.api_keys))
+        room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
+        return RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
+
+    def openapi(self) -> dict[str, Any]:
+        """Describes also the bodies that lean routes read for themselves."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            _, schema = models_json_schema(
+                [(model, "validation") for model in (BatchRequest, InferRequest, LoadRequest)],
+                ref_template="#/components/schemas/{model}",
+            )
+            document["components"]["schemas"].update(schema["$defs"])
+            schemes = document["components"]["securitySchemes"] = dict(ADMIN_SCHEMES)
+            if self._reader.settings.api_keys:
+                schemes.update(_KEY_SCHEMES)
+                document["security"] = [{name: []} for name in _KEY_SCHEMES]
+        return super().openapi()

@@ -1,0 +1,101 @@
+"""Bodies of requests, read as they arrive: never beyond the limit, nor all of them together beyond theirs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from python_multipart.multipart import parse_options_header
+from starlette.requests import Request
+
+from service.errors import Problem, ServiceError
+from service.http.multipart import SentFile, files_of_form
+from service.reading.deadline import DeadlineError, Patience
+
+_FREE_BYTES = 64 << 10
+
+
+def header(request: Request, name: bytes) -> bytes:
+    """A header's value, or nothing; `name` is in lower case."""
+    for key, value in request.scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return b""
+
+
+def is_form(request: Request) -> bool:
+    return header(request, b"content-type").startswith(b"multipart/form-data")
+
+
+class BodyRoom:
+    """How many bytes of bodies may be held at a time, and how long one may take to arrive.
+
+    The first 64 KiB of each do not count: whoever fills the room keeps out large batches, but no single crop.
+    """
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit = limit
+        self.seconds = seconds
+        self.held = 0
+
+    def hold(self, state: dict[str, Any], size: int) -> None:
+        """A request, by its state, holds a body that is so long by now. Raises ServiceError."""
+        counted = max(0, size - _FREE_BYTES)
+        self.held += counted - state.get("held_bytes", 0)
+        state["held_bytes"] = counted
+        if self.held > self._limit:
+            raise ServiceError(
+                Problem.BODIES_FULL,
+                f"Bodies of {self._limit} bytes are held already; try again.",
+                retry_after=1,
+            )
+
+    def release(self, state: dict[str, Any]) -> None:
+        """When the request has been answered."""
+        self.held -= state.pop("held_bytes", 0)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Raises ServiceError where the body is longer than `limit` bytes, too slow, or its client hangs up."""
+    room: BodyRoom = request.scope["state"]["body_room"]
+    try:
+        with Patience(room.seconds):
+            return b"".join([part async for part in _parts(request, limit, room)])
+    except DeadlineError:
+        raise ServiceError(
+            Problem.BODY_TOO_SLOW, f"The body did not arrive within {room.seconds:g} s."
+        ) from None
+
+
+async def read_files(request: Request, limit: int, most: int) -> list[SentFile]:
+    """The files of a multipart form, in its order, whatever their fields are called.
+
+    Raises ServiceError where the body is longer than `limit` bytes, no such form, has more than `most` files
+    or a field that is no file.
+    """
+    _, options = parse_options_header(header(request, b"content-type"))
+    return files_of_form(await read_body(request, limit), options.get(b"boundary", b""), most)
+
+
+async def _parts(request: Request, limit: int, room: BodyRoom) -> AsyncIterator[bytes]:
+    def too_large() -> ServiceError:
+        return ServiceError(Problem.BODY_TOO_LARGE, f"The limit is {limit} bytes.")
+
+    announced = header(request, b"content-length")
+    if announced.isdigit() and int(announced) > limit:
+        raise too_large()
+    size, has_more = 0, True
+    while has_more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ServiceError(Problem.CLIENT_GONE, "The client hung up while it sent the body.")
+        part: bytes = message.get("body", b"")
+        has_more = message.get("more_body", False)
+        size += len(part)
+        if size > limit:
+            raise too_large()
+        if size > _FREE_BYTES:
+            room.hold(request.scope["state"], size)
+        yield part
+    request.scope["state"]["body_bytes"] = size

@@ -1,0 +1,128 @@
+"""Routes whose endpoints parse and write for themselves, documented in OpenAPI all the same.
+
+FastAPI's own way from a request to typed arguments and from models to JSON, and its layers of routers, take
+longer than decoding a crop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import Problem, ServiceError
+from service.http.body import header
+from service.http.json_body import validated
+from service.http.problems import problem_response
+from service.http.schemas import ReadOptions
+
+_MOST_OPTIONS = 16
+_TIMEOUT = re.compile(rb"[1-9]\d{0,8}")
+_VERSION_HEADER = {
+    "name": "X-Model-Version",
+    "in": "header",
+    "description": "Which of the models being served has to read this, by its version.",
+    "schema": {"type": "string"},
+}
+_TIMEOUT_HEADER = {
+    "name": "X-Timeout-Ms",
+    "in": "header",
+    "description": "Deadline in milliseconds, the wait in the queue included.",
+    "schema": {"type": "integer", "minimum": 1},
+}
+
+
+class LeanRoute(APIRoute):
+    """Calls its endpoint with the request and sends the response that it returns."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
+
+
+class LeanDispatch:
+    """Finds these routes, whose paths have no parameters, in a dictionary; leaves the rest to the router."""
+
+    def __init__(self, app: ASGIApp, routes: Iterable[LeanRoute]) -> None:
+        self._app = app
+        self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if route is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = route
+        request = Request(scope, receive)
+        try:
+            response = await route.endpoint(request)
+        except ServiceError as error:
+            response = problem_response(request, error)
+        await response(scope, receive, send)
+
+
+@lru_cache(maxsize=256)
+def read_options(query: bytes) -> ReadOptions:
+    """A query string's options. Raises ServiceError."""
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_OPTIONS)
+    except ValueError:
+        raise ServiceError(Problem.INVALID_REQUEST, f"query: more than {_MOST_OPTIONS} options") from None
+    return validated(ReadOptions, dict(pairs), "query")
+
+
+def timeout_s(request: Request) -> float | None:
+    """The deadline that the request sets itself, if any, in seconds. Raises ServiceError."""
+    value = header(request, b"x-timeout-ms")
+    if not value:
+        return None
+    if not _TIMEOUT.fullmatch(value):
+        raise ServiceError(Problem.INVALID_REQUEST, "header.x-timeout-ms: not a whole number above 0")
+    return int(value) / 1e3
+
+
+def model_version(request: Request) -> str:
+    """The version of the model that the request asks for; empty where it asks for none."""
+    return header(request, b"x-model-version").decode("latin-1")
+
+
+async def client_gone(request: Request) -> None:
+    """Returns when the client of a request whose body has been read has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class JsonResponse(Response):
+    """A response of JSON. `headers` are names in lower case and their values."""
+
+    def __init__(
+        self, content: Any, status_code: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        self.status_code = status_code
+        self.body = orjson.dumps(content)
+        self.background = None
+        length = str(len(self.body)).encode()
+        self.raw_headers = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
+
+
+def documented_options(options: type[BaseModel]) -> list[dict[str, Any]]:
+    """For OpenAPI: the query parameters that `options` describes, and the headers."""
+    schema = options.model_json_schema()
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "description": field.pop("description"),
+            "schema": {key: value for key, value in field.items() if key != "title"},
+        }
+        for name, field in schema["properties"].items()
+    ]
+    return [*parameters, _TIMEOUT_HEADER, _VERSION_HEADER]

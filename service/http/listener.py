@@ -1,0 +1,63 @@
+"""Where the service listens: a TCP port or a Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.settings.model import Settings
+
+_BACKLOG = 1024
+
+
+@contextlib.contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """A socket that listens; its file, where it has one, is gone afterwards.
+
+    Raises ValueError where the address cannot be had.
+    """
+    if settings.uds is None:
+        with _tcp_socket(settings.host, settings.port) as listener:
+            yield listener
+        return
+    with _unix_socket(settings.uds) as listener:
+        try:
+            yield listener
+        finally:
+            settings.uds.unlink(missing_ok=True)
+
+
+def _tcp_socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"cannot listen on {host}:{port}: {error}; choose another --port") from error
+    # Connections inherit this, which asyncio sets only on sockets that name their protocol: not on this one.
+    # Without it an answer's body waits 40 ms for the client to acknowledge its headers.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket() and listener.connect_ex(str(path)) == errno.ECONNREFUSED:
+            path.unlink()  # left behind by a service that was killed
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ValueError(f"cannot listen on {path}: {error}; choose another --uds") from error
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """For people: http://127.0.0.1:8000, or unix:/path."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

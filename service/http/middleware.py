@@ -1,0 +1,131 @@
+"""Around every request: its identifier, its line in the log, its place in the metrics, its key."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import ServiceError
+from service.http.auth import KeyRing
+from service.http.body import BodyRoom
+from service.http.problems import FAULT, problem_response
+from service.http.routes.model import ADMIN_PATHS
+from service.http.routes.page import PAGE_PATHS
+from service.observability.observer import Observer
+from service.observability.request_log import RequestLog
+
+log = logging.getLogger("abinet")
+
+_SANE_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
+_NO_ROUTE = "none"
+
+OPEN_PATHS = frozenset(
+    {
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/v1/latency",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models/abinet/ready",
+        "/docs",
+        "/openapi.json",
+        *PAGE_PATHS,
+    }
+)
+"""What needs no key: what watches the service, its description, and the demo page."""
+_WITHOUT_KEY = OPEN_PATHS | ADMIN_PATHS
+
+
+class RequestMiddleware:
+    """Gives every request an identifier, the client's own where it sent a sane one, and answers with it.
+
+    Counts and logs every answer, and answers where a fault of the service left none. Routes leave what they
+    know in the request's state: `problem`, a ServiceError; `timings`, `crops` and `body_bytes`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, observer: Observer, request_log: RequestLog, body_room: BodyRoom
+    ) -> None:
+        self._app = app
+        self._observer = observer
+        self._log = request_log
+        self._body_room = body_room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
+        state["body_room"] = self._body_room
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("request %s failed", state["request_id"])
+            if not status:
+                await problem_response(Request(scope), FAULT)(scope, receive, send_with_id)
+        finally:
+            self._body_room.release(state)
+            self._note(scope, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        state = scope["state"]
+        route = getattr(scope.get("route"), "path", _NO_ROUTE)
+        error: ServiceError | None = state.get("problem")
+        self._observer.request(route, status, seconds)
+        if error is not None:
+            for _ in range(error.crops):
+                self._observer.rejected(error.problem.slug)
+        self._log.write(
+            request_id=state["request_id"],
+            method=scope["method"],
+            route=route,
+            status=status,
+            seconds=seconds,
+            body_bytes=state.get("body_bytes", 0),
+            crops=state.get("crops", 0),
+            timings=state.get("timings"),
+            problem=error.problem.slug if error is not None else None,
+        )
+
+
+class ApiKeyMiddleware:
+    """Lets through only requests with one of the keys, but for `OPEN_PATHS` and those of admins."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and scope["path"] not in _WITHOUT_KEY:
+            try:
+                self._keys.check(scope)
+            except ServiceError as error:
+                app = problem_response(Request(scope), error)
+        await app(scope, receive, send)
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+            found: bytes = value
+            return found
+    return b"%032x" % random.getrandbits(128)

@@ -1,0 +1,160 @@
+"""`/v2`: the Open Inference Protocol for KServe's and Triton's clients. Its errors are `{"error": ...}`."""
+
+from __future__ import annotations
+
+import re
+import time
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import Problem, ServiceError
+from service.http.answers import answer
+from service.http.body import read_body
+from service.http.lean import JsonResponse, LeanRoute, client_gone, model_version, timeout_s
+from service.http.routes.open_inference_messages import (
+    NAME,
+    OUTPUTS,
+    InferError,
+    InferResponse,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    Ready,
+    ServerMetadata,
+    parse,
+    write,
+)
+from service.http.schemas import ReadOptions
+from service.reading.reader import Reader
+
+_COUNT = re.compile(r"\d{1,12}", re.ASCII)
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+_ANY = -1
+_ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": InferError}, "5XX": {"model": InferError}}
+_INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": f"JSON; with the header {_HEADER_LENGTH}, JSON of that length and then binary data.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}}},
+    }
+}
+
+
+def open_inference_router(reader: Reader, version: str) -> APIRouter:
+    """`version` is that of the service."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
+    model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
+
+    def get(path: str, model: type[BaseModel]) -> Any:
+        return router.get(path, response_model=model, responses=_ERRORS)
+
+    @get("", ServerMetadata)
+    async def server(request: Request) -> Response:
+        """What answers here."""
+        return JsonResponse({"name": NAME, "version": version, "extensions": ["binary_tensor_data"]})
+
+    @get("/health/live", Live)
+    async def live(request: Request) -> Response:
+        """200 as long as the process answers."""
+        return JsonResponse({"live": True})
+
+    @get("/health/ready", Ready)
+    async def ready(request: Request) -> Response:
+        """200 when an engine has run every graph and is alive, else 503."""
+        return _readiness({"ready": reader.state == "ready"})
+
+    async def model(request: Request) -> Response:
+        """The model's tensors."""
+        _check_model(request, reader)
+        return JsonResponse(
+            {
+                "name": NAME,
+                "versions": [one.model.version for one in reader.deployments],
+                "platform": "mindspore_mindir",
+                "inputs": [{"name": "image", "datatype": "BYTES", "shape": [_ANY]}],
+                "outputs": [
+                    {"name": name, "datatype": output.datatype, "shape": [_ANY]}
+                    for name, output in OUTPUTS.items()
+                ],
+            }
+        )
+
+    async def model_ready(request: Request) -> Response:
+        """200 when the model can be asked, else 503."""
+        _check_model(request, reader)
+        return _readiness({"name": NAME, "ready": reader.state == "ready"})
+
+    async def infer(request: Request) -> Response:
+        """Reads crops. One that cannot be read fails the request: a tensor has no place for an error."""
+        _check_model(request, reader)
+        return await _infer(request, reader)
+
+    for path in model_paths:
+        get(path, ModelMetadata)(model)
+        get(f"{path}/ready", ModelReady)(model_ready)
+        router.post(
+            f"{path}/infer", response_model=InferResponse, responses=_ERRORS, openapi_extra=_INFER_BODY
+        )(infer)
+    return router
+
+
+def _readiness(content: dict[str, Any]) -> Response:
+    return JsonResponse(content, 200 if content["ready"] else 503)
+
+
+def _check_model(request: Request, reader: Reader) -> None:
+    if request.path_params["name"] != NAME:
+        raise ServiceError(Problem.NO_SUCH_MODEL, f"There is only {NAME!r}.")
+    if version := _version(request):
+        reader.choose(version)
+
+
+def _version(request: Request) -> str:
+    """As the path names it, or else a header."""
+    version: str = request.path_params.get("version") or model_version(request)
+    return version
+
+
+async def _infer(request: Request, reader: Reader) -> Response:
+    settings = reader.settings
+    body = await read_body(request, settings.max_body_bytes)
+    asked, images = parse(body, _json_bytes(request, body), settings.max_batch_items)
+    request.state.crops = len(images)
+    crops = await reader.read(
+        images,
+        ReadOptions(**asked.parameters.model_dump(exclude={"binary_data_output"})),
+        detail=False,
+        timeout_s=timeout_s(request),
+        client_gone=partial(client_gone, request),
+        version=_version(request),
+        request_id=request.state.request_id,
+    )
+    for index, crop in enumerate(crops):
+        if isinstance(crop.error, ServiceError):
+            raise ServiceError(crop.error.problem, f"image[{index}]: {crop.error.detail}")
+    values: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
+    for crop in crops:
+        reading, timings = answer(crop, since=time.perf_counter())
+        reader.observer.crop(timings)
+        for name, column in values.items():
+            column.append(reading[name])
+    document, blobs = write(asked, values, crops[0].submission.model.version)
+    if not blobs:
+        return Response(document, media_type="application/json")
+    headers = {_HEADER_LENGTH: str(len(document))}
+    return Response(b"".join([document, *blobs]), headers=headers, media_type="application/octet-stream")
+
+
+def _json_bytes(request: Request, body: bytes) -> int:
+    """How much of the body is JSON: all of it, unless a header says otherwise."""
+    announced = request.headers.get(_HEADER_LENGTH, str(len(body)))
+    if not _COUNT.fullmatch(announced) or int(announced) > len(body):
+        raise ServiceError(
+            Problem.INVALID_REQUEST, f"{_HEADER_LENGTH} is no number up to {len(body)}, the body's length."
+        )
+    return int(announced)

@@ -1,0 +1,238 @@
+"""The Open Inference Protocol, version 2: its messages, with Triton's extension for binary tensors.
+
+There is one model, whose input is a BYTES tensor of image files. In JSON an image is base64; as binary data
+it follows its length, as tritonclient sends it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.errors import Problem, ServiceError
+from service.http.json_body import json_object, validated
+from service.http.schemas import Turns
+from service.image_decoding.decoders import ImageFile
+
+NAME = "abinet"
+_LENGTH = struct.Struct("<I")
+
+
+Dimension = Annotated[int, Field(ge=1)]
+
+
+class Tensor(BaseModel):
+    """A tensor's description; -1 is any number of crops."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ServerMetadata(BaseModel):
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ModelMetadata(BaseModel):
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class Live(BaseModel):
+    live: bool
+
+
+class Ready(BaseModel):
+    ready: bool
+
+
+class ModelReady(Ready):
+    name: str
+
+
+class InferError(BaseModel):
+    error: str
+
+
+class TensorParameters(BaseModel):
+    binary_data_size: int | None = Field(default=None, ge=0, description="Bytes that follow the JSON.")
+    binary_data: bool | None = Field(default=None, description="Answer with bytes that follow the JSON.")
+
+
+class RequestInput(BaseModel):
+    name: str
+    datatype: str
+    shape: list[Dimension] = Field(min_length=1, max_length=8)
+    parameters: TensorParameters = TensorParameters()
+    data: list[Any] | None = Field(default=None, description="Image files, base64.")
+
+
+class RequestOutput(BaseModel):
+    name: str
+    parameters: TensorParameters = TensorParameters()
+
+
+class RequestParameters(BaseModel):
+    iterations: int | None = Field(default=None, ge=0)
+    early_stop: bool = False
+    turns: Turns | None = None
+    binary_data_output: bool = False
+
+
+class InferRequest(BaseModel):
+    """One tensor of crops."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["iVBORw0KGgo="]}]}
+            ]
+        }
+    )
+
+    id: str | None = None
+    parameters: RequestParameters = RequestParameters()
+    inputs: list[RequestInput] = Field(min_length=1, max_length=1)
+    outputs: Annotated[list[RequestOutput], Field(max_length=3)] | None = None
+
+
+class ResponseOutput(Tensor):
+    parameters: TensorParameters | None = None
+    data: list[Any] | None = None
+
+
+class InferResponse(BaseModel):
+    """What was read in each crop, in the shape of the input."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model_name": NAME,
+                    "model_version": "1.0.0",
+                    "outputs": [
+                        {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["ab"]},
+                        {"name": "confidence", "datatype": "FP32", "shape": [1], "data": [0.98]},
+                        {"name": "stopped_at", "datatype": "INT32", "shape": [1], "data": [3]},
+                        {"name": "turned", "datatype": "INT32", "shape": [1], "data": [0]},
+                    ],
+                }
+            ]
+        }
+    )
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[ResponseOutput]
+
+
+class Output(NamedTuple):
+    """One of the model's outputs: its datatype in the protocol and, where it has one, in NumPy."""
+
+    datatype: str
+    dtype: str | None = None
+
+    def binary(self, values: Sequence[Any]) -> bytes:
+        if self.dtype is not None:
+            return np.array(values, self.dtype).tobytes()
+        texts = [text.encode() for text in values]
+        return b"".join(part for text in texts for part in (_LENGTH.pack(len(text)), text))
+
+
+OUTPUTS = {
+    "text": Output("BYTES"),
+    "confidence": Output("FP32", "<f4"),
+    "stopped_at": Output("INT32", "<i4"),
+    "turned": Output("INT32", "<i4"),
+}
+
+
+def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[ImageFile]]:
+    """A request and the images of its tensor, `most` of them. Raises ServiceError.
+
+    The first `json_bytes` of the body are JSON; binary data follows.
+    """
+    asked = validated(InferRequest, json_object(body[:json_bytes], most))
+    names = [output.name for output in asked.outputs or []]
+    for name in names:
+        if name not in OUTPUTS:
+            raise ServiceError(
+                Problem.INVALID_REQUEST, f"No output {name!r}; there are {', '.join(OUTPUTS)}."
+            )
+        if names.count(name) > 1:
+            raise ServiceError(Problem.INVALID_REQUEST, f"The output {name!r} is asked for twice.")
+    return asked, _images(asked.inputs[0], body[json_bytes:], most)
+
+
+def write(asked: InferRequest, values: dict[str, list[Any]], version: str) -> tuple[bytes, list[bytes]]:
+    """The answer's JSON, and the binary data that was asked for. `values` holds every output."""
+    outputs: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for wanted in asked.outputs or [RequestOutput(name=name) for name in OUTPUTS]:
+        kind = OUTPUTS[wanted.name]
+        output: dict[str, Any] = {
+            "name": wanted.name,
+            "datatype": kind.datatype,
+            "shape": asked.inputs[0].shape,
+        }
+        as_binary = wanted.parameters.binary_data
+        if asked.parameters.binary_data_output if as_binary is None else as_binary:
+            blobs.append(kind.binary(values[wanted.name]))
+            output["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            output["data"] = values[wanted.name]
+        outputs.append(output)
+    document: dict[str, Any] = {"model_name": NAME, "model_version": version, "outputs": outputs}
+    if asked.id is not None:
+        document["id"] = asked.id
+    return orjson.dumps(document), blobs
+
+
+def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
+    if (tensor.name, tensor.datatype) != ("image", "BYTES"):
+        raise ServiceError(Problem.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
+    if tensor.parameters.binary_data_size is not None:
+        unpacked = _unpacked(binary[: tensor.parameters.binary_data_size])
+        images: list[Any] = list(itertools.islice(unpacked, most + 1))
+    else:
+        images = _flat(tensor)
+    if len(images) > most:
+        raise ServiceError(Problem.TOO_MANY_CROPS, f"More than {most} crops.")
+    if len(images) != math.prod(tensor.shape) or not images:
+        raise ServiceError(
+            Problem.INVALID_REQUEST, f"image: {len(images)} elements do not make the shape {tensor.shape}."
+        )
+    if not all(isinstance(image, (str, bytes)) for image in images):
+        raise ServiceError(Problem.INVALID_REQUEST, "image: an element of data is no string.")
+    return images
+
+
+def _unpacked(binary: bytes) -> Iterable[bytes]:
+    """The elements of a BYTES tensor. What is cut off at the end comes out short."""
+    place = 0
+    while place < len(binary):
+        start = place + _LENGTH.size
+        length = int.from_bytes(binary[place:start], "little")
+        place = start + length
+        yield binary[start:place]
+
+
+def _flat(tensor: RequestInput) -> list[Any]:
+    """Its elements, whether they were given in the tensor's shape or in one row."""
+    data = tensor.data or []
+    for _ in tensor.shape[1:]:
+        data = [element for row in data for element in (row if isinstance(row, list) else [row])]
+    return data

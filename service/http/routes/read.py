@@ -1,0 +1,190 @@
+"""`POST /v1/read` and `POST /v1/read/batch`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import Problem, ServiceError, problem_details
+from service.http.answers import answer
+from service.http.body import header, is_form, read_body, read_files
+from service.http.json_body import json_object, validated
+from service.http.lean import (
+    JsonResponse,
+    LeanRoute,
+    client_gone,
+    documented_options,
+    model_version,
+    read_options,
+    timeout_s,
+)
+from service.http.problems import documented
+from service.http.schemas import BatchImage, BatchRequest, BatchResult, ReadOptions, ReadResult, Timings
+from service.reading.reader import Reader
+from service.scheduling.scheduler import Crop
+from service.settings.model import Settings
+
+_BINARY = {"type": "string", "format": "binary"}
+_ONE = {
+    "parameters": documented_options(ReadOptions),
+    "requestBody": {
+        "required": True,
+        "description": "One crop: a PNG, JPEG, BMP, WebP or TIFF file, bare or in a form.",
+        "content": {
+            "application/octet-stream": {"schema": _BINARY},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}
+            },
+        },
+    },
+}
+_MANY = {
+    "parameters": documented_options(ReadOptions),
+    "requestBody": {
+        "required": True,
+        "description": "Crops: the files of a form, or JSON with base64.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "items": _BINARY}},
+                }
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
+        },
+    },
+}
+_WHOLE = tuple(
+    problem
+    for problem in Problem
+    if problem
+    not in (
+        Problem.ADMIN_OFF,
+        Problem.BAD_BUNDLE,
+        Problem.CLIENT_GONE,
+        Problem.MODEL_CONFLICT,
+        Problem.UNAUTHORISED,
+    )
+)
+_OF_THE_BATCH = (
+    Problem.NO_SUCH_MODEL,
+    Problem.INVALID_REQUEST,
+    Problem.UNSUPPORTED_BODY,
+    Problem.BODY_TOO_SLOW,
+    Problem.BODY_TOO_LARGE,
+    Problem.BODIES_FULL,
+    Problem.TOO_MANY_CROPS,
+    Problem.QUEUE_FULL,
+    Problem.FAULT,
+    Problem.NOT_READY,
+    Problem.DEADLINE,
+)
+
+
+def read_router(reader: Reader) -> APIRouter:
+    router = APIRouter(route_class=LeanRoute, tags=["read"])
+    settings = reader.settings
+
+    @router.post("/v1/read", response_model=ReadResult, responses=documented(*_WHOLE), openapi_extra=_ONE)
+    async def read(request: Request) -> Response:
+        """Reads one crop."""
+        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
+        if is_form(request):
+            ((_, body),) = await read_files(request, settings.max_body_bytes, most=1)
+        else:
+            body = await read_body(request, settings.max_body_bytes)
+        crop = await reader.read_one(
+            body,
+            options,
+            timeout_s=timeout,
+            client_gone=partial(client_gone, request),
+            version=model_version(request),
+            request_id=request.scope["state"]["request_id"],
+        )
+        reading, timings = answer(crop)
+        reader.observer.crop(timings)
+        request.scope["state"].update(crops=1, timings=timings)
+        reading["model"] = vars(crop.submission.model)
+        return JsonResponse(reading, headers=_server_timing(timings))
+
+    @router.post(
+        "/v1/read/batch",
+        response_model=BatchResult,
+        responses=documented(*_OF_THE_BATCH),
+        openapi_extra=_MANY,
+    )
+    async def read_batch(request: Request) -> Response:
+        """Reads many crops; each has its own result or its own error, in the order in which they came.
+
+        A batch that does not fit into the queue's room is refused as a whole.
+        """
+        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
+        sent: Sequence[tuple[str | None, bytes | str]]
+        if is_form(request):
+            sent = await read_files(request, settings.max_body_bytes, settings.max_batch_items)
+        else:
+            batch = await _json_batch(request, settings)
+            images = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
+            sent = [(one.id, one.image) for one in images]
+            options = options.model_copy(update=batch.model_dump(exclude={"images"}, exclude_unset=True))
+        request.scope["state"]["crops"] = len(sent)
+        crops = await reader.read(
+            [body for _, body in sent],
+            options,
+            detail=False,
+            timeout_s=timeout,
+            client_gone=partial(client_gone, request),
+            version=model_version(request),
+            request_id=request.scope["state"]["request_id"],
+        )
+        return _batch_response(request, [name for name, _ in sent], crops, reader)
+
+    return router
+
+
+async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
+    if not header(request, b"content-type").startswith(b"application/json"):
+        raise ServiceError(
+            Problem.UNSUPPORTED_BODY,
+            "A batch is a form with files (multipart/form-data) or application/json.",
+        )
+    body = await read_body(request, settings.max_body_bytes)
+    document = json_object(body, settings.max_batch_items)
+    images = document.get("images")
+    if isinstance(images, list) and len(images) > settings.max_batch_items:
+        raise ServiceError(
+            Problem.TOO_MANY_CROPS,
+            f"{len(images)} crops; a batch has {settings.max_batch_items} at most.",
+        )
+    return validated(BatchRequest, document, "body")
+
+
+def _batch_response(
+    request: Request, names: Sequence[str | None], crops: Sequence[Crop], reader: Reader
+) -> Response:
+    items: list[dict[str, Any]] = []
+    slowest: Timings | None = None
+    for name, crop in zip(names, crops, strict=True):
+        if isinstance(crop.error, ServiceError):
+            reader.observer.rejected(crop.error.problem.slug)
+            details = problem_details(crop.error.problem, crop.error.detail, request.state.request_id)
+            items.append({"id": name, "error": details})
+            continue
+        reading, timings = answer(crop, since=time.perf_counter())
+        reader.observer.crop(timings)
+        items.append({"id": name, "result": reading})
+        if slowest is None or timings.total > slowest.total:
+            slowest = timings
+    headers = _server_timing(slowest) if slowest else []
+    return JsonResponse({"items": items, "model": vars(crops[0].submission.model)}, headers=headers)
+
+
+def _server_timing(timings: Timings) -> list[tuple[bytes, bytes]]:
+    return [(b"server-timing", timings.server_timing().encode())]

@@ -1,0 +1,90 @@
+"""The HTTP server of a front: uvicorn, but connections and the wish to stop come from the manager."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+
+from service.fronts.shared import Fronts
+from service.http.app import create_app
+from service.http.limits import Crowd, LimitedProtocol
+from service.reading.model_change import Change
+from service.reading.reader import Reader
+
+_GARBAGE = 20_000
+"""Objects that may pile up before Python looks for cycles among them."""
+_OTHER_FILES = 100
+_GRACE_S = 5.0
+_SWITCH_S = 2e-4
+"""How long a thread that decodes may have to wait for the interpreter; Python's own 5 ms is 50 images."""
+
+
+class HttpServer(uvicorn.Server):
+    """Serves a reader until it is asked to stop."""
+
+    def __init__(self, reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(reader, change, fronts),
+                http=LimitedProtocol,
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(reader.settings.drain_s),
+            )
+        )
+        self._reader = reader
+        self._crowd = Crowd(min(reader.settings.max_connections, max(1, open_files() - _OTHER_FILES)))
+        # A body that is late is answered by who reads it; what nobody reads must end as well.
+        self._body_s = reader.settings.timeout_s + _GRACE_S
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: those are for the manager."""
+        yield
+
+    def drain(self) -> None:
+        """Finishes what is in flight, and ends."""
+        self._reader.drain()
+        self.should_exit = True
+
+    async def take(self, connection: socket.socket) -> None:
+        """Serves a connection that was accepted elsewhere; one that comes too late is closed."""
+        if self.should_exit:
+            connection.close()
+            return
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: LimitedProtocol(self.config, self.server_state, self._crowd, self._body_s), connection
+        )
+
+
+def settle_memory() -> None:
+    """What is here now stays: left out of every collection, these objects cost no request any time.
+
+    Requests leave no cycles behind, so there is little to collect.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 20, 20)
+
+
+def open_files() -> int:
+    """How many files this process may have open, which is raised as far as the system allows it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
+
+
+def share_interpreter() -> None:
+    """Lets threads that decode images have their turns with the event loop."""
+    sys.setswitchinterval(_SWITCH_S)

@@ -1,0 +1,182 @@
+"""The front's side of image decoders: processes that may crash, each with a batch or two."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
+from service.errors import Problem, ServiceError
+from service.image_decoding.arena import SLOTS, ImageArena
+from service.image_decoding.preprocess import Prescription
+
+COMMAND = [sys.executable, "-m", "service.image_decoding.process"]
+ImageFile = bytes | str
+"""A file's bytes, or these in base64."""
+
+
+class Prepared(NamedTuple):
+    """What became of an image: the network's input (C, H, W), float32, or the error why there is none."""
+
+    image: np.ndarray | None
+    error: ServiceError | None
+
+
+class ImageDecoder:
+    """One process, and the batches that it has been given: up to SLOTS."""
+
+    def __init__(self, nursery: Nursery, number: int, connection: Connection, arena: ImageArena) -> None:
+        self._nursery = nursery
+        self._number = number
+        self._connection = connection
+        self._arena = arena
+        self._slots = itertools.cycle(range(SLOTS))
+        self._batches: deque[tuple[int, list[Any]]] = deque()
+        self._since = 0.0
+        self.has_answered = False
+
+    @property
+    def load(self) -> int:
+        """Batches under way."""
+        return len(self._batches)
+
+    @property
+    def busy_s(self) -> float:
+        """How long it has had the batch at hand, in seconds."""
+        return time.monotonic() - self._since if self._batches else 0.0
+
+    def fileno(self) -> int:
+        """Readable when a batch is done, or at the end."""
+        return self._connection.fileno()
+
+    def send(self, batch: list[Any], files: Sequence[ImageFile], turned: Sequence[int]) -> None:
+        """Has it decode a batch of at most BATCH files, and turn each by so many degrees clockwise.
+
+        Raises ConnectionClosedError.
+        """
+        if not self._batches:
+            self._since = time.monotonic()
+        slot = next(self._slots)
+        self._batches.append((slot, batch))
+        bodies = [file if isinstance(file, bytes) else file.encode("ascii", "replace") for file in files]
+        self._arena.write(slot, bodies)
+        texts = [isinstance(file, str) for file in files]
+        lengths = list(map(len, bodies))
+        self._connection.send({"slot": slot, "lengths": lengths, "texts": texts, "turned": turned})
+
+    def receive(self) -> tuple[list[Any], list[Prepared]]:
+        """The batch that is done, and what became of its images, or of the first ones if these took long.
+
+        Raises ConnectionClosedError and BlockingIOError.
+        """
+        outcomes = self._connection.receive(0.0)["outcomes"]
+        self._since, self.has_answered = time.monotonic(), True
+        slot, batch = self._batches.popleft()
+        inputs = self._arena.inputs[slot]
+        return batch, [
+            Prepared(inputs[index].copy(), None)
+            if outcome is None
+            else Prepared(None, ServiceError(Problem[outcome[0]], outcome[1]))
+            for index, outcome in enumerate(outcomes)
+        ]
+
+    def last_words(self) -> list[tuple[list[Any], list[Prepared]]]:
+        """Of one that has ended: what it had done before, and nobody has received."""
+        done = []
+        # One more than there may be: the first is not told but the other's reset of the connection.
+        for _ in range(SLOTS + 1):
+            with contextlib.suppress(ConnectionClosedError, BlockingIOError):
+                done.append(self.receive())
+        return done
+
+    def remains(self) -> tuple[list[list[Any]], Any]:
+        """Of one that has ended: its batches, the one at hand first, and what it was decoding."""
+        batches, index = [batch for _, batch in self._batches], self._arena.marked()
+        # A decoder that an image has ended may have written anything.
+        if not batches or index is None or index >= len(batches[0]):
+            return batches, None
+        return batches, batches[0][index]
+
+    def kill(self) -> None:
+        """Its connection is closed soon after, unless where it comes from is stuck as well."""
+        self._nursery.end(self._number)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class Nursery:
+    """Where decoders come from: a process that has imported what they need, started when one is wanted."""
+
+    def __init__(self, prescription: Prescription, max_pixels: int, file_bytes: int) -> None:
+        self._prescription = prescription
+        self._max_pixels = max_pixels
+        self._file_bytes = file_bytes
+        self._numbers = itertools.count()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def decoder(self) -> ImageDecoder:
+        """A new one, which may be given work at once."""
+        number, (ours, theirs) = next(self._numbers), socket_pair()
+        with theirs:
+            try:
+                self._ask({"number": number}, [theirs.fileno()])
+            except ConnectionClosedError:
+                self.close()
+                self._ask({"number": number}, [theirs.fileno()])
+        connection = Connection(ours)
+        shape = (3, self._prescription.height, self._prescription.width)
+        file = os.memfd_create("abinet-images")
+        try:
+            arena = ImageArena(file, self._file_bytes, shape)
+            hello = {"prescription": self._prescription, "max_pixels": self._max_pixels}
+            connection.send({**hello, "file_bytes": self._file_bytes, "shape": shape}, [file])
+        finally:
+            os.close(file)
+        return ImageDecoder(self, number, connection, arena)
+
+    def end(self, number: int) -> None:
+        """Kills a decoder."""
+        if self._connection is not None:
+            try:
+                self._connection.send({"end": number})
+            except ConnectionClosedError:
+                self.close()
+
+    def close(self) -> None:
+        """Its decoders end with it; when one is wanted again another process is started."""
+        if self._process is not None and self._connection is not None:
+            self._connection.close()
+            self._process.kill()
+            self._process.wait()
+            self._process = self._connection = None
+
+    def _ask(self, message: dict[str, Any], files: Sequence[int]) -> None:
+        """Raises ConnectionClosedError where the process has died."""
+        if self._connection is None:
+            self._start()
+        assert self._connection is not None
+        self._connection.send(message, files)
+
+    def _start(self) -> None:
+        ours, theirs = socket_pair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [*COMMAND, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OPENCV_LOG_LEVEL": "SILENT"},
+                pass_fds=[theirs.fileno()],
+            )
+        ours.setblocking(False)  # one that is stopped must not hold up the front: it counts as dead
+        self._connection = Connection(ours)

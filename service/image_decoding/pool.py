@@ -1,0 +1,220 @@
+"""From image files to network inputs, in processes that an image may crash without harm to anything else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+
+from service.engines.protocol import ConnectionClosedError
+from service.errors import Problem, ServiceError
+from service.image_decoding.arena import BATCH, SLOTS
+from service.image_decoding.decoders import ImageDecoder, ImageFile, Nursery, Prepared
+from service.image_decoding.fair_queue import TurnTaking
+from service.image_decoding.preprocess import Preprocessor
+from service.scheduling.scheduler import Crop, Submission
+
+log = logging.getLogger("abinet")
+
+_MOST_DECODERS = 4
+"""More than one front can keep busy; at least two, for one that is slow not to hold up all."""
+_FEW = 4
+"""A smaller share is not worth a message."""
+_PAUSE_S = 0.5
+_SILENCE_S = 30.0
+"""A decoder that takes longer for a batch is stuck: it has 2 s of a processor for an image, and ends a batch
+that takes long."""
+_STUCK = 3
+"""After so many times as long, what should have ended it is stuck as well."""
+
+
+class _Arrival:
+    """A crop and its image file.
+
+    `is_suspect` where a decoder has ended on it, `is_alone` where one has ended on it or beside it.
+    """
+
+    __slots__ = ("crop", "file", "is_alone", "is_suspect")
+
+    def __init__(self, crop: Crop, file: ImageFile) -> None:
+        self.crop = crop
+        self.file = file
+        self.is_suspect = self.is_alone = False
+
+
+class Intake:
+    """Gives every crop its image, or the error that it has none, and then calls `ready`.
+
+    What arrives together is decoded together, by whichever of the decoders has least to do; requests take
+    turns. The image on which a decoder ends is tried once more, and then refused; those that were with it are
+    decoded one by one.
+    """
+
+    def __init__(
+        self,
+        preprocess: Preprocessor,
+        max_pixels: int,
+        max_file_bytes: int,
+        ready: Callable[[Sequence[Crop]], None],
+    ) -> None:
+        self._nursery = Nursery(preprocess.prescription, max_pixels, max_file_bytes)
+        self._max_file_bytes = max_file_bytes
+        self._count = max(2, min(len(os.sched_getaffinity(0)), _MOST_DECODERS))
+        self._ready = ready
+        self._decoders: list[ImageDecoder] = []
+        self._patrol: asyncio.TimerHandle | None = None
+        self._waiting: TurnTaking[Submission, _Arrival] = TurnTaking()
+        self._is_handing_out = False
+
+    def start(self) -> None:
+        """Starts the decoders, for the first crop not to wait for them."""
+        while len(self._decoders) < self._count:
+            try:
+                decoder = self._nursery.decoder()
+            except (ConnectionClosedError, OSError) as error:  # as without descriptors or memory
+                log.error("an image decoder cannot start: %s", error)
+                self._hand_out_later()
+                break
+            self._decoders.append(decoder)
+            asyncio.get_running_loop().add_reader(decoder.fileno(), self._take, decoder)
+        if self._patrol is None:
+            self._look_after_them()
+
+    def add(self, crops: Sequence[Crop], files: Sequence[ImageFile]) -> None:
+        for crop, file in zip(crops, files, strict=True):
+            self._waiting.add(crop.submission, [_Arrival(crop, file)])
+        self._wake()
+
+    def close(self) -> None:
+        self._count = 0
+        if self._patrol is not None:
+            self._patrol.cancel()
+        for decoder in list(self._decoders):
+            self._drop(decoder)
+        self._nursery.close()
+
+    def _wake(self) -> None:
+        """Hands out once everything that has happened now is known."""
+        if not self._is_handing_out:
+            self._is_handing_out = True
+            asyncio.get_running_loop().call_soon(self._hand_out)
+
+    def _hand_out_later(self) -> None:
+        self._is_handing_out = True
+        asyncio.get_running_loop().call_later(_PAUSE_S, self._hand_out)
+
+    def _hand_out(self) -> None:
+        self._is_handing_out = False
+        self.start()
+        while self._decoders and self._waiting:
+            decoder = min(self._decoders, key=lambda one: one.load)
+            # While all have something to do, more comes together for the next message.
+            if decoder.load == SLOTS or (decoder.load and 0 < len(self._waiting) < _FEW):
+                return
+            batch = self._batch()
+            if batch:
+                self._send(decoder, batch)
+
+    def _batch(self) -> list[_Arrival]:
+        """The next that have to be decoded: a share of what waits, or one that has to be alone."""
+        share = min(BATCH, max(_FEW, -(-len(self._waiting) // self._count)))
+        batch: list[_Arrival] = []
+        size = 0
+        while self._waiting and len(batch) < share:
+            arrival = self._waiting.peek()
+            size += len(arrival.file)
+            if batch and (arrival.is_alone or size > self._max_file_bytes):
+                break
+            self._waiting.pop()
+            if arrival.crop.submission.given_up:
+                size -= len(arrival.file)
+            elif size > self._max_file_bytes:
+                detail = f"{size} bytes; the limit is {self._max_file_bytes}."
+                self._fail(arrival, ServiceError(Problem.BODY_TOO_LARGE, detail))
+                size = 0
+            else:
+                batch.append(arrival)
+                if arrival.is_alone:
+                    break
+        # What follows an image that takes long goes back: better that of a large request.
+        return sorted(batch, key=lambda arrival: arrival.crop.submission.unfinished)
+
+    def _send(self, decoder: ImageDecoder, batch: list[_Arrival]) -> None:
+        try:
+            decoder.send(
+                batch, [arrival.file for arrival in batch], [arrival.crop.turned for arrival in batch]
+            )
+        except ConnectionClosedError:
+            self._replace(decoder)
+
+    def _take(self, decoder: ImageDecoder) -> None:
+        """What a decoder has to say, or its end."""
+        try:
+            batch, prepared = decoder.receive()
+        except BlockingIOError:
+            return
+        except ConnectionClosedError:
+            self._replace(decoder)
+            return
+        self._finish(batch, prepared)
+        if self._waiting and not self._is_handing_out:
+            self._hand_out()
+
+    def _finish(self, batch: list[_Arrival], prepared: list[Prepared]) -> None:
+        """What a decoder has not come to goes back."""
+        done, left = batch[: len(prepared)], batch[len(prepared) :]
+        for arrival, (image, error) in zip(done, prepared, strict=True):
+            arrival.crop.image, arrival.crop.error = image, error
+        self._put_back(left)
+        self._ready([arrival.crop for arrival in done])
+
+    def _put_back(self, batch: list[_Arrival]) -> None:
+        for arrival in reversed(batch):
+            self._waiting.put_back(arrival.crop.submission, arrival)
+
+    def _replace(self, decoder: ImageDecoder) -> None:
+        """One that has ended: what it had begun with goes to another, what it had not goes back."""
+        for batch, prepared in decoder.last_words():
+            self._finish(batch, prepared)
+        batches, culprit = decoder.remains()
+        self._drop(decoder)
+        if culprit is not None:
+            self._suspect(culprit, batches[0])
+        for batch in reversed(batches):
+            self._put_back(batch)
+        if culprit is None and not decoder.has_answered:
+            log.error("an image decoder cannot start, or has been killed; another is started")
+            self._hand_out_later()
+        else:
+            self._wake()
+
+    def _suspect(self, culprit: _Arrival, batch: list[_Arrival]) -> None:
+        """From now on one by one: what seems to be the culprit may suffer from what another has done."""
+        size = len(culprit.file)
+        log.warning("an image decoder has ended on an image of %d bytes, another is started", size)
+        if culprit.is_suspect:
+            batch.remove(culprit)
+            detail = "The image's decoder crashed, or found no end within 2 s."
+            self._fail(culprit, ServiceError(Problem.BROKEN_IMAGE, detail))
+        culprit.is_suspect = True
+        for arrival in batch:
+            arrival.is_alone = True
+
+    def _drop(self, decoder: ImageDecoder) -> None:
+        self._decoders.remove(decoder)
+        asyncio.get_running_loop().remove_reader(decoder.fileno())
+        decoder.close()
+
+    def _look_after_them(self) -> None:
+        """Ends those that are stuck, or all where that has not helped; their connections are closed then."""
+        if any(decoder.busy_s > _STUCK * _SILENCE_S for decoder in self._decoders):
+            self._nursery.close()
+        for decoder in self._decoders:
+            if decoder.busy_s > _SILENCE_S:
+                decoder.kill()
+        self._patrol = asyncio.get_running_loop().call_later(_SILENCE_S / 4, self._look_after_them)
+
+    def _fail(self, arrival: _Arrival, error: ServiceError) -> None:
+        arrival.crop.error = error
+        self._ready([arrival.crop])

@@ -1,0 +1,58 @@
+"""A reader in a process of Ray's: a replica of the service, or an actor that reads files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+
+from service.bundled import bundled_model
+from service.engines.bundle import Bundle
+from service.engines.connection import EngineError
+from service.observability.observer import Observer
+from service.reading.reader import Reader
+from service.settings.model import Settings
+
+_CPU = "cpu"
+_NPU = "NPU"
+_VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
+
+
+def resources(devices: Sequence[str]) -> dict[str, float]:
+    """What Ray must set aside for one reader besides cores: an NPU for each device that is no CPU slot."""
+    npus = sum(device != _CPU for device in devices)
+    return {_NPU: npus} if npus else {}
+
+
+async def started_reader(given: Mapping[str, Any]) -> Reader:
+    """A ready reader with these settings and this machine's defaults, on the NPUs that Ray has assigned.
+
+    Raises ValueError where the bundle or an engine cannot be used.
+    """
+    settings = Settings(**given)
+    devices = assigned_devices(settings.devices, _npus_of_ray(), os.environ.get(_VISIBLE))
+    settings = Settings(**{**given, "devices": devices})
+    folder = settings.bundle or bundled_model(settings.worker_python)
+    reader = Reader(Bundle(os.path.realpath(folder)), settings, Observer())
+    try:
+        await reader.start()
+    except EngineError as error:
+        await reader.stop()
+        raise ValueError(f"{folder}: {error}") from error
+    return reader
+
+
+def assigned_devices(devices: Sequence[str], assigned: Sequence[str], visible: str | None) -> tuple[str, ...]:
+    """The devices with the numbers of the NPUs that Ray has assigned, as an engine worker counts them.
+
+    A worker counts from 0 what `visible`, ASCEND_RT_VISIBLE_DEVICES, shows it; where that is not set it sees
+    every card of the machine under its own number.
+    """
+    numbers = iter(assigned if visible is None else map(str, range(len(assigned))))
+    return tuple(device if device == _CPU else f"ascend:{next(numbers)}" for device in devices)
+
+
+def _npus_of_ray() -> list[str]:
+    return ray.get_runtime_context().get_accelerator_ids()[_NPU]

@@ -1,0 +1,309 @@
+"""One bundle being served: its engine workers, and the way of a crop through them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Protocol
+
+from service.engines.bundle import Bundle
+from service.engines.connection import Loaded
+from service.engines.process import EngineProcess
+from service.errors import Problem, ServiceError
+from service.http.schemas import ModelName, ReadOptions, Turns
+from service.image_decoding.decoders import ImageFile
+from service.image_decoding.pool import Intake
+from service.image_decoding.preprocess import Preprocessor
+from service.observability.observer import Observer
+from service.reading.calibration import Calibration
+from service.reading.deadline import ClientGoneError, DeadlineError, Patience
+from service.reading.decode import Decoder
+from service.reading.smoke_test import try_out
+from service.reading.turns import surest, ways_up
+from service.scheduling.scheduler import (
+    BatchFailedError,
+    Crop,
+    Engine,
+    QueueFullError,
+    Room,
+    Scheduler,
+    Submission,
+    TooLateError,
+    Wish,
+)
+from service.settings.model import Settings
+from service.workers.supervisor import Supervisor
+
+log = logging.getLogger("abinet")
+
+_LOOKED_AT_BYTES = 1 << 18
+"""So many bytes of image files are looked at on the event loop, which takes some milliseconds at worst."""
+
+READ = "read"
+"""The result of a request that did not fail."""
+
+
+class ManagedEngine(Engine, Protocol):
+    """An engine whose worker somebody keeps alive: see Supervisor."""
+
+    @property
+    def ready(self) -> bool: ...
+
+    @property
+    def failing(self) -> bool: ...
+
+    async def start(self) -> Loaded: ...
+
+    async def close(self) -> None: ...
+
+
+class Deployment:
+    """One bundle with an engine worker on each device.
+
+    A request that it has begun is its own until it is answered; `retire` ends the workers after the last one.
+    """
+
+    reads_images = True
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        room: Room,
+        engines: Sequence[ManagedEngine] | None = None,
+    ) -> None:
+        """With workers of its own, unless it is given `engines` that others keep alive.
+
+        Raises ValueError where the bundle asks for what this service does not know.
+        """
+        self.bundle = bundle
+        self.model = ModelName(
+            name=bundle.name, version=bundle.version, calibrated=bundle.calibration is not None
+        )
+        self.engine: str = settings.engine
+        """What runs the graphs, with its release once that is known."""
+        self.has_started = False
+        self._settings = settings
+        self._observer = observer
+        self._iterations = bundle.iterations if settings.iterations is None else settings.iterations
+        if self._iterations > bundle.iterations:
+            raise ValueError(
+                f"{self._iterations} iterations asked, but {bundle.folder} has {bundle.iterations}"
+            )
+        self._scheduler = Scheduler(
+            self.model,
+            Decoder(bundle.charset, Calibration(bundle)),
+            observer,
+            room,
+            vision_threshold=settings.vision_threshold,
+            settled_threshold=settings.settled_threshold,
+        )
+        self._preprocess = Preprocessor(bundle)
+        self._intake = Intake(
+            self._preprocess,
+            settings.max_pixels,
+            settings.max_body_bytes,
+            self._scheduler.put,
+        )
+        self._engines = list(engines or supervisors(bundle, settings, observer))
+        self._starting: list[asyncio.Task[None]] = []
+        self._serving: list[asyncio.Task[None]] = []
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker is alive and has run every graph of the bundle."""
+        return any(engine.ready for engine in self._engines)
+
+    @property
+    def failing(self) -> bool:
+        """Whether no worker is there and none is about to be."""
+        return all(engine.failing for engine in self._engines)
+
+    async def start(self, *, with_trial: bool = False) -> None:
+        """Starts the engine workers, and with a trial has each read a crop before anybody's crops come.
+
+        Raises BundleError, EngineError or TrialError where one cannot start or reads nonsense.
+        """
+        if self.reads_images:
+            self._intake.start()
+        self._starting = [asyncio.create_task(self._start(one, with_trial)) for one in self._engines]
+        await asyncio.gather(*self._starting)
+        self.has_started = True
+
+    async def retire(self) -> None:
+        """Closes when the last request is answered. Nobody may send another."""
+        await self._idle.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the workers now, however often it is asked to."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def read(
+        self,
+        bodies: Sequence[ImageFile],
+        options: ReadOptions,
+        *,
+        detail: bool,
+        timeout_s: float | None,
+        client_gone: Callable[[], Awaitable[None]] | None,
+    ) -> list[Crop]:
+        """See Reader.read."""
+        timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
+        wish, turns = self._wish(options, detail), options.turns or self._settings.turns
+        ways = await self._ways_up(bodies, turns)
+        submission = self._admit(sum(map(len, ways)), wish, timeout, len(bodies))
+        crops = _share_out(submission.crops, ways)
+        # A file is decoded for each of its readings, which takes little beside them.
+        files = [body for body, degrees in zip(bodies, ways, strict=True) for _ in degrees]
+        self._in_flight += 1
+        self._idle.clear()
+        result = Problem.FAULT.slug
+        try:
+            await self._finish(submission, crops, files, timeout, client_gone)
+            answers = [surest(readings) for readings in crops]
+            result = _result(answers)
+        except ServiceError as error:
+            result = error.problem.slug
+            raise
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+            seconds = time.perf_counter() - submission.started
+            self._observer.model_request(self.model.version, result, seconds)
+        return answers
+
+    async def _ways_up(self, bodies: Sequence[ImageFile], turns: Turns) -> list[tuple[int, ...]]:
+        """Looking at a hostile file of some MiB takes more than others should wait for the event loop."""
+        if turns == "auto" and sum(map(len, bodies)) > _LOOKED_AT_BYTES:
+            return await asyncio.to_thread(lambda: [ways_up(body, turns) for body in bodies])
+        return [ways_up(body, turns) for body in bodies]
+
+    async def _finish(
+        self,
+        submission: Submission,
+        crops: Sequence[Sequence[Crop]],
+        files: Sequence[ImageFile],
+        timeout: float,
+        client_gone: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        """Returns when each reading has predictions or an error. Raises ServiceError for all of them."""
+        readings = submission.crops
+        late: ServiceError | None = None
+        try:
+            with Patience(timeout, client_gone):
+                self._intake.add(readings, files)
+                await submission.done
+        except ClientGoneError as error:
+            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None
+        except DeadlineError as error:
+            late = ServiceError(Problem.DEADLINE, str(error), crops=len(crops))
+            if not any(all(reading.predictions for reading in crop) for crop in crops):
+                raise late from None
+        finally:
+            self._scheduler.give_up(submission)
+            # Crops know their submission: if it knew them on, they would wait for the garbage collector.
+            submission.crops = []
+        for reading in readings:
+            if reading.error is not None:
+                reading.error = _service_error(reading.error)
+            elif not reading.predictions:
+                reading.error = late
+        self._observer.readings(sum(reading.error is None for reading in readings))
+
+    def _wish(self, options: ReadOptions, detail: bool) -> Wish:
+        iterations = self._iterations if options.iterations is None else options.iterations
+        if iterations > self.bundle.iterations:
+            raise ServiceError(
+                Problem.INVALID_REQUEST,
+                f"{iterations} iterations asked; this model refines {self.bundle.iterations} times at most.",
+            )
+        return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
+
+    def _admit(self, readings: int, wish: Wish, timeout: float, crops: int) -> Submission:
+        try:
+            return self._scheduler.admit(readings, wish, timeout)
+        except QueueFullError as error:
+            again = math.ceil(error.again_s)
+            raise ServiceError(
+                Problem.QUEUE_FULL, f"{error}; try again.", retry_after=again, crops=crops
+            ) from error
+
+    async def _start(self, engine: ManagedEngine, with_trial: bool) -> None:
+        loaded = await engine.start()
+        if with_trial:
+            await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
+        self.engine = loaded.release
+        self._serving.append(asyncio.create_task(self._scheduler.serve(engine, loaded.costs)))
+
+    async def _close(self) -> None:
+        for serving in self._serving:
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+        await asyncio.gather(*(engine.close() for engine in self._engines))
+        for task in [*self._starting, *self._serving]:
+            task.cancel()
+        self._intake.close()
+        # They know this deployment: with them it would wait for the garbage collector.
+        self._engines, self._starting = [], []
+
+
+def supervisors(
+    bundle: Bundle,
+    settings: Settings,
+    observer: Observer,
+    listeners: Sequence[socket.socket] | None = None,
+) -> list[Supervisor]:
+    """An engine worker for each device, which fronts may call at its listener, where there are listeners."""
+    at: Sequence[socket.socket | None] = listeners or [None] * len(settings.devices)
+    devices = zip(settings.devices, settings.engine_options(), at, strict=True)
+    return [
+        Supervisor(
+            partial(EngineProcess, bundle, options, settings.worker_python, listener),
+            partial(observer.worker_restarted, device),
+        )
+        for device, options, listener in devices
+    ]
+
+
+def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> list[list[Crop]]:
+    """The readings of each crop, which know how they are turned."""
+    for reading, degrees in zip(readings, chain.from_iterable(ways), strict=True):
+        reading.turned = degrees
+    left = iter(readings)
+    return [list(islice(left, len(of_crop))) for of_crop in ways]
+
+
+def _result(crops: Sequence[Crop]) -> str:
+    """Of a request that has been answered: the first failure among its crops, if any."""
+    for crop in crops:
+        if isinstance(crop.error, ServiceError):
+            return crop.error.problem.slug
+    return READ
+
+
+def _service_error(error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    if isinstance(error, TooLateError):
+        return ServiceError(Problem.DEADLINE, str(error))
+    if isinstance(error, BatchFailedError):
+        return ServiceError(Problem.ENGINE_FAILED, f"{error}.")
+    log.error("a batch failed", exc_info=error)
+    return ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")

@@ -1,0 +1,198 @@
+"""The service without HTTP: image bytes in, readings out, from the model being served or its canary."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
+from typing import Literal
+
+from service.engines.bundle import Bundle
+from service.errors import Problem, ServiceError
+from service.http.schemas import CanaryInfo, ModelInfo, ModelName, ReadOptions
+from service.image_decoding.decoders import ImageFile
+from service.observability.observer import Observer
+from service.reading.deployment import Deployment, ManagedEngine
+from service.scheduling.scheduler import Crop, Room
+from service.settings.model import Settings
+
+log = logging.getLogger("abinet")
+
+State = Literal["starting", "ready", "draining"]
+
+
+class Reader:
+    """The model being served, perhaps a canary beside it, and which of them reads a request."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        engines: Sequence[ManagedEngine] | None = None,
+    ) -> None:
+        """Starts a worker for each device, unless it is given `engines` that others keep alive.
+
+        Raises ValueError where the bundle asks for what this service does not know.
+        """
+        self.settings = settings
+        self.observer = observer
+        self._room = Room(settings.max_queue)
+        observer.limit(settings.max_queue)
+        observer.devices(settings.devices)
+        self.main = self.new_deployment(bundle, engines)
+        self.canary: Deployment | None = None
+        self.canary_percent = 0.0
+        self._retiring: dict[Deployment, asyncio.Task[None]] = {}
+        self._draining = asyncio.Event()
+        self._tell_observer()
+
+    @property
+    def state(self) -> State:
+        """Ready means that a worker of the main model is alive and has run every graph of the bundle."""
+        if self._draining.is_set():
+            return "draining"
+        return "ready" if self.main.ready else "starting"
+
+    @property
+    def model(self) -> ModelName:
+        """The main model."""
+        return self.main.model
+
+    @property
+    def deployments(self) -> list[Deployment]:
+        """The main model and the canary, if any."""
+        return [self.main] if self.canary is None else [self.main, self.canary]
+
+    @property
+    def info(self) -> ModelInfo:
+        canary = self.canary
+        return ModelInfo(
+            **vars(self.model),
+            engine=self.main.engine,
+            graph=self.settings.graph,
+            devices=list(self.settings.devices),
+            manifest=self.main.bundle.manifest,
+            canary=None
+            if canary is None
+            else CanaryInfo(
+                **vars(canary.model),
+                percent=self.canary_percent,
+                engine=canary.engine,
+                manifest=canary.bundle.manifest,
+            ),
+        )
+
+    async def start(self) -> None:
+        """Starts the engine workers. Raises BundleError or EngineError where one cannot start."""
+        await self.main.start()
+
+    def drain(self) -> None:
+        """From now on not ready, while what is in flight is finished."""
+        self._draining.set()
+
+    async def until_draining(self) -> None:
+        await self._draining.wait()
+
+    async def stop(self) -> None:
+        self.drain()
+        for retiring in self._retiring.values():
+            retiring.cancel()
+        await asyncio.gather(*(one.close() for one in [*self.deployments, *self._retiring]))
+
+    async def read(
+        self,
+        bodies: Sequence[ImageFile],
+        options: ReadOptions,
+        *,
+        detail: bool = True,
+        timeout_s: float | None = None,
+        client_gone: Callable[[], Awaitable[None]] | None = None,
+        version: str = "",
+        request_id: str = "",
+    ) -> list[Crop]:
+        """Image files -> their crops, each with predictions or an error.
+
+        `detail` is for requests that do not say. `client_gone` returns when nobody waits any more. `version`
+        and `request_id` say which model reads them (see choose). Raises ServiceError where the crops cannot
+        be taken, or none of them could be read in time.
+        """
+        deployment = self.choose(version, request_id)
+        if self._draining.is_set() or deployment.failing:
+            raise ServiceError(
+                Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=len(bodies)
+            )
+        return await deployment.read(
+            bodies, options, detail=detail, timeout_s=timeout_s, client_gone=client_gone
+        )
+
+    async def read_one(
+        self,
+        body: bytes,
+        options: ReadOptions,
+        *,
+        timeout_s: float | None = None,
+        client_gone: Callable[[], Awaitable[None]] | None = None,
+        version: str = "",
+        request_id: str = "",
+    ) -> Crop:
+        """One image file -> its crop. Raises ServiceError."""
+        (crop,) = await self.read(
+            [body],
+            options,
+            timeout_s=timeout_s,
+            client_gone=client_gone,
+            version=version,
+            request_id=request_id,
+        )
+        if crop.error is not None:
+            raise crop.error
+        return crop
+
+    def choose(self, version: str = "", request_id: str = "") -> Deployment:
+        """Which model reads a request. Raises ServiceError where no model has the version.
+
+        The same identifier finds the same model, and what the canary reads at some percentage it also reads
+        at a higher one.
+        """
+        if version:
+            for deployment in self.deployments:
+                if deployment.model.version == version:
+                    return deployment
+            served = " and ".join(repr(deployment.model.version) for deployment in self.deployments)
+            raise ServiceError(
+                Problem.NO_SUCH_MODEL, f"There is no version {version!r} here; served is {served}."
+            )
+        if self.canary is not None and _place(request_id) < self.canary_percent:
+            return self.canary
+        return self.main
+
+    def new_deployment(self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None) -> Deployment:
+        """Of a bundle, not started yet, with a share in the room of the queue. Raises ValueError."""
+        return Deployment(bundle, self.settings, self.observer, self._room, engines)
+
+    def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
+        """From the next request on these, both started. One that is left out ends after its last answer."""
+        before = self.deployments
+        self.main, self.canary, self.canary_percent = main, canary, percent
+        self._tell_observer()
+        for deployment in before:
+            if deployment not in self.deployments:
+                self._retiring[deployment] = asyncio.create_task(self._retire(deployment))
+
+    async def _retire(self, deployment: Deployment) -> None:
+        await deployment.retire()
+        log.info("%s %s has answered its last request", deployment.model.name, deployment.model.version)
+        del self._retiring[deployment]
+
+    def _tell_observer(self) -> None:
+        roles = zip(self.deployments, ("main", "canary"), strict=False)
+        self.observer.models(
+            [(one.model.name, one.model.version, role) for one, role in roles], self.canary_percent
+        )
+
+
+def _place(request_id: str) -> float:
+    """Where an identifier lies between 0 and 100 (exclusive), evenly spread."""
+    return 100 * int.from_bytes(blake2b(request_id.encode(), digest_size=6).digest(), "big") / 2**48

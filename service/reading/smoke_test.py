@@ -1,0 +1,43 @@
+"""One crop through a worker, before anybody's crops go there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from service.engines.bundle import Bundle
+from service.engines.connection import Loaded
+from service.http.schemas import ModelName
+from service.image_decoding.preprocess import Preprocessor
+from service.observability.observer import Observer
+from service.reading.decode import Decoder
+from service.scheduling.scheduler import Engine, Room, Scheduler, Wish
+
+
+class TrialError(Exception):
+    """A worker that has started and yet reads nothing, or no numbers."""
+
+
+async def try_out(engine: Engine, bundle: Bundle, loaded: Loaded, timeout_s: float) -> None:
+    """Reads a grey ramp with every refinement. Raises TrialError.
+
+    In a scheduler of its own: it must find room when the service is full, and counts nowhere.
+    """
+    model = ModelName(name=bundle.name, version=bundle.version)
+    scheduler = Scheduler(model, Decoder(bundle.charset), Observer(), Room(1))
+    submission = scheduler.admit(1, Wish(bundle.iterations))
+    (crop,) = submission.crops
+    ramp = np.broadcast_to(np.arange(128, dtype=np.uint8)[:, None], (32, 128, 3))
+    crop.image = Preprocessor(bundle)(np.ascontiguousarray(ramp))
+    scheduler.put([crop])
+    serving = asyncio.create_task(scheduler.serve(engine, loaded.costs))
+    await asyncio.wait({serving, submission.done}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    failure = serving.exception() if serving.done() else crop.error
+    serving.cancel()
+    if failure is not None:
+        raise TrialError(f"it failed on a first crop: {failure!r}")
+    if not submission.done.done():
+        raise TrialError(f"it did not read a first crop within {timeout_s:g} s")
+    if not all(np.isfinite(logits).all() for logits in crop.logits):
+        raise TrialError("it does not answer with numbers: the logits of a first crop are not finite")

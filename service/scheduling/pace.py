@@ -1,0 +1,73 @@
+"""How long an engine takes: as measured when its worker started, and as its calls have shown since."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from service.engines.engine import Cost
+from service.scheduling.batch_sizes import BatchSizes
+
+_WEIGHT = 0.2
+"""Of the latest call, in what is expected of the next."""
+_LEAST_S = 1e-6
+
+
+class Pace:
+    """The graphs of one engine with their batch sizes, and the calls that are under way. Times are seconds.
+
+    A call is expected to take what its graphs were measured to cost, times what they have lately taken over
+    that, and what has lately come on top: the way there and back, and calls of other fronts.
+    """
+
+    def __init__(self, costs: Sequence[Cost]) -> None:
+        kinds = {cost.kind for cost in costs}
+        self.sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
+        self._costs = {(cost.kind, cost.batch): cost.seconds for cost in costs}
+        self._scales = dict.fromkeys(kinds, 1.0)
+        self._on_top = 0.0
+        self._under_way: deque[tuple[float, Mapping[str, float]]] = deque()
+        self._begun = 0.0
+
+    def call(self, kind: str, size: int, times: float = 1) -> float:
+        """What a call is expected to take (see Engine.run)."""
+        costs = self._parts(kind, size, times)
+        return self._on_top + sum(seconds * self._scales[graph] for graph, seconds in costs.items())
+
+    def batch(self, size: int, iterations: float) -> float:
+        """What a batch is expected to take from its images to the last of so many refinements."""
+        return self.call("abinet", size) if "abinet" in self.sizes else self.call("read", size, iterations)
+
+    def begin(self, kind: str, size: int, times: int, now: float) -> None:
+        """A call, after those that are under way."""
+        if not self._under_way:
+            self._begun = now
+        self._under_way.append((self.call(kind, size, times), self._parts(kind, size, times)))
+
+    def end(self, took: Mapping[str, float], now: float) -> None:
+        """The first of the calls has ended; what its graphs took, or nothing where it failed."""
+        _, costs = self._under_way.popleft()
+        for graph, seconds in took.items():
+            lately = seconds / max(costs.get(graph, 0.0), _LEAST_S)
+            self._scales[graph] += _WEIGHT * (lately - self._scales[graph])
+        if took:
+            on_top = max(0.0, now - self._begun - sum(took.values()))
+            self._on_top += _WEIGHT * (on_top - self._on_top)
+        self._begun = now
+
+    def left(self, now: float) -> float:
+        """Until all calls that are under way are expected to have ended."""
+        if not self._under_way:
+            return 0.0
+        first, *others = (seconds for seconds, _ in self._under_way)
+        return max(0.0, first - (now - self._begun)) + sum(others)
+
+    def _parts(self, kind: str, size: int, times: float) -> dict[str, float]:
+        """What each graph of a call was measured to cost."""
+        if kind == "read":
+            refine = min(size, self.sizes["refine"].largest)
+            return {
+                "vision": self._costs["vision", size],
+                "refine": times * self._costs["refine", refine] * size / refine,
+            }
+        return {kind: self._costs[kind, size] * (times if kind == "refine" else 1)}

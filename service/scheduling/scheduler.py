@@ -1,0 +1,578 @@
+"""Continuous batching: crops of many requests share the engines' batches, stage by stage."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from service.engines.connection import NeverRanError, WorkerDiedError
+from service.engines.engine import Answer, Cost
+from service.engines.protocol import SLOTS, Rows
+from service.http.schemas import ModelName
+from service.observability.observer import Observer
+from service.reading.decode import Decoder, Prediction, settled, sure
+from service.scheduling.pace import Pace
+from service.scheduling.waiting import WaitingLine
+
+_APART = 8
+"""A request's crops are due so many times as far apart as crops take: others fit between."""
+_SPREAD = 0.5
+"""But the last one is due after this part of the time that the request has."""
+_SPARE = 0.25
+"""How much of a batch's time should be left at the deadline of what is admitted."""
+_AHEAD_S = 0.02
+"""How long before an engine is free its next call goes there."""
+_WEIGHT = 0.05
+"""Of the latest crop that could stop early, in when the next one will."""
+
+
+class QueueFullError(Exception):
+    """The crops of a request do not fit into the queue's room, or cannot be read by its deadline.
+
+    `again_s` is when to come again, in seconds.
+    """
+
+    def __init__(self, reason: str, again_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.again_s = again_s
+
+
+class TooLateError(Exception):
+    """A crop that could not have been read by its deadline any more."""
+
+
+class BatchFailedError(Exception):
+    """A batch that the engine could not run, also not when it was tried a second time."""
+
+
+class Engine(Protocol):
+    """One device: what runs graphs of fixed batch size (see service.engines.engine.Engine.run)."""
+
+    async def wait_until_ready(self) -> None: ...
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        """Makes one call with rows padded to a batch of `size`.
+
+        Raises WorkerDiedError where the call may be tried again, BatchFailedError where not.
+        """
+
+
+class Wish(NamedTuple):
+    """What a request wants to know of its crops: `detail` means every stage and not only the last."""
+
+    iterations: int
+    early_stop: bool = False
+    detail: bool = True
+
+
+class Room:
+    """How many crops may wait for their first batch, and how many do, whichever schedulers they wait in.
+
+    A crop that is read several ways up counts as so many.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.depth = 0
+
+
+class Submission:
+    """The crops of one request for one model, and the promise that each will be read or fail."""
+
+    def __init__(
+        self, count: int, wish: Wish, model: ModelName, timeout_s: float = math.inf, apart_s: float = 0.0
+    ) -> None:
+        """Its crops are due `apart_s` seconds apart."""
+        self.wish = wish
+        self.model = model
+        self.started = time.perf_counter()
+        self.deadline = self.started + timeout_s
+        self.given_up = False
+        """Nobody waits any more: what is left of the work is dropped."""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.crops = [Crop(self, self.started + index * apart_s) for index in range(count)]
+        self.unfinished = count
+
+    def finish_one(self) -> None:
+        self.unfinished -= 1
+        if not self.unfinished and not self.done.done():
+            self.done.set_result(None)
+
+
+class Crop:
+    """One crop on its way through the engines, and in the end what the network said about it.
+
+    One that is read several ways up is several of these: `turned` is by how many degrees clockwise.
+
+    `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
+    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
+    crops leave the queue in the order in which they are `due`.
+    """
+
+    __slots__ = (
+        "batch_s",
+        "decode_s",
+        "due",
+        "error",
+        "features",
+        "image",
+        "is_waiting",
+        "logits",
+        "predictions",
+        "queue_s",
+        "refine_s",
+        "retried",
+        "since",
+        "submission",
+        "turned",
+        "vision_s",
+    )
+
+    def __init__(self, submission: Submission, due: float) -> None:
+        self.submission = submission
+        self.due = due
+        self.turned = 0
+        self.image: np.ndarray | None = None
+        self.features: np.ndarray | None = None
+        self.logits: list[np.ndarray] = []
+        self.predictions: list[Prediction] = []
+        self.error: Exception | None = None
+        self.is_waiting = True
+        self.retried = False
+        self.since = submission.started
+        self.decode_s = self.queue_s = self.batch_s = self.vision_s = self.refine_s = 0.0
+
+    @property
+    def refinements(self) -> int:
+        """How many have run."""
+        return len(self.logits) // 2
+
+    def take_times(self, other: Crop) -> None:
+        """Its times are those of another from now on."""
+        self.since, self.decode_s, self.queue_s = other.since, other.decode_s, other.queue_s
+        self.batch_s, self.vision_s, self.refine_s = other.batch_s, other.vision_s, other.refine_s
+
+
+class _Lane:
+    """One engine, and what it has been given to do."""
+
+    def __init__(self, engine: Engine, costs: Sequence[Cost]) -> None:
+        self.engine = engine
+        self.pace = Pace(costs)
+        self.sizes = self.pace.sizes
+        kinds = set(self.sizes)
+        self.first = "abinet" if "abinet" in kinds else "vision"
+        self.reads = {"vision", "refine"} <= kinds and self.sizes["vision"].all <= self.sizes["refine"].all
+        """Whether vision and refinements of a batch may be one call."""
+        self.is_up = False
+        self.calls: set[asyncio.Task[None]] = set()
+        self.wake: asyncio.TimerHandle | None = None
+        self.has_passed_over = False
+        """Its last batch was of new crops, while there were refinements to be done."""
+
+    @property
+    def is_idle(self) -> bool:
+        return self.is_up and not self.calls
+
+    def call(self, kind: str, crops: list[Crop]) -> tuple[str, int]:
+        """What to have the engine do with a batch for a graph, and how often, before anybody need look.
+
+        Until the first of the crops is, or may be, done; if that is true of all at once, from images on.
+        """
+        left = {crop.submission.wish.iterations - crop.refinements for crop in crops}
+        if any(crop.submission.wish.early_stop for crop in crops):
+            return kind, 1
+        if kind == "vision" and self.reads and len(left) == 1:
+            return "read", left.pop()
+        return kind, min(left) if kind == "refine" else 1
+
+    def need(self, kind: str, crop: Crop, size: int) -> float:
+        """Seconds that it takes at least to finish a crop whose next batch is so large."""
+        wish = crop.submission.wish
+        if kind == "refine":
+            return self.pace.call(kind, size, 1 if wish.early_stop else wish.iterations - crop.refinements)
+        return self.pace.batch(size, 0 if wish.early_stop else wish.iterations)
+
+    def largest(self, kind: str) -> int:
+        """The largest batch size of a graph."""
+        return self.sizes[kind].largest if kind in self.sizes else 0
+
+
+class Scheduler:
+    """Runs crops through one model's engines, none of which waits while there are crops.
+
+    An idle engine takes what is there at once; while all are busy, crops gather for the next batch. Work that
+    has begun goes first: a refinement costs a tenth of the vision model. Only while there are full batches of
+    new crops, every other one may go before a refinement whose batch would not be full. A crop that nobody
+    waits for is dropped wherever it is.
+
+    The crops of one request are due at times that lie apart, so that those of others come in between. What
+    will not be read by its deadline is refused on arrival, or dropped when an engine could take it: one that
+    works on crops that then expire reads nothing for anybody.
+    """
+
+    def __init__(
+        self,
+        model: ModelName,
+        decode: Decoder,
+        observer: Observer,
+        room: Room,
+        *,
+        vision_threshold: float = 0.98,
+        settled_threshold: float = 0.9,
+    ) -> None:
+        self._model = model
+        self._decode = decode
+        self._observer = observer
+        self._room = room
+        self._vision_threshold = vision_threshold
+        self._settled_threshold = settled_threshold
+        self._waiting: WaitingLine[Crop] = WaitingLine()
+        self._refining: deque[Crop] = deque()
+        self._lanes: list[_Lane] = []
+        self._usual_stop = 1.0
+        self._changed = asyncio.Event()
+
+    def admit(self, count: int, wish: Wish, timeout_s: float = math.inf) -> Submission:
+        """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError.
+
+        Into an empty queue goes even what is more than the room: it would never be taken otherwise.
+        """
+        room = self._room
+        if room.depth and room.depth + count > room.limit:
+            raise QueueFullError(f"{room.depth} readings are waiting, {room.limit} may")
+        lanes = [lane for lane in self._lanes if lane.is_up]
+        apart_s = 0.0
+        if lanes and count > 1:
+            apart_s = min(_APART * self._crop_s(lanes, wish), _SPREAD * timeout_s / count)
+        if lanes and timeout_s < math.inf:
+            expected_s = self._expected_s(lanes, count, wish, (count - 1) * apart_s)
+            if expected_s > timeout_s:
+                raise QueueFullError(
+                    f"The crops would not be read in the {timeout_s:g} s that they have",
+                    expected_s - timeout_s,
+                )
+        room.depth += count
+        self._note_depth()
+        return Submission(count, wish, self._model, timeout_s, apart_s)
+
+    def _crop_s(self, lanes: Sequence[_Lane], wish: Wish) -> float:
+        """What a crop costs all engines together, in full batches."""
+        return 1 / sum(
+            lane.largest(lane.first) / lane.pace.batch(lane.largest(lane.first), self._iterations(wish))
+            for lane in lanes
+        )
+
+    def _iterations(self, wish: Wish) -> float:
+        """Refinements that a crop is expected to need."""
+        return min(wish.iterations, self._usual_stop) if wish.early_stop else wish.iterations
+
+    def _expected_s(self, lanes: Sequence[_Lane], count: int, wish: Wish, last_due_s: float) -> float:
+        """When the last crop of a request is expected to be read, from now on; with some time to spare.
+
+        Nothing where an engine has nothing to do: it tries, whatever was measured.
+        """
+        if not self._room.depth and not self._refining and any(lane.is_idle for lane in lanes):
+            return 0.0
+        now, iterations = time.perf_counter(), self._iterations(wish)
+        decoding = max(0, self._room.depth - len(self._waiting))
+        last = decoding + self._waiting.before(now + last_due_s) + count
+        lane = lanes[0]
+        size = lane.largest(lane.first)
+        batch_s = lane.pace.batch(size, iterations)
+        left = sum(one.pace.left(now) for one in lanes) + self._refining_s(lane)
+        before_s = (left + (last - 1) // size * batch_s) / len(lanes)
+        return before_s + (1 + _SPARE) * batch_s
+
+    def _refining_s(self, lane: _Lane) -> float:
+        """What the refinements of crops that wait for some will take one engine."""
+        if not self._refining:
+            return 0.0
+        size = lane.largest("refine")
+        times = sum(
+            max(1.0, self._iterations(crop.submission.wish) - crop.refinements) for crop in self._refining
+        )
+        return times / size * lane.pace.call("refine", size)
+
+    def put(self, crops: Iterable[Crop]) -> None:
+        """Crops that have their image, or an error in its place."""
+        now = time.perf_counter()
+        for crop in crops:
+            if crop.submission.given_up:
+                continue
+            crop.decode_s = now - crop.since
+            crop.since = now
+            if crop.error is None:
+                self._waiting.add(crop)
+            else:
+                self._leave_queue(crop)
+                crop.submission.finish_one()
+        self._note_depth()
+        self._changed.set()
+
+    def give_up(self, submission: Submission) -> None:
+        """Drops what is left of a request; nothing is left of one that is done."""
+        if not submission.unfinished:
+            return
+        submission.given_up = True
+        for crop in submission.crops:
+            self._leave_queue(crop)
+        self._note_depth()
+        self._waiting.keep(lambda crop: crop.submission is not submission)
+        self._refining = deque(crop for crop in self._refining if crop.submission is not submission)
+
+    async def serve(self, engine: Engine, costs: Sequence[Cost]) -> None:
+        """Serves crops on one engine, whose graphs cost this, until it is cancelled."""
+        lane = _Lane(engine, costs)
+        self._lanes.append(lane)
+        try:
+            while True:
+                lane.is_up = False
+                await engine.wait_until_ready()
+                lane.is_up = True
+                batch = self._next_batch(lane)
+                if batch is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                self._begin(lane, *batch)
+                # Others may work ahead now.
+                self._changed.set()
+        finally:
+            self._lanes.remove(lane)
+            if lane.wake is not None:
+                lane.wake.cancel()
+            for call in lane.calls:
+                call.cancel()
+
+    def _begin(self, lane: _Lane, kind: str, crops: list[Crop], size: int) -> None:
+        """A call to the engine."""
+        graphs, times = lane.call(kind, crops)
+        lane.pace.begin(graphs, size, times, time.perf_counter())
+        call = asyncio.create_task(self._run(lane, graphs, times, crops, size))
+        lane.calls.add(call)
+        call.add_done_callback(lane.calls.discard)
+        call.add_done_callback(lambda _: self._changed.set())
+
+    def _next_batch(self, lane: _Lane) -> tuple[str, list[Crop], int] | None:
+        """What this lane's engine should run next, if anything: a graph, crops and the batch size.
+
+        A busy engine is given a second call, so that it need not wait for us in between, but only a full one:
+        with what arrives until it is free, others might still fill up. And only shortly before it is free: a
+        crop that arrives until then may be in that call, and need not wait for it.
+        """
+        is_busy = bool(lane.calls)
+        if len(lane.calls) >= SLOTS or (is_busy and any(other.is_idle for other in self._lanes)):
+            return None
+        if is_busy and self._is_early(lane):
+            return None
+        refining, waiting = len(self._refining), len(self._waiting)
+        is_full = {
+            "refine": refining >= lane.largest("refine"),
+            lane.first: waiting >= lane.largest(lane.first),
+        }
+        if refining and (is_full["refine"] or not is_full[lane.first] or lane.has_passed_over):
+            kind, count = "refine", refining
+        elif waiting:
+            kind, count = lane.first, waiting
+        else:
+            return None
+        if is_busy and not is_full[kind]:
+            return None
+        lane.has_passed_over = kind != "refine" and refining > 0
+        size = lane.sizes[kind].next(count)
+        crops = self._in_time(lane, kind, size)
+        return (kind, crops, size) if crops else None
+
+    def _is_early(self, lane: _Lane) -> bool:
+        """Whether a busy engine will be so for some time; then it is asked again shortly before its end."""
+        early = lane.pace.left(time.perf_counter()) - _AHEAD_S
+        if lane.wake is not None:
+            lane.wake.cancel()
+        if early <= 0:
+            return False
+        lane.wake = asyncio.get_running_loop().call_later(early, self._changed.set)
+        return True
+
+    def _in_time(self, lane: _Lane, kind: str, size: int) -> list[Crop]:
+        """The next crops for a batch of this size; on the way to them, those that are too late are dropped.
+
+        Where all would be too late and the engine is idle, it takes them all the same: what was measured may
+        be wrong.
+        """
+        now = time.perf_counter()
+        free = now + lane.pace.left(now)
+        crops: list[Crop] = []
+        late: list[Crop] = []
+        queue = self._refining if kind == "refine" else self._waiting
+        while queue and len(crops) < size:
+            crop = self._refining.popleft() if kind == "refine" else self._waiting.pop()
+            is_late = crop.submission.deadline < free + lane.need(kind, crop, size)
+            (late if is_late else crops).append(crop)
+        if not crops and not lane.calls:
+            crops, late = late[:size], late[size:]
+        for crop in late:
+            self._leave_queue(crop)
+        _fail(late, TooLateError("There is not enough time left to read it."))
+        return crops
+
+    async def _run(self, lane: _Lane, kind: str, times: int, crops: list[Crop], size: int) -> None:
+        started = time.perf_counter()
+        took: dict[str, float] = {}
+        for crop in crops:
+            self._leave_queue(crop)
+            crop.queue_s += started - crop.since
+        self._note_depth()
+        try:
+            answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
+            took = answer.took
+            for graph, seconds in answer.took.items():
+                self._observer.batch(graph, len(crops), size, seconds)
+                lane.sizes[graph].note(size, seconds / max(1, times) if graph == "refine" else seconds)
+            _note_times(crops, answer, started)
+            self._take(kind, crops, answer.tensors)
+        except WorkerDiedError as error:
+            self._try_again(kind, crops, error)
+        except Exception as error:
+            _fail(crops, error)
+        finally:
+            lane.pace.end(took, time.perf_counter())
+
+    def _try_again(self, kind: str, crops: list[Crop], error: WorkerDiedError) -> None:
+        """The batch goes back to where it came from, for any engine; a crop that was there twice fails."""
+        now, has_run = time.perf_counter(), not isinstance(error, NeverRanError)
+        for crop in reversed(crops):
+            if crop.retried and has_run:
+                _fail([crop], BatchFailedError(f"{error}, twice on the same crop"))
+            elif not crop.submission.given_up:
+                crop.retried = crop.retried or has_run
+                crop.since = now
+                if kind == "refine":
+                    self._refining.appendleft(crop)
+                else:
+                    self._waiting.add(crop)
+
+    def _take(self, kind: str, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        """What an engine said about these crops: which of them are done, and which go on."""
+        if kind == "refine":
+            self._add_refinements(crops, tensors)
+        elif kind == "vision":
+            is_sure = self._sure(crops, tensors[0][: len(crops)])
+            done = []
+            for crop, stops, logits, features in zip(crops, is_sure, *tensors, strict=False):
+                crop.logits.append(logits)
+                crop.features = features
+                if stops or not crop.submission.wish.iterations:
+                    done.append(crop)
+            self._pass_on(crops, done)
+        elif kind == "read":
+            self._take_readings(crops, tensors)
+        else:
+            self._take_all(crops, tensors)
+
+    def _add_refinements(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        """Language and fused logits of one iteration, or of several where no crop may stop early."""
+        before = np.stack([crop.logits[-1] for crop in crops])
+        is_settled = self._settled(crops, before, tensors[-1][: len(crops)])
+        done = []
+        for crop, stops, *logits in zip(crops, is_settled, *tensors, strict=False):
+            crop.logits += logits
+            if stops or crop.refinements >= crop.submission.wish.iterations:
+                done.append(crop)
+        self._pass_on(crops, done)
+
+    def _take_readings(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        """All stages of crops that are done now."""
+        wanted = tensors if any(crop.submission.wish.detail for crop in crops) else tensors[-1:]
+        predictions = self._decode(np.concatenate([tensor[: len(crops)] for tensor in wanted]))
+        for index, crop in enumerate(crops):
+            crop.logits = [tensor[index] for tensor in tensors]
+            stages = predictions[index :: len(crops)]
+            crop.predictions = stages if crop.submission.wish.detail else stages[-1:]
+            if not crop.submission.given_up:
+                crop.submission.finish_one()
+
+    def _take_all(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
+        before, *rest = (tensor[: len(crops)] for tensor in tensors)
+        wished = np.array([crop.submission.wish.iterations for crop in crops])
+        going_on = np.where(self._sure(crops, before), 0, wished)
+        for crop, logits in zip(crops, before, strict=True):
+            crop.logits.append(logits)
+        for language, fused in zip(rest[0::2], rest[1::2], strict=True):
+            is_settled = self._settled(crops, before, fused)
+            for index in np.flatnonzero(going_on > 0):
+                crops[index].logits += (language[index], fused[index])
+            going_on = np.where(is_settled, 0, going_on - 1)
+            before = fused
+        self._pass_on(crops, crops)
+
+    def _sure(self, crops: list[Crop], logits: np.ndarray) -> np.ndarray:
+        """Which crops may stop after vision and have reason to."""
+        may_stop = _may_stop(crops)
+        return may_stop & sure(logits, self._vision_threshold) if may_stop.any() else may_stop
+
+    def _settled(self, crops: list[Crop], before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """Which crops may stop after a refinement and have reason to."""
+        may_stop = _may_stop(crops)
+        return may_stop & settled(before, after, self._settled_threshold) if may_stop.any() else may_stop
+
+    def _pass_on(self, crops: list[Crop], done: list[Crop]) -> None:
+        wanted = [crop for crop in done if not crop.submission.given_up]
+        if wanted:
+            stages = [crop.logits if crop.submission.wish.detail else crop.logits[-1:] for crop in wanted]
+            predictions = self._decode(np.stack([logits for stage in stages for logits in stage]))
+            end = 0
+            for crop, stage in zip(wanted, stages, strict=True):
+                if crop.submission.wish.early_stop:
+                    self._usual_stop += _WEIGHT * (crop.refinements - self._usual_stop)
+                end += len(stage)
+                crop.predictions = predictions[end - len(stage) : end]
+                crop.submission.finish_one()
+        if len(done) < len(crops):
+            finished = set(done)
+            self._refining.extend(
+                crop for crop in crops if crop not in finished and not crop.submission.given_up
+            )
+
+    def _leave_queue(self, crop: Crop) -> None:
+        if crop.is_waiting:
+            crop.is_waiting = False
+            self._room.depth -= 1
+
+    def _note_depth(self) -> None:
+        self._observer.depth(self._room.depth)
+
+
+def _fail(crops: list[Crop], error: Exception) -> None:
+    for crop in crops:
+        crop.error = error
+        if not crop.submission.given_up:
+            crop.submission.finish_one()
+
+
+def _note_times(crops: list[Crop], answer: Answer, started: float) -> None:
+    now, refine_s = time.perf_counter(), answer.took.get("refine", 0.0)
+    vision_s = answer.seconds - refine_s
+    batch_s = max(0.0, now - started - answer.seconds)
+    for crop in crops:
+        crop.batch_s += batch_s
+        crop.vision_s += vision_s
+        crop.refine_s += refine_s
+        crop.since = now
+
+
+def _may_stop(crops: list[Crop]) -> np.ndarray:
+    return np.array([crop.submission.wish.early_stop for crop in crops])
+
+
+def _columns(kind: str, crops: list[Crop]) -> list[Rows]:
+    if kind != "refine":
+        return [[crop.image for crop in crops if crop.image is not None]]
+    features = [crop.features for crop in crops if crop.features is not None]
+    return [[crop.logits[-1] for crop in crops], features]

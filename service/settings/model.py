@@ -1,0 +1,196 @@
+"""What `abinet serve` can be told, with its defaults and its contradictions."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.engines.engine import EngineOptions
+from service.http.schemas import Turns
+
+_DEVICE = re.compile(r"cpu|ascend|(ascend:)?\d+", re.ASCII)
+_SMALLEST_IMAGE_BYTES = 58
+"""A BMP of one pixel."""
+
+
+def _listed(value: Any) -> Any:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+def _device(name: Any) -> str:
+    name = str(name)
+    if not _DEVICE.fullmatch(name):
+        raise ValueError(f"{name!r} is neither cpu nor ascend:N nor a number N, which means ascend:N")
+    number = name.removeprefix("ascend").removeprefix(":") or "0"
+    return name if name == "cpu" else f"ascend:{int(number)}"
+
+
+Device = Annotated[str, BeforeValidator(_device)]
+Key = Annotated[SecretStr, Field(min_length=1)]
+# Lists may also come as one string with commas.
+Devices = Annotated[tuple[Device, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
+Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+Milliseconds = Annotated[float, Field(ge=0)]
+
+
+class Settings(BaseSettings):
+    """Limits count crops, bytes, pixels and seconds.
+
+    Holds what it is given and the defaults; `service.settings.sources.read_settings` asks flags, environment
+    and file. Raises ValidationError where a value is out of range or two contradict each other.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="ABINET_",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+    )
+
+    bundle: Path | None = None
+    """Folder of the bundle; without one the bundled model."""
+    engine: Literal["mindspore", "lite", "simulated"] = "mindspore"
+    """What runs the graphs."""
+    graph: Literal["stepwise", "fused"] = "stepwise"
+    """Vision and refinements one by one, or all in one call."""
+    devices: Devices = ("cpu",)
+    """One engine worker each: cpu (once a slot), or numbers of Ascend cards such as 0,1,2,3."""
+    precision_mode: str = "enforce_fp32"
+    """Of MindSpore Lite on Ascend."""
+    threads: Count | None = None
+    """CPU threads of each Lite worker; without it the cores, shared among the workers."""
+    bind_threads: bool = False
+    """A core for each thread of an engine on CPU: for cores that nothing else uses."""
+    worker_python: str = sys.executable
+    """Interpreter of the engine workers."""
+    simulated_ms: Milliseconds = 2.0
+    """Milliseconds that a call of the simulated engine takes."""
+    simulated_ms_per_crop: Milliseconds = 0.0
+    """And what each crop of its batch adds."""
+    iterations: Annotated[int, Field(ge=0)] | None = None
+    """Refinements of a request that asks for none in particular; without it the bundle's own number."""
+    turns: Turns = "auto"
+    """Ways up of a request that does not say: auto also turns tall crops to either side, all every crop."""
+    vision_threshold: Annotated[float, Field(gt=0, le=1)] = 0.98
+    """How sure of every character the vision model must be for early stop to leave out all refinements."""
+    settled_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """How sure a refinement that changed nothing must be of every character for early stop to end there."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """0 takes a free one."""
+    uds: Path | None = None
+    """Unix socket to listen on, in place of host and port."""
+    api_keys: Keys = ()
+    """API keys, one of which a client must send; without any, none is asked for."""
+    api_keys_file: Path | None = None
+    """File with such keys, one a line."""
+    admin_keys: Keys = ()
+    """Keys of those who may change the model; without any, nobody may over HTTP."""
+    admin_keys_file: Path | None = None
+    """File with such keys, one a line."""
+    bundles: Path | None = None
+    """Folder of the bundles that may be loaded over HTTP."""
+
+    fronts: Count = 1
+    """Processes that speak HTTP, read images and share the engine workers."""
+    max_queue: Count = 256
+    """Crops that may wait for the engine; one that is read several ways up counts as so many."""
+    max_batch_items: Count = 64
+    """Crops of one batch request."""
+    max_body_bytes: Count = 8 << 20
+    """Bytes of one request's body."""
+    max_held_bytes: Count = 256 << 20
+    """Bytes of all bodies that may be held at a time, beyond the first 64 KiB of each."""
+    max_connections: Count = 4096
+    """Connections that may be open; one more takes the place of the one that has been idle for longest."""
+    max_pixels: Count = 16_000_000
+    """Pixels of one image, checked before it is decoded."""
+    timeout_s: Seconds = 30.0
+    """Longest that a request may take, the queue included."""
+    drain_s: Seconds = 30.0
+    """How long SIGTERM waits for the requests in flight."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Of the lines on the terminal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+    access_log: bool = True
+    """One line a request; never what was read."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **others: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.max_batch_items > self.max_queue:
+            raise ValueError(
+                f"max_batch_items {self.max_batch_items} is more than max_queue {self.max_queue}: "
+                "such a batch would never be taken; lower the first or raise the second"
+            )
+        if self.max_batch_items > self.max_queue // self.fronts:
+            raise ValueError(
+                f"max_batch_items {self.max_batch_items} is more than a front's share of max_queue "
+                f"{self.max_queue}, {self.max_queue // self.fronts}: raise max_queue"
+            )
+        if self.max_body_bytes < self.max_batch_items * _SMALLEST_IMAGE_BYTES:
+            raise ValueError(
+                f"max_body_bytes {self.max_body_bytes} cannot hold the {self.max_batch_items} images "
+                "of max_batch_items"
+            )
+        if self.max_held_bytes < self.max_body_bytes * self.fronts:
+            raise ValueError(
+                f"max_held_bytes {self.max_held_bytes} cannot hold one body of max_body_bytes at each front"
+            )
+        if set(self.admin_keys) & set(self.api_keys):
+            raise ValueError("an API key is also one of admin_keys: an admin key is for admins alone")
+        cards = [device for device in self.devices if device != "cpu"]
+        if len(set(cards)) < len(cards):
+            raise ValueError("an Ascend card is named twice in devices: one worker a card")
+        return self
+
+    def of_front(self) -> dict[str, Any]:
+        """Plain values, secrets and all, for one of the fronts: its share of queue, bytes and connections."""
+        values = self.model_dump(mode="json", exclude={"api_keys", "admin_keys"})
+        for name in ("api_keys", "admin_keys"):
+            values[name] = [key.get_secret_value() for key in getattr(self, name)]
+        shares = {
+            name: max(1, getattr(self, name) // self.fronts)
+            for name in ("max_queue", "max_held_bytes", "max_connections")
+        }
+        return {**values, "fronts": 1, **shares}
+
+    def engine_options(self) -> tuple[EngineOptions, ...]:
+        """How each device's worker runs the bundle, in the order of `devices`."""
+        threads = self.threads or max(1, len(os.sched_getaffinity(0)) // len(self.devices))
+        return tuple(
+            EngineOptions(
+                engine=self.engine,
+                graph=self.graph,
+                threads=threads,
+                bind_threads=self.bind_threads,
+                device=device.partition(":")[0],
+                device_id=int(device.partition(":")[2] or 0),
+                precision_mode=self.precision_mode,
+                simulated_ms=self.simulated_ms,
+                simulated_ms_per_crop=self.simulated_ms_per_crop,
+            )
+            for device in self.devices
+        )

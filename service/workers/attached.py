@@ -1,0 +1,126 @@
+"""An engine worker that another process keeps alive: this front only calls it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+
+from service.engines.connection import EngineError, Line, Loaded, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer
+from service.engines.process import attach
+from service.engines.protocol import Rows
+from service.workers.in_flight import Calls
+
+log = logging.getLogger("abinet")
+
+_AGAIN_S = 0.2
+
+
+class RemoteEngine:
+    """The worker that listens at `path`, and then each that takes its place: `restarted` is called.
+
+    `is_failing` says whether its keeper has no worker and will hardly have one soon.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        slot_bytes: int,
+        restarted: Callable[[], None],
+        is_failing: Callable[[], bool],
+        silence_s: float = 60.0,
+    ) -> None:
+        self._path = path
+        self._slot_bytes = slot_bytes
+        self._restarted = restarted
+        self._is_failing = is_failing
+        self._silence_s = silence_s
+        self._calls: Calls | None = None
+        self._lost = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker is loaded and alive."""
+        return self._calls is not None
+
+    @property
+    def failing(self) -> bool:
+        """Whether no worker is there and none is about to be: not started yet, or dying again and again."""
+        return self._calls is None and (self._keeping is None or self._is_failing())
+
+    async def start(self) -> Loaded:
+        """Waits for the first worker, which may still load its bundle."""
+        line, loaded = await self._attached()
+        self._keeping = asyncio.create_task(self._keep(line))
+        return loaded
+
+    async def wait_until_ready(self) -> None:
+        """Returns once a worker is there: at once, but for the seconds after one has died."""
+        await self._ready.wait()
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        """Runs one graph (see Calls.run)."""
+        if self._calls is None:
+            raise NeverRanError("the engine worker is being restarted")
+        return await self._calls.run(kind, columns, size, times)
+
+    async def close(self) -> None:
+        """Leaves the worker to others."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping
+
+    async def _keep(self, line: Line) -> None:
+        """Attaches to the next worker whenever one is lost."""
+        while True:
+            self._lost.clear()
+            self._calls = Calls(line, self._lose, self._silence_s)
+            self._ready.set()
+            try:
+                await self._lost.wait()
+            finally:
+                self._lose(WorkerDiedError("the service is stopping"))
+                line.close()
+            line, _ = await self._attached()
+            self._restarted()
+
+    def _lose(self, error: WorkerDiedError) -> None:
+        self._ready.clear()
+        if self._calls is not None:
+            self._calls.end(error)
+            self._calls = None
+        self._lost.set()
+
+    async def _attached(self) -> tuple[Line, Loaded]:
+        """A line to the worker, as soon as there is one that has loaded."""
+        has_failed = False
+        while True:
+            try:
+                line = attach(self._path, self._slot_bytes)
+                try:
+                    return line, await _introduction(line)
+                except BaseException:
+                    line.close()
+                    raise
+            except (OSError, WorkerDiedError) as error:
+                log.debug("%s: %s", self._path, error)
+                await asyncio.sleep(_AGAIN_S)
+            except EngineError as error:
+                log.log(logging.DEBUG if has_failed else logging.ERROR, "%s; it is tried again", error)
+                has_failed = True
+                await asyncio.sleep(_AGAIN_S)
+
+
+async def _introduction(line: Line) -> Loaded:
+    loop, there = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(line.fileno(), there.set)
+    try:
+        await there.wait()
+    finally:
+        loop.remove_reader(line.fileno())
+    return Loaded.of(line.receive_message(0.0))

@@ -1,0 +1,98 @@
+"""Calls to one engine worker, and their answers, on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from service.engines.connection import CallError, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer
+from service.engines.protocol import Rows
+from service.scheduling.scheduler import BatchFailedError
+
+
+class Worker(Protocol):
+    """What carries calls to a worker process (see service.engines.connection.Line)."""
+
+    def fileno(self) -> int: ...
+
+    def send(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> None: ...
+
+    def receive(self) -> Answer: ...
+
+
+class Calls:
+    """Calls under way at one worker that is there now. `lost` is called once, when it no longer answers.
+
+    A worker that has not answered the first call for `silence_s` is as good as dead.
+    """
+
+    def __init__(self, worker: Worker, lost: Callable[[WorkerDiedError], None], silence_s: float) -> None:
+        self._worker = worker
+        self._lost = lost
+        self._silence_s = silence_s
+        self._silence: asyncio.TimerHandle | None = None
+        self._pending: deque[asyncio.Future[Answer]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(worker.fileno(), self._take_answer)
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        """Runs one graph (see Line.send), after the calls before: `SLOTS` of them at a time.
+
+        Raises WorkerDiedError where the worker died of it or while it ran: another call may succeed. Raises
+        BatchFailedError where the engine raised an error.
+        """
+        try:
+            self._worker.send(kind, columns, size, times)
+        except WorkerDiedError as error:
+            self._lost(error)
+            raise
+        call: asyncio.Future[Answer] = self._loop.create_future()
+        self._pending.append(call)
+        if self._silence is None:
+            self._listen_for_silence()
+        try:
+            return await call
+        except CallError as error:
+            raise BatchFailedError(f"the engine raised {error}") from error
+
+    def end(self, error: WorkerDiedError) -> None:
+        """No more calls; those sent fail, of which only the first has begun."""
+        self._loop.remove_reader(self._worker.fileno())
+        if self._silence is not None:
+            self._silence.cancel()
+        while self._pending:
+            call = self._pending.popleft()
+            if not call.done():
+                call.set_exception(error)
+            error = NeverRanError(str(error))
+
+    def _take_answer(self) -> None:
+        """The worker's socket is readable: the first call has its answer, or the worker has died."""
+        try:
+            result: Answer | Exception = self._worker.receive()
+        except BlockingIOError:
+            return
+        except CallError as error:
+            result = error
+        except WorkerDiedError as error:
+            self._lost(error)
+            return
+        call = self._pending.popleft()
+        if call.done():  # nobody waits for it any more
+            pass
+        elif isinstance(result, Exception):
+            call.set_exception(result)
+        else:
+            call.set_result(result)
+        self._listen_for_silence()
+
+    def _listen_for_silence(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        if self._pending:
+            error = WorkerDiedError(f"the engine worker gave no answer for {self._silence_s:g} s")
+            self._silence = self._loop.call_later(self._silence_s, self._lost, error)

@@ -1,0 +1,149 @@
+"""Keeps one engine worker alive, and carries calls to it and answers back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from service.engines.bundle import BundleError
+from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerDiedError
+from service.engines.engine import Answer
+from service.engines.process import EngineProcess, ending
+from service.engines.protocol import Rows
+from service.workers.in_flight import Calls
+
+log = logging.getLogger("abinet")
+
+Result = TypeVar("Result")
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_CLOSE_S = 10.0
+
+
+class Supervisor:
+    """One engine worker, restarted whenever it dies.
+
+    `spawn` starts a worker process. A worker that dies is replaced at once; one that keeps dying without
+    having answered, after pauses that double up to half a minute. `restarted` is called for each new worker
+    but the first. One that has not answered a call for `silence_s` is killed.
+    """
+
+    def __init__(
+        self, spawn: Callable[[], EngineProcess], restarted: Callable[[], None], silence_s: float = 60.0
+    ) -> None:
+        self._spawn = spawn
+        self._restarted = restarted
+        self._silence_s = silence_s
+        self._process: EngineProcess | None = None
+        self._ready = asyncio.Event()
+        self._deaths = 0
+        self._closing = False
+        self._keeping: asyncio.Task[None] | None = None
+        self._calls: Calls | None = None
+        self._starts = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._watch = ThreadPoolExecutor(1, thread_name_prefix="engine-watch")
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker is loaded and alive."""
+        return self._ready.is_set() and self._process is not None and self._process.is_alive()
+
+    @property
+    def failing(self) -> bool:
+        """Whether no worker is there and none is about to be: not started yet, or dying again and again."""
+        return not self._ready.is_set() and (self._keeping is None or self._deaths > 1)
+
+    async def start(self) -> Loaded:
+        """Starts the first worker. Raises BundleError or EngineError: a first start is not tried again."""
+        loaded = await self._launch()
+        self._keeping = asyncio.create_task(self._keep())
+        return loaded
+
+    async def wait_until_ready(self) -> None:
+        """Returns once a worker is there: at once, but for the seconds after one has died."""
+        await self._ready.wait()
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        """Runs one graph (see Calls.run)."""
+        if self._calls is None:
+            raise NeverRanError("the engine worker is being restarted")
+        answer = await self._calls.run(kind, columns, size, times)
+        self._deaths = 0
+        return answer
+
+    def _lose(self, error: WorkerDiedError) -> None:
+        """A worker that has died, or is as good as dead. `_keep` replaces it."""
+        self._end_calls(error)
+        if self._process is not None:
+            self._process.kill()
+
+    async def close(self) -> None:
+        """Ends the worker after its call, or by force where it still loads or its call takes too long."""
+        self._closing = True
+        if self._keeping is not None:
+            self._keeping.cancel()
+        process = self._process
+        if process is not None:
+            is_loaded = self._ready.is_set()
+            self._end_calls(WorkerDiedError("the service is stopping"))
+            closing = self._in_thread(self._starts, process.close)
+            try:
+                await asyncio.wait_for(closing, _CLOSE_S if is_loaded else 0)
+            except asyncio.TimeoutError:
+                process.kill()
+        if self._keeping is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeping
+        self._starts.shutdown(wait=False)
+        self._watch.shutdown(wait=False)
+
+    async def _keep(self) -> None:
+        """Replaces the worker whenever it dies, busy or idle."""
+        while True:
+            process = self._process
+            if process is not None:
+                code = await self._in_thread(self._watch, process.wait)
+                log.warning("engine worker %d has died (%d), another is started", process.pid, code)
+                self._end_calls(WorkerDiedError(f"the engine worker {ending(code)}"))
+                process.kill()
+                self._process = None
+            self._deaths += 1
+            pause = min(_FIRST_PAUSE_S * 2 ** (self._deaths - 2), _LONGEST_PAUSE_S) if self._deaths > 1 else 0
+            await asyncio.sleep(pause)
+            try:
+                await self._launch()
+            except (BundleError, EngineError, OSError) as error:
+                log.error("the engine worker cannot be restarted: %s", error)
+            else:
+                self._restarted()
+
+    async def _launch(self) -> Loaded:
+        """Raises BundleError or EngineError, and then no worker is left."""
+        process = await self._in_thread(self._starts, self._spawn)
+        try:
+            if self._closing:
+                raise EngineError("the service is stopping")
+            self._process = process
+            loaded = await self._in_thread(self._starts, process.load)
+        except (BundleError, EngineError):
+            process.kill()
+            self._process = None
+            raise
+        self._calls = Calls(process, self._lose, self._silence_s)
+        self._ready.set()
+        log.info("engine worker %d runs %s", process.pid, loaded.release)
+        return loaded
+
+    def _end_calls(self, error: WorkerDiedError) -> None:
+        self._ready.clear()
+        if self._calls is not None:
+            self._calls.end(error)
+            self._calls = None
+
+    async def _in_thread(self, thread: ThreadPoolExecutor, function: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(thread, function)
