@@ -12,4 +12,4 @@ test *arguments:
 
 # Hostile images for every decoder
 fuzz seconds="180":
-    uv run python tests/hostile_images.py --seconds {{seconds}}
+    uv run python -m tests.support.hostile_images --seconds {{seconds}}

@@ -15,7 +15,7 @@ from typing import List
 
 import numpy as np
 
-from service.engines.engine import EngineOptions, Run, Runtime
+from service.engines.engine import RUNTIMES, EngineOptions, Run, Runtime
 
 
 class OnnxRuntime(Runtime):
@@ -44,7 +44,7 @@ class OnnxRuntime(Runtime):
 def open_runtime(options: EngineOptions) -> Runtime:
     if options.engine == "onnx":
         return OnnxRuntime(options)
-    module = importlib.import_module(f"service.engines.{options.engine}")
+    module = importlib.import_module(RUNTIMES[options.engine])
     runtime: Runtime = module.open_runtime(options)
     return runtime
 

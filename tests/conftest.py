@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, make_font
 
 from export import lite_environment
 from models.data.rendering.fonts import find_fonts
+from tests.support.drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, make_font
 
 with contextlib.suppress(ImportError):  # Ray's environment has no Hypothesis
     from hypothesis import settings

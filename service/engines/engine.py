@@ -13,7 +13,9 @@ from service.engines.cores import bind_threads
 
 Run = Callable[[List[np.ndarray]], List[np.ndarray]]
 
-ENGINES = ("mindspore", "lite", "simulated")
+#: The module that runs each real engine's graphs.
+RUNTIMES = {"mindspore": "service.engines.mindspore", "lite": "service.engines.mindspore_lite"}
+ENGINES = (*RUNTIMES, "simulated")
 KINDS = {"stepwise": ("vision", "refine"), "fused": ("abinet",)}
 """Which graphs a worker loads: vision and refinement apart, or the whole network as one."""
 _MEASURED_RUNS = 3
@@ -155,7 +157,7 @@ def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
 
 def _open_runtime(options: EngineOptions) -> Runtime:
     try:
-        module = importlib.import_module("service.engines." + options.engine)
+        module = importlib.import_module(RUNTIMES[options.engine])
     except ImportError as error:
         raise BundleError(
             f"the {options.engine} engine cannot start: {error}; "

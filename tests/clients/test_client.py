@@ -1,0 +1,290 @@
+"""The Python client and the real service, over TCP and a Unix socket.
+
+Its engine is simulated where the text does not matter.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from abinet_client import (
+    AsyncClient,
+    BadImage,
+    Client,
+    DeadlineExceeded,
+    InvalidRequest,
+    RefinementStage,
+    VisionStage,
+)
+from abinet_client._images import file_bytes
+from service.engines.simulated import TEXT
+from tests.support.both_clients import Connect, both_clients
+from tests.support.empty_bundle import empty_bundle
+from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
+
+PROJECT = Path(__file__).resolve().parents[2]
+CROP = encoded(crop())
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    bundle = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+    limits = ("--max-batch-items", "5", "--max-body-bytes", "100000")
+    with service("--bundle", str(bundle), "--engine", "simulated", "--simulated-ms", "0", *limits) as running:
+        yield running
+
+
+def url(running: ServiceProcess) -> str:
+    return str(running.client.base_url)
+
+
+@both_clients
+def test_a_reading_is_what_the_service_answers(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated)) as client:
+        reading = client.read(CROP).model_dump(exclude={"timings_ms"}, mode="json")
+    answer = simulated.read(crop()).json()
+    del answer["timings_ms"]
+    assert reading == answer
+
+
+@both_clients
+def test_the_iterations_are_typed(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated)) as client:
+        reading = client.read(CROP, iterations=2)
+    vision, *refinements = reading.iterations
+    assert isinstance(vision, VisionStage)
+    assert [stage.iteration for stage in refinements if isinstance(stage, RefinementStage)] == [1, 2]
+    assert reading.stopped_at == 2
+
+
+@both_clients
+def test_crops_are_turned_where_that_is_asked_for(connect: Connect) -> None:
+    running = shared_service()
+    alone = running.read(crop(), turns="all").json()
+    with connect(url(running)) as client:
+        one, (many,) = client.read(CROP, turns="all"), client.read_many([CROP], turns="all")
+    assert one.turned == many.result().turned == alone["turned"]
+    assert one.text == many.result().text == alone["text"]
+
+
+@both_clients
+def test_many_crops_read_as_each_alone_and_in_order(connect: Connect) -> None:
+    crops = [encoded(crop(seed)) for seed in range(7)]
+    with connect(url(shared_service())) as client:
+        many = [outcome.result().text for outcome in client.read_many(crops, batch_size=3)]
+        assert many == [client.read(one).text for one in crops]
+
+
+@both_clients
+def test_a_crop_that_fails_has_its_own_error(connect: Connect, simulated: ServiceProcess) -> None:
+    images: list[str | bytes] = [CROP, "missing.png", b"no image", CROP, b"x" * 200_000, CROP]
+    with connect(url(simulated)) as client:
+        outcomes = list(client.read_many(images))
+    assert [outcome.image for outcome in outcomes] == images
+    assert [outcome.reading and outcome.reading.text for outcome in outcomes] == [
+        TEXT,
+        None,
+        None,
+        TEXT,
+        None,
+        TEXT,
+    ]
+    assert [type(outcome.error) for outcome in outcomes if outcome.error] == [BadImage] * 3
+    with pytest.raises(BadImage, match=re.escape("missing.png: No such file or directory")):
+        outcomes[1].result()
+
+
+@both_clients
+def test_a_batch_that_the_service_finds_too_large_is_halved(
+    connect: Connect, simulated: ServiceProcess
+) -> None:
+    with connect(url(simulated)) as client:
+        assert all(outcome.reading for outcome in client.read_many([CROP] * 40, batch_size=40))
+
+
+@both_clients
+def test_what_the_service_says_of_itself(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated)) as client:
+        client.read(CROP)
+        assert client.health().is_ready
+        assert client.model().manifest["name"] == client.model().name == "empty"
+        assert client.latency().windows["1m"].stages["total"].count > 0
+
+
+@both_clients
+def test_a_unix_socket_serves_as_well(connect: Connect, tmp_path: Path) -> None:
+    bundle, path = empty_bundle(tmp_path).folder, tmp_path / "socket"
+    command = [sys.executable, "-m", "service", "serve", "--engine", "simulated"]
+    with subprocess.Popen(
+        [*command, "--bundle", str(bundle), "--uds", str(path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    ) as process:
+        assert process.stderr
+        try:
+            assert any("is ready after" in line for line in process.stderr)
+            with connect(uds=path) as client:
+                assert client.read(CROP).text == TEXT
+                assert [outcome.result().text for outcome in client.read_many([CROP] * 3)] == [TEXT] * 3
+        finally:
+            process.kill()
+
+
+@both_clients
+def test_connections_are_kept(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated)) as client:
+        ports = {_port_of(client) for _ in range(3)}
+    assert len(ports) == 1
+
+
+def _port_of(client: Any) -> int:
+    """Of the one idle connection after a read."""
+    client.read(CROP)
+    http: Any = client._http if isinstance(client, Client) else client._client._http
+    (connection,) = http._transport._pool.connections
+    port: int = connection._connection._network_stream.get_extra_info("client_addr")[1]
+    return port
+
+
+@both_clients
+def test_an_option_out_of_range_is_the_callers_error(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated)) as client:
+        with pytest.raises(InvalidRequest, match="9 iterations asked"):
+            client.read(CROP, iterations=9)
+        assert [type(one.error) for one in client.read_many([CROP] * 2, iterations=9)] == [InvalidRequest] * 2
+
+
+@both_clients
+def test_the_service_is_told_the_deadline(connect: Connect, tmp_path: Path) -> None:
+    slow = ("--engine", "simulated", "--simulated-ms", "500")
+    with service("--bundle", str(empty_bundle(tmp_path).folder), *slow) as running:
+        with (
+            connect(url(running)) as client,
+            pytest.raises(DeadlineExceeded, match="Not read within") as late,
+        ):
+            client.read(CROP, timeout=0.2)
+        assert late.value.status == 504
+
+
+IMAGE = np.random.default_rng(5).integers(0, 256, (13, 29, 4), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        IMAGE,
+        IMAGE[..., :3],
+        IMAGE[..., 0],
+        IMAGE[..., :1],
+        IMAGE[::-2, ::3, :3],
+        IMAGE.astype(np.uint16) * 257,
+    ],
+    ids=["BGRA", "BGR", "grey", "one channel", "strided", "16 bits"],
+)
+def test_an_array_goes_out_as_a_png_of_the_same_pixels(array: np.ndarray) -> None:
+    decoded = cv2.imdecode(np.frombuffer(file_bytes(array), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert decoded.dtype == array.dtype
+    assert np.array_equal(decoded, array.squeeze())
+
+
+@pytest.mark.parametrize("array", [IMAGE / 255, IMAGE[0, 0], IMAGE[:, :, :2], IMAGE[:0]])
+def test_an_array_that_is_no_picture_is_a_bad_image(array: np.ndarray) -> None:
+    with pytest.raises(BadImage, match="array"):
+        file_bytes(array)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F"])
+def test_a_pillow_image_goes_out_in_any_mode(mode: str) -> None:
+    image = Image.fromarray(IMAGE[..., :3]).convert("L").convert(mode)
+    with Image.open(io.BytesIO(file_bytes(image))) as sent:
+        assert np.array_equal(np.asarray(sent.convert("L")), np.asarray(image.convert("RGB").convert("L")))
+
+
+def test_a_pillow_image_is_turned_as_its_file_would_be() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(IMAGE[..., :3]).save(file, "PNG", exif=exif)
+    with Image.open(file) as turned, Image.open(io.BytesIO(file_bytes(turned))) as sent:
+        assert sent.size == (13, 29)
+        assert np.array_equal(np.asarray(sent), np.asarray(ImageOps.exif_transpose(turned)))
+
+
+def test_a_pillow_image_of_a_broken_file_is_a_bad_image() -> None:
+    with Image.open(io.BytesIO(CROP[:200])) as image, pytest.raises(BadImage, match="Pillow"):
+        file_bytes(image)
+
+
+def test_paths_and_bytes_go_out_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "crop.png"
+    path.write_bytes(CROP)
+    for image in (path, str(path), CROP, bytearray(CROP), memoryview(CROP)):
+        assert file_bytes(image) == CROP
+
+
+@both_clients
+def test_what_is_no_image_at_all_is_a_type_error(connect: Connect) -> None:
+    with connect() as client:
+        with pytest.raises(TypeError, match="not int"):
+            client.read(7)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="not NoneType"):
+            list(client.read_many(itertools.repeat(None)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"base_url": "localhost:8000"}, "base_url"),
+        ({"base_url": "http://"}, "base_url"),
+        ({"base_url": "http://a:port"}, "base_url"),
+        ({"api_key": "key\n"}, "API key"),
+        ({"api_key": ""}, "API key"),
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": float("nan")}, "timeout"),
+    ],
+)
+def test_an_option_that_cannot_be_right_is_refused_at_once(kind: Any, options: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        kind(**options)
+
+
+@both_clients
+@pytest.mark.parametrize("option", ["concurrency", "batch_size"])
+def test_no_requests_and_no_crops_in_them_are_refused(connect: Connect, option: str) -> None:
+    with connect() as client, pytest.raises(ValueError, match=option):
+        list(client.read_many([CROP], **{option: 0}))  # type: ignore[arg-type]
+
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", (PROJECT / "clients" / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_the_examples_of_the_readme_run(example: str, simulated: ServiceProcess, tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    for name in ("crop.png", "other.png", "crops/a.png"):
+        (tmp_path / name).write_bytes(CROP)
+    (tmp_path / "crops" / "notes.txt").write_text("no image")
+    (tmp_path / "notes.txt").write_text("no image")
+    program = example.replace("http://127.0.0.1:8000", url(simulated))
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_the_client_imports_neither_numpy_nor_opencv_nor_pillow() -> None:
+    program = "import sys, abinet_client; sys.exit(bool({'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -1,0 +1,408 @@
+"""`abinet read` as a user calls it: against a running service, and with one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import html.parser
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from abinet_client import Client, Outcome, Reading
+from abinet_client.batch import reading
+from abinet_client.batch.report import CROPS, Report
+from abinet_client.batch.sources import Inputs, Item
+from models.data.sets.lmdb import LmdbWriter
+from service.cli import main
+from service.engines.simulated import TEXT
+from tests.support.empty_bundle import empty_bundle
+from tests.support.processes import descendants
+from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
+
+PROJECT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "service", "read"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+
+
+@pytest.fixture(scope="module")
+def url(bundle: str) -> Iterator[str]:
+    with service("--bundle", bundle, "--engine", "simulated", "--simulated-ms", "0") as running:
+        yield str(running.client.base_url)
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> Path:
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(encoded(crop(number)))
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_crop_has_a_row_in_order_and_a_broken_one_has_an_error(
+    crops: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "rows.csv"
+    assert main(["read", str(crops), "--url", url, "-o", str(output)]) == 1
+    found = [(Path(row["path"]).name, row["text"], bool(row["error"])) for row in rows(output)]
+    assert found == [
+        ("0.png", TEXT, False),
+        ("1.png", TEXT, False),
+        ("2.png", TEXT, False),
+        ("broken.jpg", "", True),
+    ]
+    told = capsys.readouterr().err
+    assert told.startswith("abinet: 4 crops in ")
+    assert "; 1 could not be read" in told
+
+
+SAID = ("text", "confidence", "turned", "iterations")
+
+
+@pytest.mark.parametrize("turns", ["auto", "none", "all"])
+def test_crops_are_turned_as_in_single_requests(crops: Path, turns: str, capfdbinary: Any) -> None:
+    running, tall = shared_service(), crop(3).transpose(1, 0, 2)
+    (crops / "tall.png").write_bytes(encoded(tall))
+    command = ["read", str(crops / "tall.png"), "--turns", turns, "--detail", "--format", "jsonl"]
+    assert main([*command, "--url", base(running)]) == 0
+    row = json.loads(capfdbinary.readouterr().out)
+    alone = running.read(tall, turns=turns).json()
+    assert {name: row[name] for name in SAID} == {name: alone[name] for name in SAID}
+
+
+def test_the_texts_are_those_of_single_requests(crops: Path, capfdbinary: Any) -> None:
+    running = shared_service()
+    assert main(["read", str(crops / "0.png"), "--detail", "--format", "jsonl", "--url", base(running)]) == 0
+    row = json.loads(capfdbinary.readouterr().out)
+    alone = running.read(crop(0)).json()
+    assert {name: row[name] for name in SAID} == {name: alone[name] for name in SAID}
+
+
+def base(running: ServiceProcess) -> str:
+    return str(running.client.base_url)
+
+
+def test_resuming_reads_only_what_is_missing(
+    crops: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "rows.tsv"
+    arguments = ["read", str(crops), "--url", url, "-o", str(output), "--resume"]
+    main(arguments)
+    whole = output.read_bytes()
+    output.write_bytes(b"".join(whole.splitlines(keepends=True)[:2]) + b"half a r")
+    capsys.readouterr()
+    main(arguments)
+    assert output.read_bytes() == whole
+    assert "abinet: 3 crops in" in (told := capsys.readouterr().err)
+    assert "1 skipped that the output already has" in told
+
+
+def test_what_needs_a_person_goes_to_the_review_file_and_nowhere_else(crops: Path, tmp_path: Path) -> None:
+    sure, unsure = tmp_path / "rows.csv", tmp_path / "rows.review.csv"
+    arguments = ["read", str(crops), "--url", base(shared_service()), "-o", str(sure), "--min-confidence"]
+    main([*arguments, "1"])
+    assert rows(sure) == []
+    assert len(rows(unsure)) == 4
+    # Both files are what an earlier run has.
+    main([*arguments, "1", "--resume"])
+    assert len(rows(unsure)) == 4
+
+
+def test_labels_give_an_accuracy_earlier_rows_included(
+    crops: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = crops / "labels.tsv"
+    table.write_text(f"0.png\t{TEXT.upper()}!\n1.png\tother\nbroken.jpg\tcat\n")
+    arguments = ["read", str(crops), "--url", url, "--labels", str(table), "-o", str(tmp_path / "rows.csv")]
+    main(arguments)
+    main([*arguments, "--resume"])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "accuracy" in line]
+    assert (
+        lines
+        == [
+            "abinet: accuracy: 50.00 % (1 of 2 labelled crops; left out: 1 unreadable, "
+            "0 without a usable label)"
+        ]
+        * 2
+    )
+
+
+def test_an_lmdb_brings_its_labels(tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with LmdbWriter(tmp_path / "set") as writer:
+        writer.write(encoded(crop()), TEXT)
+    assert main(["read", str(tmp_path / "set"), "--url", url]) == 0
+    assert "accuracy: 100.00 % (1 of 1 labelled crops)" in capsys.readouterr().err
+
+
+def test_the_bar_shows_crops_and_their_number(
+    crops: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["read", str(crops), "--url", url, "-o", str(tmp_path / "rows.csv"), "--progress"])
+    *_, bar = capsys.readouterr().err.partition("abinet:")[0].split("\r")
+    assert re.search(r"\b4(/4| crops) \[.*crops/s\]", bar)
+
+
+def test_an_empty_folder_is_an_empty_table_and_starts_no_service(tmp_path: Path) -> None:
+    (tmp_path / "void").mkdir()
+    assert main(["read", str(tmp_path / "void"), "-o", str(tmp_path / "rows.csv")]) == 0
+    assert (tmp_path / "rows.csv").read_text() == "path,text,confidence,error\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--url", "http://127.0.0.1:9"], "No answer from http://127.0.0.1:9"),
+        (["--url", "unix:/no/socket"], "No answer"),
+        (["--url", "here"], "base_url 'here' is not like"),
+        (["--url", "http://127.0.0.1:9", "--engine", "lite"], "--engine is for a service of our own"),
+        (["--resume"], "--output"),
+        (["--min-confidence", "0.5"], "--review"),
+        (["--output", "rows.dat"], "--format"),
+        (["--output", "/no/folder/rows.csv"], "/no/folder: no such folder"),
+        (["--bundle", "/no/bundle"], "/no/bundle/manifest.json: No such file"),
+    ],
+)
+def test_a_users_mistake_is_one_line(crops: Path, arguments: list[str], complaint: str) -> None:
+    done = subprocess.run([*COMMAND, str(crops), *arguments], capture_output=True, text=True)
+    assert done.returncode == 2
+    *_, line = done.stderr.splitlines()
+    assert complaint in line
+    assert "Traceback" not in done.stderr
+
+
+def test_an_option_that_the_service_refuses_ends_the_run(
+    crops: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["read", str(crops), "--url", url, "--iterations", "99"]) == 2
+    assert "iterations" in capsys.readouterr().err
+
+
+def test_a_service_that_starts_again_does_not_end_the_run(bundle: str, crops: Path, tmp_path: Path) -> None:
+    socket = tmp_path / "socket"
+    with contextlib.ExitStack() as stack:
+
+        def serving() -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-m", "service", "serve", "--bundle", bundle, "--engine", "simulated"]
+            process = subprocess.Popen([*command, "--uds", str(socket)], stderr=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            return process
+
+        first = serving()
+        wait_for_metric(socket, "abinet_ready 1.0")
+        reading = stack.enter_context(started("-", "--url", f"unix:{socket}"))
+        assert reading.stdin
+        reading.stdin.write(f"{crops / '0.png'}\n".encode())
+        reading.stdin.flush()
+        wait_for_metric(socket, "abinet_crops_total 1.0")
+        first.kill()
+        first.wait()
+        serving()
+        told, _ = reading.communicate(f"{crops / '1.png'}\n".encode(), timeout=60)
+        assert len(told.splitlines()) == 3
+        assert reading.returncode == 0
+
+
+def wait_for_metric(socket: Path, line: str) -> None:
+    deadline = time.monotonic() + 60
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket))) as client:
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.TransportError):
+                if f"\n{line}\n" in client.get("http://localhost/metrics").text:
+                    return
+            time.sleep(0.05)
+    pytest.fail(f"no {line}")
+
+
+# A service of its own.
+
+
+def started(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def all_gone(pids: Iterable[int]) -> bool:
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_without_a_url_it_starts_a_service_and_says_so(bundle: str, crops: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, str(crops), "--bundle", bundle, "--engine", "simulated"], capture_output=True, text=True
+    )
+    assert len(done.stdout.splitlines()) == 5
+    assert done.stderr.startswith(f"abinet: starting a service for {bundle}\n")
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_leaves_whole_rows_and_no_service(
+    bundle: str, crops: Path, tmp_path: Path, number: int, exit_code: int
+) -> None:
+    output, report = tmp_path / "rows.csv", tmp_path / "report.html"
+    arguments = ["--bundle", bundle, "--engine", "simulated", "-o", str(output), "--report", str(report)]
+    with started("-", *arguments) as process:
+        assert process.stdin
+        process.stdin.write(f"{crops / '0.png'}\n{crops / '1.png'}\n".encode())
+        process.stdin.flush()
+        while len(serving := descendants(process.pid)) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == exit_code
+    assert all_gone(serving)
+    assert output.read_text().endswith("\n")
+    assert report.exists()
+
+
+def test_a_killed_run_takes_its_service_along(bundle: str) -> None:
+    with started("-", "--bundle", bundle, "--engine", "simulated") as process:
+        assert process.stdin
+        process.stdin.write(b"a.png\n")
+        process.stdin.flush()
+        while len(serving := descendants(process.pid)) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    assert all_gone(serving)
+
+
+def test_the_socket_is_this_users_alone(bundle: str) -> None:
+    from abinet_client.batch.private_service import private_service
+
+    with private_service(["--bundle", bundle, "--engine", "simulated"]) as address:
+        socket = Path(address.removeprefix("unix:"))
+        assert socket.is_socket()
+        assert os.stat(socket.parent).st_mode & 0o777 == 0o700
+    assert not socket.parent.exists()
+
+
+# A million crops.
+
+READING = Reading.model_validate(
+    {
+        "text": "word",
+        "confidence": 0.9,
+        "iterations": [{"stage": "vision", "text": "word", "confidence": 0.9, "characters": []}],
+        "stopped_at": 0,
+        "timings_ms": dict.fromkeys(("decode", "queue", "batch", "vision", "refine", "encode", "total"), 0),
+        "model": {"name": "m", "version": "1"},
+    }
+)
+
+
+def test_memory_does_not_grow_with_the_number_of_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        def __init__(self, folder: str, number: int) -> None:
+            self.name = f"{number:09d}.png"
+            self.path = f"{folder}/{self.name}"
+
+        def is_dir(self) -> bool:
+            return False
+
+        def is_file(self) -> bool:
+            return True
+
+    class Simulated(Client):
+        def read_many(self, images: Iterable[Any], **_: Any) -> Iterator[Outcome]:
+            return (Outcome(image, READING, None) for image in images)
+
+    def peak(crops: int) -> int:
+        """Bytes, at most, beyond those at the start."""
+
+        @contextlib.contextmanager
+        def listing(folder: str) -> Iterator[Iterator[Entry]]:
+            yield (Entry(folder, number) for number in range(crops))
+
+        monkeypatch.setattr(os, "scandir", listing)
+        monkeypatch.setattr(os.path, "isdir", lambda folder: True)
+        report = Report(0.5)
+        tracemalloc.start()
+        done = 0
+        for item, result, error in reading.read_items(Simulated(), Inputs(["/"]), {}):
+            report.add(item, result, error)
+            done += 1
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert done == crops
+        return most
+
+    assert peak(60_000) < peak(15_000) + (1 << 20)
+
+
+# The report.
+
+
+class Page(html.parser.HTMLParser):
+    """The texts of a page's cards, and whatever it would load."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.cards: list[str] = []
+        self.loads: list[str] = []
+        self._in_list = False
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self._in_list = self._in_list or tag == "ol"
+        if tag == "li" and self._in_list:
+            self.cards.append("")
+        self.loads += [value or "" for name, value in attributes if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        if self.cards:
+            self.cards[-1] += data
+
+
+def test_the_report_shows_the_least_certain_first_and_loads_nothing(crops: Path, tmp_path: Path) -> None:
+    (crops / "<b>.png").write_bytes(encoded(crop(7)))
+    report, output = tmp_path / "report.html", tmp_path / "rows.csv"
+    main(["read", str(crops), "--url", base(shared_service()), "-o", str(output), "--report", str(report)])
+    page = Page(report)
+    by_doubt = sorted(rows(output), key=lambda row: float(row["confidence"] or -1))
+    assert len(page.cards) == 5
+    assert all(row["path"] in card for row, card in zip(by_doubt, page.cards, strict=True))
+    assert all("iteration 3" in card for card in page.cards[1:])
+    assert len(page.loads) == 4
+    assert all(load.startswith("data:image/jpeg;base64,") for load in page.loads)
+
+
+def test_the_report_has_a_bounded_number_of_crops_and_says_so(tmp_path: Path) -> None:
+    report = Report(0.5)
+    for number in range(CROPS + 20):
+        sure = READING.model_copy(update={"confidence": number / 1000})
+        report.add(Item(f"{number}.png"), sure, None)
+    report.write(str(tmp_path / "report.html"))
+    page = Page(tmp_path / "report.html")
+    assert len(page.cards) == CROPS
+    assert f"{CROPS - 1}.png" in page.cards[-1]
+    assert (
+        f"The {CROPS} least certain of {CROPS + 20} crops are shown" in (tmp_path / "report.html").read_text()
+    )

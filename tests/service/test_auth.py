@@ -1,0 +1,73 @@
+"""API keys, in process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from service.http.app import create_app
+from service.http.middleware import OPEN_PATHS
+from service.observability.observer import Observer
+from service.reading.reader import Reader
+from service.settings.model import Settings
+from tests.support.tiny_service import problem
+
+
+class StartingReader:
+    """Has settings and nothing to read with."""
+
+    state = "starting"
+
+    def __init__(self, *keys: str) -> None:
+        self.settings = Settings(api_keys=tuple(map(SecretStr, keys)))
+        self.observer = Observer()
+
+
+def get(
+    path: str, headers: dict[str, str] | None = None, keys: tuple[str, ...] = ("old", "new")
+) -> httpx.Response:
+    async def main() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(cast(Reader, StartingReader(*keys))))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get(path, headers=httpx.Headers(headers, encoding="latin-1"))
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Authorization": "Bearer old"}, {"authorization": "bearer new"}, {"X-API-Key": "new"}]
+)
+def test_any_of_the_keys_opens(headers: dict[str, str]) -> None:
+    assert get("/v2", headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"X-API-Key": "ol"}, {"Authorization": "Basic old"}, {"Authorization": "old"}, {"X-API-Key": "nëw"}],
+)
+def test_anything_else_is_refused(headers: dict[str, str]) -> None:
+    response = get("/v1/model", headers)
+    assert problem(response) == (401, "unauthorised")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_path_that_does_not_exist_is_not_told_apart_without_a_key() -> None:
+    assert get("/v1/nothing").status_code == 401
+
+
+@pytest.mark.parametrize("path", sorted(OPEN_PATHS))
+def test_what_watches_the_service_needs_no_key(path: str) -> None:
+    assert get(path).status_code in (200, 503)
+
+
+def test_without_keys_none_is_asked_for() -> None:
+    assert get("/v2", keys=()).status_code == 200
+
+
+def test_the_description_says_that_a_key_is_needed() -> None:
+    assert "security" in get("/openapi.json").json()
+    assert "security" not in get("/openapi.json", keys=()).json()

@@ -1,0 +1,279 @@
+"""How images come to be decoded, and what becomes of them when a decoder dies."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import Problem, ServiceError
+from service.http.schemas import ModelName
+from service.image_decoding import decoders as image_decoders
+from service.image_decoding import pool as intake_module
+from service.image_decoding.decoders import ImageFile
+from service.image_decoding.pool import Intake
+from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image
+from service.scheduling.scheduler import Crop, Submission, Wish
+from tests.support.processes import child_pids
+from tests.support.tiny_service import crop, encoded
+
+SMALL = encoded(crop())
+BASE64 = base64.b64encode(SMALL).decode()
+PRESCRIPTION = Prescription("tiny", 128, 32, {"interpolation": "linear", "normalise": False})
+MAX_BYTES = 1 << 20
+
+Test = Callable[[Intake, "Ready"], Awaitable[None]]
+
+
+class Ready:
+    """Collects the groups in which crops became ready."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Crop]] = []
+
+    def __call__(self, crops: Sequence[Crop]) -> None:
+        self.groups.append(list(crops))
+        for one in crops:
+            one.submission.finish_one()
+
+    async def wait_for(self, crops: int) -> None:
+        while sum(map(len, self.groups)) < crops:
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def odd_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Path(__file__).parents[1] / "support" / "odd_decoders.py"
+    monkeypatch.setattr(image_decoders, "COMMAND", [sys.executable, str(script)])
+    monkeypatch.setenv("PYTHONPATH", str(script.parent.parent))
+
+
+def taking(test: Test) -> None:
+    async def main() -> None:
+        ready = Ready()
+        intake = Intake(Preprocessor(PRESCRIPTION), 1_000_000, MAX_BYTES, ready)
+        try:
+            await asyncio.wait_for(test(intake, ready), 60)
+        finally:
+            intake.close()
+
+    asyncio.run(main())
+
+
+def add(intake: Intake, *files: ImageFile) -> Submission:
+    submission = Submission(len(files), Wish(0), ModelName(name="tiny", version="1"))
+    intake.add(submission.crops, files)
+    return submission
+
+
+def problem(crop: Crop) -> Problem | None:
+    assert crop.error is None or isinstance(crop.error, ServiceError)
+    return None if crop.error is None else crop.error.problem
+
+
+def decoder_processes() -> list[int]:
+    """Process ids of the process that decoders come from, and of the decoders."""
+    return [pid for nursery in nurseries() for pid in (nursery, *child_pids(nursery))]
+
+
+def nurseries() -> list[int]:
+    names = ("service.image_decoding.process", "odd_decoders.py")
+    started = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in child_pids(os.getpid())}
+    return [pid for pid, command in started.items() if any(name in command for name in names)]
+
+
+def test_an_image_is_prepared_as_in_this_process() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        files = [encoded(crop(seed)) for seed in range(40)]
+        submission = add(intake, *files, BASE64)
+        await ready.wait_for(41)
+        for taken, file in zip(submission.crops, [*files, SMALL], strict=True):
+            expected = Preprocessor(PRESCRIPTION)(decode_image(file, 1_000_000))
+            assert taken.image is not None
+            np.testing.assert_array_equal(taken.image, expected)
+
+    taking(test)
+
+
+def test_images_of_several_requests_that_arrive_together_are_decoded_together() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        for _ in range(20):
+            add(intake, SMALL)
+        await ready.wait_for(20)
+        assert len(ready.groups) <= 4
+
+    taking(test)
+
+
+def test_what_was_given_up_is_not_decoded() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        leaving, staying = add(intake, SMALL), add(intake, SMALL)
+        leaving.given_up = True
+        await ready.wait_for(1)
+        assert ready.groups == [staying.crops]
+
+    taking(test)
+
+
+def test_an_error_reaches_its_crop_and_no_other() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        submission = add(
+            intake, b"hello", "no base64!", "gr\u00fc\u00df", encoded(np.zeros((2000, 2000, 3))), SMALL
+        )
+        await ready.wait_for(5)
+        wanted = [*[Problem.NOT_AN_IMAGE] * 3, Problem.TOO_MANY_PIXELS, None]
+        assert list(map(problem, submission.crops)) == wanted
+
+    taking(test)
+
+
+def test_a_file_beyond_the_limit_is_refused_and_one_at_it_is_read() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        submission = add(
+            intake, SMALL, SMALL + bytes(MAX_BYTES - len(SMALL)), SMALL + bytes(MAX_BYTES), SMALL
+        )
+        await ready.wait_for(4)
+        assert list(map(problem, submission.crops)) == [None, None, Problem.BODY_TOO_LARGE, None]
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+@pytest.mark.parametrize("fatal", [b"crash", b"hang"])
+def test_an_image_that_ends_its_decoder_is_refused_and_those_beside_it_are_read(fatal: bytes) -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        submission = add(intake, *[b"sound"] * 20, fatal, *[b"sound"] * 20)
+        await ready.wait_for(41)
+        assert problem(submission.crops.pop(20)) is Problem.BROKEN_IMAGE
+        assert set(map(problem, submission.crops)) == {None}
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+def test_many_fatal_images_cost_none_of_the_others() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        submission = add(intake, *[b"crash", b"sound", b"sound"] * 20)
+        await ready.wait_for(60)
+        assert list(map(problem, submission.crops)) == [Problem.BROKEN_IMAGE, None, None] * 20
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+@pytest.mark.parametrize("hostile", [b"slow", b"hang"])
+def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: bytes) -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        many = add(intake, *[hostile] * 60)
+        await asyncio.sleep(0.5)
+        one = add(intake, b"sound")
+        await asyncio.wait_for(one.done, 30)
+        assert one.crops[0].image is not None
+        assert many.unfinished > 30
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+def test_a_fault_of_our_own_and_too_much_memory_are_answered() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        submission = add(intake, b"fault", b"memory", b"sound")
+        await ready.wait_for(3)
+        assert list(map(problem, submission.crops)) == [Problem.FAULT, Problem.BROKEN_IMAGE, None]
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+def test_a_decoder_that_an_image_has_left_much_in_gives_way_to_another() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        add(intake, b"sound")
+        await ready.wait_for(1)
+        before = set(decoder_processes())
+        submission = add(intake, *[b"leak", *[b"sound"] * 15] * 4)
+        await ready.wait_for(65)
+        assert set(map(problem, submission.crops)) == {None}
+        add(intake, b"sound")
+        await ready.wait_for(66)
+        assert len(set(decoder_processes()) & before) < len(before)
+
+    taking(test)
+
+
+def test_decoders_that_are_killed_are_replaced_and_no_image_is_lost() -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        for turn in range(1, 5):
+            submission = add(intake, *[SMALL] * 60)
+            await asyncio.sleep(0.01 * turn)
+            for process in reversed(decoder_processes()):
+                os.kill(process, signal.SIGKILL)
+            await ready.wait_for(60 * turn)
+            assert set(map(problem, submission.crops)) == {None}
+
+    taking(test)
+
+
+def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_SILENCE_S", 3.0)
+
+    async def test(intake: Intake, ready: Ready) -> None:
+        add(intake, SMALL)
+        await ready.wait_for(1)
+        for process in decoder_processes()[1:]:
+            os.kill(process, signal.SIGSTOP)
+        submission = add(intake, *[SMALL] * 60)
+        await ready.wait_for(61)
+        assert set(map(problem, submission.crops)) == {None}
+
+    taking(test)
+
+
+def test_decoders_are_started_again_once_descriptors_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(intake: Intake, ready: Ready) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "memfd_create", no_descriptor)
+            submission = add(intake, SMALL)
+            await asyncio.sleep(0.1)
+        await ready.wait_for(1)
+        assert problem(submission.crops[0]) is None
+
+    def no_descriptor(_: str) -> int:
+        raise OSError(24, "Too many open files")
+
+    taking(test)
+
+
+@pytest.mark.parametrize("are_stopped", [False, True])
+def test_nothing_is_left_of_the_decoders_after_the_end(are_stopped: bool) -> None:
+    processes: list[int] = []
+
+    async def test(intake: Intake, ready: Ready) -> None:
+        add(intake, SMALL)
+        await ready.wait_for(1)
+        processes.extend(decoder_processes())
+        if are_stopped:
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+
+    taking(test)
+    assert not nurseries()
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, processes)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie, which waits for whoever is to bury it, is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,601 @@
+"""The demo page in a real headless Chromium, around real services whose engine is simulated."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FilePayload,
+    Locator,
+    Page,
+    Route,
+    expect,
+    sync_playwright,
+)
+
+from service.engines.simulated import TEXT
+from tests.support.empty_bundle import empty_bundle
+from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+
+pytestmark = pytest.mark.browser
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PNG = encoded(crop())
+LARGEST = 100_000
+"""Bytes of a crop."""
+PHONE = {"width": 360, "height": 740}
+SURE, DOUBTFUL = 0.99, 0.42
+ENOUGH_MS = 30_000
+
+_CONTRAST = (Path(__file__).parents[1] / "support" / "contrast.js").read_text(encoding="utf-8")
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    expect.set_options(timeout=ENOUGH_MS)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+
+
+@contextlib.contextmanager
+def simulated(bundle: str, *arguments: str, keys: str = "") -> Iterator[ServiceProcess]:
+    fast = ("--engine", "simulated", "--simulated-ms", "0")
+    with service("--bundle", bundle, *fast, *arguments, environment={"ABINET_API_KEYS": keys}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def quick(bundle: str) -> Iterator[ServiceProcess]:
+    with simulated(bundle, "--max-body-bytes", str(LARGEST)) as running:
+        yield running
+
+
+def url(running: ServiceProcess) -> str:
+    return str(running.client.base_url)
+
+
+@pytest.fixture
+def open_page(browser: Browser, quick: ServiceProcess) -> Iterator[Open]:
+    """Opens the page of a service; in the end, whatever the test did, nothing came from elsewhere or broke.
+
+    A service's errors may break nothing; a breach of the page's policy is an error of its own.
+    """
+    contexts: list[BrowserContext] = []
+    asked: set[str] = set()
+    broken: list[str] = []
+
+    def note(message: Any) -> None:
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            broken.append(message.text)
+
+    def opened(running: ServiceProcess = quick, **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.on("request", lambda request: asked.add(request.url))
+        page = context.new_page()
+        page.on("pageerror", lambda error: broken.append(str(error)))
+        page.on("console", note)
+        page.goto(url(running))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert {urlsplit(one).hostname for one in asked if not one.startswith("blob:")} <= {"127.0.0.1"}
+    assert broken == []
+
+
+def file(name: str, content: bytes = PNG) -> FilePayload:
+    return {"name": name, "mimeType": "image/png", "buffer": content}
+
+
+def choose(page: Page, *files: FilePayload) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose crops").click()
+    chooser.value.set_files(list(files))
+
+
+def cards(page: Page, state: str = "") -> Locator:
+    return page.locator(f".card[data-state={state}]" if state else ".card")
+
+
+def card(page: Page, name: str) -> Locator:
+    return page.get_by_role("article", name=name)
+
+
+def copied(card: Locator, label: str) -> str:
+    """What is on the clipboard after a click on one of a card's buttons."""
+    page = card.page
+    page.locator("#announcer").evaluate("(announcer) => announcer.replaceChildren()")
+    card.get_by_role("button", name=label).click()
+    expect(page.locator("#announcer")).to_have_text(f"{label}: copied")
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
+def word(text: str, *confidences: float) -> dict[str, Any]:
+    pairs = zip(text, confidences or [SURE] * len(text), strict=True)
+    characters = [{"character": character, "confidence": confidence} for character, confidence in pairs]
+    return {"text": text, "confidence": SURE, "characters": characters}
+
+
+def answer_with(
+    page: Page,
+    vision: dict[str, Any],
+    *refinements: tuple[dict[str, Any], dict[str, Any]],
+    turned: int = 0,
+) -> None:
+    """The simulated engine is always sure of the same word: puts another answer in the place of its own."""
+    stages = [
+        {"stage": "refinement", "iteration": number, "language": language, "fused": fused}
+        for number, (language, fused) in enumerate(refinements, start=1)
+    ]
+
+    def replace(route: Route) -> None:
+        response = route.fetch()
+        if not response.ok:
+            route.fulfill(response=response)
+            return
+        iterations = [{"stage": "vision", **vision}, *stages]
+        route.fulfill(json={**response.json(), "iterations": iterations, "turned": turned})
+
+    page.route("**/v1/read?*", replace)
+
+
+def test_several_chosen_files_are_read(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("one.png"), file("two.png"))
+    expect(cards(page, "read")).to_have_count(2)
+    expect(page.get_by_role("article")).to_contain_text(["one.png", "two.png"])
+    expect(card(page, "two.png").locator(".final")).to_contain_text(TEXT)
+    expect(page.locator("#announcer")).to_have_text("2 crops read, 0 failed")
+
+
+_DROP = """(files) => {
+    const data = new DataTransfer();
+    for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name));
+    const event = (type) => new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data });
+    document.body.dispatchEvent(event("dragover"));
+    const shown = getComputedStyle(document.querySelector(".overlay")).display;
+    document.body.dispatchEvent(event("drop"));
+    return [shown, getComputedStyle(document.querySelector(".overlay")).display];
+}"""
+
+
+def test_dropped_files_are_read(open_page: Open) -> None:
+    page = open_page()
+    assert page.evaluate(_DROP, [["one.png", list(PNG)], ["two.png", list(PNG)]]) == ["grid", "none"]
+    expect(cards(page, "read")).to_have_count(2)
+
+
+def test_a_pasted_picture_is_read(open_page: Open) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """(bytes) => navigator.clipboard.write(
+            [new ClipboardItem({ "image/png": new Blob([new Uint8Array(bytes)], { type: "image/png" }) })]
+        )""",
+        list(PNG),
+    )
+    page.keyboard.press("Control+V")
+    expect(cards(page, "read")).to_have_count(1)
+
+
+def test_the_samples_are_read(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Read the sample telescope").click()
+    expect(card(page, "telescope.png").locator(".final")).to_contain_text(TEXT)
+    page.get_by_role("button", name="Read all samples").click()
+    expect(cards(page, "read")).to_have_count(9)
+
+
+def test_every_stage_is_shown_and_what_it_changed(open_page: Open) -> None:
+    page = open_page()
+    answer_with(
+        page,
+        word("clenns", SURE, SURE, SURE, DOUBTFUL, SURE, SURE),
+        (word("cleand"), word("cleans")),
+        (word("clean"), word("clean")),
+    )
+    choose(page, file("a.png"))
+    rows = page.get_by_role("table", name="What each stage read in a.png").get_by_role("row")
+    expect(rows).to_have_count(6)
+    assert [re.sub(r"\s+", " ", text).strip() for text in rows.all_inner_texts()[1:]] == [
+        "0 vision clenns; doubtful: n 42 % c l e n n s 99 %",
+        "1 language cleand c l e a n d 99 %",
+        "fused cleans c l e a n s 99 %",
+        "2 language clean c l e a n · 99 %",
+        "fused clean c l e a n · 99 %",
+    ]
+    marked = [row.locator(".moved").all_inner_texts() for row in rows.all()[1:]]
+    assert marked == [[], ["a", "d"], ["a"], ["·"], ["·"]]
+    assert rows.nth(1).locator("[data-band=weak]").all_inner_texts() == ["n"]
+    expect(page.locator(".story")).to_have_text(
+        "Vision read “clenns” (99.0 %); iteration 1 made it “cleans” (99.0 %), "
+        "iteration 2 made it “clean” (99.0 %)."
+    )
+
+
+def test_a_words_confidence_is_the_answers_and_says_if_it_is_not_calibrated(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    expect(card(page, "a.png").locator(".confidence")).to_contain_text("uncalibrated")
+
+    def calibrated(route: Route) -> None:
+        answer = route.fetch().json()
+        model = {**answer["model"], "calibrated": True}
+        route.fulfill(json={**answer, "confidence": 0.874, "model": model})
+
+    page.route("**/v1/read?*", calibrated)
+    choose(page, file("b.png"))
+    expect(card(page, "b.png").locator(".confidence")).to_have_text("Confidence 87.4 %")
+
+
+def test_an_empty_text_is_called_so(open_page: Open) -> None:
+    page = open_page()
+    answer_with(page, word(""))
+    choose(page, file("blank.png"))
+    expect(page.locator(".story")).to_have_text("Vision alone read no text (99.0 %).")
+
+
+def test_a_turned_crop_is_called_so(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    expect(card(page, "a.png")).not_to_contain_text("turned")
+    answer_with(page, word("clean"), turned=270)
+    choose(page, file("b.png"))
+    expect(card(page, "b.png")).to_contain_text("turned left")
+
+
+def test_the_options_go_with_the_crop(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_role("radio", name="1", exact=True).check()
+    page.get_by_role("checkbox", name="Stop early").check()
+    with page.expect_request("**/v1/read?*") as request:
+        choose(page, file("a.png"))
+    assert urlsplit(request.value.url).query == "iterations=1&early_stop=true"
+    expect(card(page, "a.png")).to_contain_text("stopped at iteration 0")
+    page.get_by_role("checkbox", name="Stop early").uncheck()
+    page.get_by_role("button", name="Read again").click()
+    expect(card(page, "a.png")).to_contain_text("stopped at iteration 1")
+
+
+def test_a_crop_that_cannot_be_read_says_why_and_the_others_are_read(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("notes.txt", b"no picture"), file("half.png", PNG[:100]), file("whole.png"))
+    expect(card(page, "notes.txt")).to_contain_text("The body is not an image of a known format")
+    expect(card(page, "half.png")).to_contain_text("The PNG image cannot be decoded")
+    expect(card(page, "whole.png").locator(".final")).to_contain_text(TEXT)
+    expect(page.locator("#tally")).to_have_text("1 read, 2 failed")
+
+
+def test_a_file_that_is_too_large_is_called_so(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("photo.png", PNG + bytes(LARGEST)))
+    expect(card(page, "photo.png")).to_contain_text("Crop the picture to the word, or store it smaller.")
+    expect(card(page, "photo.png").get_by_role("button", name="Try again")).to_have_count(0)
+
+
+def test_more_crops_than_the_page_holds_are_named_with_the_command_for_folders(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/v1/read?*", lambda route: None)
+    page.evaluate(_DROP, [[f"{number}.png", [0]] for number in range(1300)])
+    expect(page.get_by_role("alert")).to_contain_text("1,100 crops were left out")
+    expect(page.get_by_role("alert")).to_contain_text("abinet read FOLDER")
+    expect(cards(page)).to_have_count(200)
+
+
+def test_clearing_stops_and_empties_the_page(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/v1/read?*", lambda route: None)
+    choose(page, *[file(f"{number}.png") for number in range(6)])
+    page.get_by_role("button", name="Clear").click()
+    expect(cards(page)).to_have_count(0)
+    expect(page.get_by_role("button", name="Choose crops")).to_be_focused()
+    page.unroute_all()
+    choose(page, file("next.png"))
+    expect(cards(page, "read")).to_have_count(1)
+
+
+def test_markup_in_a_file_name_stays_text(open_page: Open) -> None:
+    page = open_page()
+    name = "<img src=x onerror=alert(1)>.png"
+    choose(page, file(name))
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    assert page.locator(".head h3 *").count() == 0
+
+
+@pytest.fixture(scope="module")
+def narrow(bundle: str) -> Iterator[ServiceProcess]:
+    with simulated(bundle, "--max-queue", "1", "--max-batch-items", "1") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def filled(narrow: ServiceProcess) -> Iterator[Callable[[], None]]:
+    """Its engine has stopped in the middle of a crop and another one waits; yields what lets it go on."""
+    (worker,) = narrow.worker_pids()
+
+    def go_on() -> None:
+        os.kill(worker, signal.SIGCONT)
+
+    os.kill(worker, signal.SIGSTOP)
+    with ThreadPoolExecutor() as pool:
+        sent = [pool.submit(narrow.read)]
+        try:
+            # Full when two are kept and the next one is refused.
+            while not (sent[-1].done() and sum(not one.done() for one in sent) == 2):
+                sent.append(pool.submit(narrow.read))
+                wait(sent[-1:], timeout=0.2)
+            yield go_on
+        finally:
+            go_on()
+
+
+def test_overload_is_waited_out_in_sight(open_page: Open, narrow: ServiceProcess) -> None:
+    page = open_page(narrow)
+    with filled(narrow) as go_on:
+        choose(page, file("a.png"))
+        expect(card(page, "a.png")).to_contain_text("Too many crops are waiting. Trying again in 1\u00a0s")
+        go_on()
+        expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+
+
+def test_overload_that_lasts_ends_in_a_clear_message(open_page: Open, narrow: ServiceProcess) -> None:
+    page = open_page(narrow)
+    page.clock.install()
+    with filled(narrow):
+        choose(page, file("a.png"))
+        for left in ("5 tries left", "4 tries left", "3 tries left", "2 tries left", "the last time"):
+            expect(card(page, "a.png")).to_contain_text(left)
+            page.clock.run_for(1100)
+        expect(card(page, "a.png")).to_contain_text("The service stayed full.")
+    card(page, "a.png").get_by_role("button", name="Try again").click()
+    expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+
+
+def test_as_long_as_others_are_read_a_crop_keeps_trying(open_page: Open) -> None:
+    page = open_page()
+    page.clock.install()
+    full = {"type": "urn:abinet:problem:queue-full", "title": "Too many crops are waiting"}
+
+    def answer(route: Route) -> None:
+        if (route.request.post_data_buffer or b"").endswith(b"unlucky"):
+            route.fulfill(status=429, json=full)
+        else:
+            route.continue_()
+
+    page.route("**/v1/read?*", answer)
+    choose(page, file("unlucky.png", PNG + b"unlucky"))
+    expect(card(page, "unlucky.png")).to_contain_text("5 tries left")
+    page.clock.run_for(1100)
+    expect(card(page, "unlucky.png")).to_contain_text("4 tries left")
+    choose(page, file("lucky.png"))
+    expect(card(page, "lucky.png").locator(".final")).to_contain_text(TEXT)
+    page.clock.run_for(1100)
+    expect(card(page, "unlucky.png")).to_contain_text("5 tries left")
+
+
+def test_the_page_recovers_when_the_service_comes_back(open_page: Open, bundle: str) -> None:
+    with simulated(bundle) as running:
+        page = open_page(running)
+        expect(page.get_by_role("status")).to_have_text("ready")
+        port = str(running.client.base_url.port)
+        running.stop()
+        choose(page, file("a.png"))
+        expect(card(page, "a.png")).to_contain_text("The service cannot be reached")
+        expect(page.get_by_role("status")).to_have_text("cannot be reached, trying again")
+    with simulated(bundle, "--port", port):
+        expect(page.get_by_role("status")).to_have_text("ready")
+        expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+
+
+@pytest.fixture(scope="module")
+def locked(bundle: str) -> Iterator[ServiceProcess]:
+    with simulated(bundle, keys="sesame") as running:
+        yield running
+
+
+def test_a_key_is_asked_for_and_what_waits_for_it_is_read(open_page: Open, locked: ServiceProcess) -> None:
+    page = open_page(locked)
+    key = page.get_by_label("API key")
+    expect(key).to_be_focused()
+    choose(page, file("a.png"))
+    expect(card(page, "a.png")).to_contain_text("The service asks for a key")
+    key.fill("wrong")
+    key.press("Enter")
+    expect(page.get_by_text("The service does not know this key.")).to_be_visible()
+    key.fill("sesame")
+    key.press("Enter")
+    expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+    expect(page.locator("#model")).to_contain_text("simulated engine")
+    expect(key).to_be_hidden()
+
+
+def test_the_key_stays_in_the_tab_and_out_of_commands(open_page: Open, locked: ServiceProcess) -> None:
+    page = open_page(locked, permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_label("API key").fill("sesame")
+    page.get_by_role("button", name="Use key").click()
+    choose(page, file("a.png"))
+    command = copied(card(page, "a.png"), "Copy curl")
+    assert "sesame" not in command
+    assert '"Authorization: Bearer $ABINET_API_KEY"' in command
+    assert page.evaluate("localStorage.length") == 0
+    assert page.context.cookies() == []
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("simulated engine")
+    page.get_by_role("button", name="Forget key").click()
+    expect(page.get_by_label("API key")).to_be_focused()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_the_answer_can_be_copied_as_json(open_page: Open) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    choose(page, file("a.png"))
+    answer = json.loads(copied(card(page, "a.png"), "Copy JSON"))
+    assert (answer["text"], len(answer["iterations"])) == (TEXT, 4)
+
+
+def test_the_copied_commands_read_the_crops_in_a_shell(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    names = ["a b.png", "it's; $(touch x) `y`.png", "-.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(PNG)
+    choose(page, *map(file, names))
+    page.get_by_role("button", name="Read the sample cleans").click()
+    for name in [*names, "cleans.png"]:
+        command = copied(card(page, name), "Copy curl")
+        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+        assert json.loads(done.stdout)["text"] == TEXT, done.stderr
+    assert sorted(one.name for one in tmp_path.iterdir()) == sorted(names)
+
+
+def test_the_latency_panel_follows_the_traffic(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    panel = page.get_by_role("complementary", name="Latency")
+    rows = panel.get_by_role("row")
+    stages = ("Stage", "decode", "queue", "batch", "vision", "refine", "encode", "total")
+    expect(rows).to_have_text([re.compile(stage) for stage in stages])
+    expect(panel.get_by_role("img", name=re.compile("^vision: .* By crops in a call"))).to_be_visible()
+    with page.expect_response("**/v1/latency"):
+        panel.get_by_role("radio", name="5 minutes").check()
+
+
+def test_everything_works_from_the_keyboard(open_page: Open) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    expect(page.locator("#iterations input")).to_have_count(4)
+
+    def tab_to(name: str) -> None:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            focused = page.locator(":focus")
+            if name in (focused.get_attribute("aria-label") or focused.inner_text()):
+                return
+        pytest.fail(f"no {name!r} to tab to")
+
+    tab_to("Skip to the crops")
+    tab_to("Choose crops")
+    tab_to("Read the sample cleans")
+    page.keyboard.press("Enter")
+    expect(cards(page, "read")).to_have_count(1)
+    tab_to("Read all samples")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("radio", name="2", exact=True)).to_be_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("checkbox", name="Stop early")).to_be_checked()
+    tab_to("Read again")
+    page.keyboard.press("Enter")
+    expect(cards(page, "read")).to_have_count(1)
+    tab_to("Copy JSON")
+    page.keyboard.press("Enter")
+    expect(page.locator("#announcer")).to_have_text("Copy JSON: copied")
+
+
+def test_the_focus_stays_at_a_crop_that_is_tried_again(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/v1/read?*", lambda route: route.fulfill(status=500, json={"title": "The engine failed"}))
+    choose(page, file("a.png"))
+    card(page, "a.png").get_by_role("button", name="Try again").focus()
+    page.unroute_all()
+    page.keyboard.press("Enter")
+    expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+    expect(card(page, "a.png")).to_be_focused()
+
+
+def test_a_screen_reader_finds_what_the_page_has(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    expect(page.locator("body")).to_match_aria_snapshot("""
+        - banner:
+          - heading "abinet" [level=1]
+          - paragraph:
+            - strong: empty
+          - status: ready
+          - navigation "More":
+            - link "Interface"
+            - link "Metrics"
+        - main:
+          - region "Read cropped words":
+            - heading "Read cropped words" [level=2]
+            - button "Choose crops…"
+            - group "Samples":
+              - button "Read the sample cleans"
+              - button "Read all samples"
+            - group "Iterations":
+              - radio "0"
+              - radio "3" [checked]
+            - checkbox "Stop early where the reader is sure"
+          - region "Crops":
+            - heading "Crops" [level=2]
+            - list "Probability of a letter"
+            - button "Read again"
+            - button "Clear"
+            - article "a.png":
+              - img "The crop a.png"
+              - heading "a.png" [level=3]
+              - table "What each stage read in a.png":
+                - rowgroup:
+                  - row "Iteration Stage Word Probability"
+                - rowgroup:
+                  - row /vision simulated/
+              - button "Copy JSON"
+              - button "Copy curl"
+        - complementary "Latency":
+          - heading "Latency" [level=2]
+          - group "Window"
+        """)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_the_contrast_that_wcag_aa_asks_for(open_page: Open, scheme: str) -> None:
+    page = open_page(color_scheme=scheme)
+    every_band = (0.99, 0.9, 0.7, 0.5, 0.2)
+    answer_with(page, word("abcde", *every_band), (word("bbbbb", *every_band), word("abbde", *every_band)))
+    choose(page, file("a.png"), file("b.txt", b"no picture"))
+    expect(page.locator("#tally")).to_have_text("1 read, 1 failed")
+    assert page.evaluate(_CONTRAST) == []
+
+
+def test_a_phone_needs_no_sideways_scrolling(open_page: Open) -> None:
+    page = open_page(viewport=PHONE, is_mobile=True, has_touch=True)
+    longest = word("w" * 25)
+    answer_with(page, longest, (longest, longest))
+    choose(page, file("a very long file name of a crop that goes on and on and on.png"), file("b.png"))
+    expect(cards(page, "read")).to_have_count(2)
+    expect(page.locator(".histogram").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    sideways = "(box) => box.getBoundingClientRect().right > innerWidth + 0.5"
+    boxes = page.locator("body *:not(.unseen):not(.unseen *):not(.skip)")
+    assert not boxes.evaluate_all(f"(boxes) => boxes.filter({sideways}).map((box) => box.outerHTML)")

@@ -1,0 +1,308 @@
+"""Which model reads what, and what a change waits for, with engines that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from service.engines.bundle import Bundle
+from service.engines.connection import Loaded
+from service.engines.engine import Answer, Cost
+from service.engines.protocol import Rows
+from service.errors import Problem, ServiceError
+from service.fronts.sighup import Hangup
+from service.http.app import create_app
+from service.http.schemas import ReadOptions
+from service.observability.observer import Observer
+from service.reading.deployment import Deployment, ManagedEngine
+from service.reading.model_change import ModelChange
+from service.reading.reader import Reader
+from service.reading.smoke_test import TrialError, try_out
+from service.settings.model import Settings
+from tests.support.empty_bundle import empty_bundle
+from tests.support.tiny_service import crop, encoded, problem
+
+IMAGE = encoded(crop())
+COSTS = [Cost(kind, 1, 0.001) for kind in ("vision", "refine")]
+
+
+class PlayedEngine:
+    """In a supervisor's place: starts and answers once it may."""
+
+    failing = False
+    ready = True
+
+    def __init__(self, logit: float = 0.0) -> None:
+        self.may_start = asyncio.Event()
+        self.may_start.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.is_starting = self.is_closed = False
+        self._logit = logit
+
+    async def start(self) -> Loaded:
+        self.is_starting = True
+        await self.may_start.wait()
+        return Loaded("played", COSTS)
+
+    async def wait_until_ready(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.is_closed = True
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        await self.may_answer.wait()
+        logits = np.full((size, 26, 37), self._logit, np.float32)
+        assert kind == "read"
+        return Answer([logits] * (1 + 2 * times), {"vision": 0.001, "refine": 0.001})
+
+
+class Played(Reader):
+    """Reads with played engines, one for each version; the engine of a later model is `engines[version]`."""
+
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
+        self.engines: dict[str, PlayedEngine] = {}
+        super().__init__(bundle, settings, Observer())
+
+    def new_deployment(self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None) -> Deployment:
+        return super().new_deployment(bundle, [self.engines.setdefault(bundle.version, PlayedEngine())])
+
+
+def bundle(folder: Path, version: str) -> Bundle:
+    (folder / version).mkdir(exist_ok=True)
+    return empty_bundle(folder / version, version=version)
+
+
+Test = Callable[[Played, ModelChange], Awaitable[None]]
+
+
+def played(tmp_path: Path, test: Test, settings: Settings | None = None) -> None:
+    """Runs a test around a reader of model "1", beside which there is a bundle "2"."""
+
+    async def main() -> None:
+        bundle(tmp_path, "2")
+        reader = Played(bundle(tmp_path, "1"), settings or Settings())
+        await reader.start()
+        await asyncio.wait_for(test(reader, ModelChange(reader)), 10)
+        await reader.stop()
+
+    asyncio.run(main())
+
+
+async def problem_of(call: Awaitable[object]) -> Problem:
+    with pytest.raises(ServiceError) as failure:
+        await call
+    return failure.value.problem
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_a_request_is_finished_by_the_model_that_began_it(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        old = reader.engines["1"]
+        old.may_answer.clear()
+        slow = asyncio.create_task(reader.read_one(IMAGE, ReadOptions()))
+        await asyncio.sleep(0.01)
+        await change.load(tmp_path / "2")
+        assert (await reader.read_one(IMAGE, ReadOptions())).submission.model.version == "2"
+        assert not old.is_closed
+        old.may_answer.set()
+        assert (await slow).submission.model.version == "1"
+        await until(lambda: old.is_closed)
+
+    played(tmp_path, test)
+
+
+def test_only_one_change_is_under_way(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        engine = reader.engines["2"] = PlayedEngine()
+        engine.may_start.clear()
+        loading = asyncio.create_task(change.load(tmp_path / "2"))
+        await asyncio.sleep(0.01)
+        assert await problem_of(change.load(tmp_path / "2")) is Problem.MODEL_CONFLICT
+        assert reader.model.version == "1"
+        engine.may_start.set()
+        await loading
+        assert reader.model.version == "2"
+
+    played(tmp_path, test)
+
+
+def test_a_service_that_stops_waits_for_no_change_and_begins_none(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        engine = reader.engines["2"] = PlayedEngine()
+        engine.may_start.clear()
+        loading = asyncio.create_task(change.load(tmp_path / "2"))
+        await asyncio.sleep(0.01)
+        reader.drain()
+        assert await problem_of(loading) is Problem.NOT_READY
+        assert engine.is_closed
+        assert await problem_of(change.load(tmp_path / "2")) is Problem.NOT_READY
+        assert reader.model.version == "1"
+
+    played(tmp_path, test)
+
+
+def test_a_change_that_is_cancelled_leaves_no_worker(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        engine = reader.engines["2"] = PlayedEngine()
+        engine.may_start.clear()
+        loading = asyncio.create_task(change.load(tmp_path / "2"))
+        while not engine.is_starting:
+            await asyncio.sleep(0.01)
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+        assert engine.is_closed
+        await change.load(tmp_path / "1")
+
+    played(tmp_path, test)
+
+
+def test_a_service_that_starts_has_nothing_to_change(tmp_path: Path) -> None:
+    async def main() -> None:
+        change = ModelChange(Played(bundle(tmp_path, "1"), Settings()))
+        assert await problem_of(change.load(tmp_path / "1")) is Problem.NOT_READY
+
+    asyncio.run(main())
+
+
+def test_a_model_whose_trial_yields_no_numbers_is_not_served(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        reader.engines["2"] = PlayedEngine(np.nan)
+        with pytest.raises(ServiceError, match="not finite") as failure:
+            await change.load(tmp_path / "2")
+        assert failure.value.problem is Problem.BAD_BUNDLE
+        assert reader.engines["2"].is_closed
+        assert reader.model.version == "1"
+
+    played(tmp_path, test)
+
+
+def test_a_trial_has_an_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        engine = PlayedEngine()
+        engine.may_answer.clear()
+        with pytest.raises(TrialError, match=r"within 0\.01 s"):
+            await try_out(engine, bundle(tmp_path, "1"), Loaded("played", COSTS), 0.01)
+
+    asyncio.run(main())
+
+
+def test_a_model_is_changed_also_while_the_queue_is_full(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        reader.engines["1"].may_answer.clear()
+        reading = []
+        for _ in range(3):  # two are given to the engine, and the third waits
+            reading.append(asyncio.create_task(reader.read_one(IMAGE, ReadOptions())))
+            await asyncio.sleep(1.0)  # its decoder may have to start
+        assert await problem_of(reader.read_one(IMAGE, ReadOptions())) is Problem.QUEUE_FULL
+        await change.load(tmp_path / "2")
+        reader.engines["1"].may_answer.set()
+        assert {(await one).submission.model.version for one in reading} == {"1"}
+
+    played(tmp_path, test, Settings(max_queue=1, max_batch_items=1))
+
+
+def test_crops_of_both_models_count_for_one_queue(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        await change.load(tmp_path / "2", 0)
+        for engine in reader.engines.values():
+            engine.may_answer.clear()
+        waiting = [
+            asyncio.create_task(reader.read([IMAGE] * 5, ReadOptions(), version=version))
+            for version in ("1", "2")
+        ]
+        await asyncio.sleep(0.02)
+        for version in ("1", "2"):
+            full = reader.read([IMAGE] * 5, ReadOptions(), version=version)
+            assert await problem_of(full) is Problem.QUEUE_FULL
+        for one in waiting:
+            one.cancel()
+
+    played(tmp_path, test, Settings(max_queue=10, max_batch_items=10))
+
+
+def test_a_canary_gets_its_share_of_the_requests_and_keeps_them_as_it_grows(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        ids = [f"{number:032x}" for number in range(10_000)]
+
+        def of_the_canary() -> set[str]:
+            return {one for one in ids if reader.choose(request_id=one) is reader.canary}
+
+        await change.load(tmp_path / "2", 0)
+        assert of_the_canary() == set()
+        before: set[str] = set()
+        for percent in (0.5, 10, 30, 100):
+            await change.load(tmp_path / "2", percent)
+            now = of_the_canary()
+            assert before <= now
+            assert len(now) == pytest.approx(100 * percent, rel=0.1)
+            before = now
+        assert before == set(ids)
+
+    played(tmp_path, test)
+
+
+def test_a_retired_model_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        old = weakref.ref(reader.main)
+        await reader.read_one(IMAGE, ReadOptions())
+        gc.disable()
+        try:
+            await change.load(tmp_path / "2")
+            await until(lambda: old() is None)
+        finally:
+            gc.enable()
+
+    played(tmp_path, test)
+
+
+def test_sighup_without_a_bundle_is_survived_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        async with Hangup(None, change.load, reader.drain):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda: "nothing to change" in caplog.text)
+        assert reader.state == "ready"
+
+    with caplog.at_level(logging.WARNING, "abinet"):
+        played(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("settings", "remedy"),
+    [
+        (Settings(), "admin_keys"),
+        (Settings(api_keys=(SecretStr("guest"),)), "admin_keys"),
+        (Settings(admin_keys=(SecretStr("master"),)), "(bundles)"),
+    ],
+)
+def test_what_is_not_configured_is_off_and_says_how_to_switch_it_on(
+    tmp_path: Path, settings: Settings, remedy: str
+) -> None:
+    async def test(reader: Played, change: ModelChange) -> None:
+        transport = httpx.ASGITransport(create_app(reader, change))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            headers = {"X-API-Key": "master"}
+            refusal = await client.post("/v1/model/load", json={"bundle": "2"}, headers=headers)
+        assert problem(refusal) == (403, "admin-off")
+        assert remedy in refusal.json()["detail"]
+
+    played(tmp_path, test, settings)

@@ -1,0 +1,229 @@
+"""Several front processes: real ones, that share the address, the engine workers and the metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from abinet_client.batch.private_service import private_service
+from tests.support.empty_bundle import empty_bundle
+from tests.support.processes import children, until
+from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+
+SIMULATED = ("--engine", "simulated", "--simulated-ms", "2", "--fronts", "2")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(empty_bundle(tmp_path_factory.mktemp("bundle")).folder)
+
+
+@pytest.fixture
+def running(folder: Path) -> Iterator[ServiceProcess]:
+    with service("--bundle", str(folder), *SIMULATED) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def connections(running: ServiceProcess, count: int) -> Iterator[list[httpx.Client]]:
+    """Clients with a connection of their own each: neighbours are at different fronts."""
+    with contextlib.ExitStack() as stack:
+        clients = [
+            stack.enter_context(httpx.Client(base_url=running.client.base_url, timeout=30))
+            for _ in range(count)
+        ]
+        for client in clients:
+            client.get("/health/live")
+        yield clients
+
+
+def read(client: httpx.Client) -> httpx.Response:
+    return client.post("/v1/read", content=encoded(crop()))
+
+
+def crops_counted(client: httpx.Client) -> float:
+    found = re.search(r"^abinet_crops_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    assert found
+    return float(found.group(1))
+
+
+def test_every_front_reads_and_each_tells_what_all_have_counted(running: ServiceProcess) -> None:
+    with connections(running, 4) as clients:
+        answers = [read(client) for client in clients]
+        assert [answer.json()["text"] for answer in answers] == ["simulated"] * 4
+        assert [crops_counted(client) for client in clients] == [4] * 4
+        windows = [client.get("/v1/latency").json()["windows"]["5m"] for client in clients]
+        assert [window["stages"]["total"]["count"] for window in windows] == [4] * 4
+        assert [window["batches"]["vision"]["calls"] for window in windows] == [4] * 4
+
+
+def test_a_private_service_may_have_several_fronts(folder: Path) -> None:
+    with private_service(["--bundle", str(folder), "--port", "0", *SIMULATED]) as url:
+        assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
+
+
+def test_connections_are_shared_out_evenly(running: ServiceProcess) -> None:
+    with connections(running, 8):
+        fronts = children(running.process.pid, "fronts.process")
+        assert len(fronts) == 2
+        open_connections = [_tcp_connections(front) for front in fronts]
+        assert abs(open_connections[0] - open_connections[1]) <= 1
+
+
+def _tcp_connections(process: int) -> int:
+    ours = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if " 01 " in line}
+    links = [os.readlink(link) for link in Path(f"/proc/{process}/fd").iterdir()]
+    return sum(link.removeprefix("socket:[").removesuffix("]") in ours for link in links)
+
+
+def test_a_front_that_is_killed_is_replaced_and_the_other_answers_meanwhile(running: ServiceProcess) -> None:
+    victim, survivor = children(running.process.pid, "fronts.process")
+    os.kill(victim, signal.SIGKILL)
+    with connections(running, 2) as clients:
+        assert [read(client).status_code for client in clients] == [200, 200]
+    until(lambda: len(children(running.process.pid, "fronts.process")) == 2)
+    assert survivor in children(running.process.pid, "fronts.process")
+
+
+def test_a_worker_that_is_killed_is_replaced_for_all_fronts(running: ServiceProcess) -> None:
+    (worker,) = running.worker_pids()
+    with connections(running, 2) as clients:
+        os.kill(worker, signal.SIGKILL)
+        running.worker_pids(2)
+        until(lambda: all(client.get("/health/ready").status_code == 200 for client in clients))
+        assert [read(client).status_code for client in clients] == [200, 200]
+        assert 'abinet_worker_restarts_total{device="cpu"} 1.0' in clients[0].get("/metrics").text
+
+
+def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(folder: Path) -> None:
+    slow = ("--engine", "simulated", "--simulated-ms", "300", "--fronts", "2")
+    with service("--bundle", str(folder), *slow) as running:
+        processes = [
+            *children(running.process.pid, "fronts.process"),
+            *children(running.process.pid, "engines.worker"),
+        ]
+        with connections(running, 1) as (client,):
+            request = client.build_request("POST", "/v1/read", content=encoded(crop()))
+            statuses = []
+
+            def answer() -> None:
+                statuses.append(client.send(request).status_code)
+
+            with _in_background(answer):
+                time.sleep(0.2)
+                running.process.terminate()
+            assert statuses == [200]
+        assert running.process.wait(30) == 0
+        assert len(processes) == 3
+        until(lambda: not any(Path(f"/proc/{process}").exists() for process in processes))
+
+
+def test_without_their_manager_fronts_and_workers_end(running: ServiceProcess) -> None:
+    processes = [
+        *children(running.process.pid, "fronts.process"),
+        *children(running.process.pid, "engines.worker"),
+    ]
+    assert len(processes) == 3
+    running.process.kill()
+    until(lambda: not any(Path(f"/proc/{process}").exists() for process in processes))
+
+
+def test_a_bundle_that_the_worker_refuses_ends_the_service_with_the_reason(folder: Path) -> None:
+    # The graphs are empty files, which MindSpore refuses.
+    refused = ServiceProcess("--bundle", str(folder), "--fronts", "2")
+    try:
+        assert refused.process.wait(60) == 2
+        assert "written by MindSpore none" in refused.lines[-1]
+    finally:
+        refused.process.kill()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Iterator[tuple[ServiceProcess, Path]]:
+    """Two fronts that may load the bundles of a folder: versions 1 and 2, and one that is broken."""
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+        empty_bundle(tmp_path / version, version=version)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "link").symlink_to("1")
+    arguments = ("--bundle", str(tmp_path / "link"), "--bundles", str(tmp_path), *SIMULATED)
+    with service(*arguments, environment={"ABINET_ADMIN_KEYS": "admin"}) as running:
+        yield running, tmp_path
+
+
+def change(client: httpx.Client, path: str, **body: str | float) -> httpx.Response:
+    return client.post(f"/v1/model/{path}", json=body, headers={"X-API-Key": "admin"})
+
+
+def versions(clients: list[httpx.Client], **headers: str) -> list[str]:
+    answers = [client.post("/v1/read", content=encoded(crop()), headers=headers) for client in clients]
+    return [answer.json()["model"]["version"] for answer in answers]
+
+
+def test_a_change_of_the_model_reaches_every_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 4) as clients:
+        assert versions(clients) == ["1"] * 4
+        assert change(clients[0], "load", bundle="2").json()["version"] == "2"
+        assert versions(clients) == ["2"] * 4
+        until(lambda: len(children(running.process.pid, "engines.worker")) == 1)
+        assert versions(clients) == ["2"] * 4
+
+
+def test_a_bundle_that_is_broken_changes_nothing_at_any_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 2) as clients:
+        refused = change(clients[0], "load", bundle="broken")
+        assert refused.json()["type"].endswith("bad-bundle")
+        assert versions(clients) == ["1"] * 2
+
+
+def test_a_canary_is_the_same_at_every_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 2) as clients:
+        assert change(clients[0], "load", bundle="2", canary_percent=0).status_code == 200
+        assert versions(clients) == ["1"] * 2
+        assert versions(clients, **{"X-Model-Version": "2"}) == ["2"] * 2
+        assert change(clients[1], "promote").status_code == 200
+        assert versions(clients) == ["2"] * 2
+
+
+def test_a_front_that_is_replaced_serves_what_the_others_do(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 1) as clients:
+        change(clients[0], "load", bundle="2")
+    victim, _ = children(running.process.pid, "fronts.process")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(set(children(running.process.pid, "fronts.process")) - {victim}) == 2)
+    with connections(running, 4) as clients:
+        until(lambda: all(client.get("/health/ready").status_code == 200 for client in clients))
+        assert versions(clients) == ["2"] * 4
+
+
+def test_sighup_changes_the_model_of_every_front(models: tuple[ServiceProcess, Path]) -> None:
+    running, folder = models
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("2")
+    running.process.send_signal(signal.SIGHUP)
+    with connections(running, 4) as clients:
+        until(lambda: versions(clients) == ["2"] * 4)
+
+
+@contextlib.contextmanager
+def _in_background(work: Callable[[], None]) -> Iterator[None]:
+    from threading import Thread
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()

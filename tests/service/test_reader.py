@@ -1,0 +1,235 @@
+"""What the reader makes of the failures below it, with an engine that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
+
+import numpy as np
+import pytest
+
+from service.engines.bundle import Bundle
+from service.engines.connection import Loaded
+from service.engines.engine import Answer, Cost
+from service.engines.protocol import Rows
+from service.errors import Problem, ServiceError
+from service.http.schemas import ReadOptions
+from service.observability.observer import Observer
+from service.reading.reader import Reader
+from service.scheduling.scheduler import BatchFailedError, Crop
+from service.settings.model import Settings
+from service.workers.supervisor import Supervisor
+from tests.support.tiny_service import crop, encoded, tiny_bundle
+
+VISION_ALONE = ReadOptions(iterations=0)
+IMAGE = encoded(crop())
+
+
+class PlayedEngine:
+    """In a supervisor's place: answers every vision call, or never, or with an error."""
+
+    failing = False
+    ready = True
+
+    def __init__(self, *, error: Exception | None = None, answers: bool = True) -> None:
+        self.crops_seen = 0
+        self._error = error
+        self._answers = answers
+
+    async def start(self) -> Loaded:
+        # A batch of one is not full, so a second crop waits for the first.
+        costs = {1: 0.001, 4: 0.009}
+        return Loaded(
+            "played", [Cost(kind, *cost) for kind in ("vision", "refine") for cost in costs.items()]
+        )
+
+    async def wait_until_ready(self) -> None:
+        pass
+
+    async def until_it_is_busy(self) -> None:
+        while not self.crops_seen:
+            await asyncio.sleep(0.001)
+
+    async def close(self) -> None:
+        pass
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        self.crops_seen += len(columns[0])
+        if self._error is not None:
+            raise self._error
+        if not self._answers:
+            await asyncio.get_running_loop().create_future()
+        return Answer([np.zeros((size, 26, 37), np.float32)] * (1 + 2 * times), {"vision": 0.001})
+
+
+def with_reader(
+    test: Callable[[Reader], Awaitable[None]], engine: PlayedEngine, settings: Settings | None = None
+) -> None:
+    async def main() -> None:
+        reader = Reader(Bundle(str(tiny_bundle())), settings or Settings(), Observer())
+        reader.main._engines = [cast(Supervisor, engine)]
+        await reader.start()
+        await asyncio.wait_for(test(reader), 10)
+        await reader.stop()
+
+    asyncio.run(main())
+
+
+async def problem_of(reading: Awaitable[object]) -> ServiceError:
+    with pytest.raises(ServiceError) as failure:
+        await reading
+    return failure.value
+
+
+def test_a_batch_that_failed_says_how() -> None:
+    async def test(reader: Reader) -> None:
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE))
+        assert (error.problem, error.detail) == (Problem.ENGINE_FAILED, "the engine raised no memory.")
+
+    with_reader(test, PlayedEngine(error=BatchFailedError("the engine raised no memory")))
+
+
+def test_the_deadline_includes_the_engine() -> None:
+    async def test(reader: Reader) -> None:
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
+        assert error.problem is Problem.DEADLINE
+
+    with_reader(test, PlayedEngine(answers=False))
+
+
+class OnceAnsweringEngine(PlayedEngine):
+    """Answers its first call, and no other."""
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        if self.crops_seen:
+            await asyncio.get_running_loop().create_future()
+        return await super().run(kind, columns, size, times)
+
+
+def test_a_turned_crop_is_late_while_one_of_its_readings_is() -> None:
+    async def test(reader: Reader) -> None:
+        tall = encoded(crop().transpose(1, 0, 2))
+        error = await problem_of(reader.read_one(tall, VISION_ALONE, timeout_s=0.2))
+        assert error.problem is Problem.DEADLINE
+        error = await problem_of(reader.read([tall, tall], VISION_ALONE, timeout_s=0.2))
+        assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
+
+    with_reader(test, OnceAnsweringEngine())
+
+
+def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> None:
+    engine = PlayedEngine(answers=False)
+
+    async def test(reader: Reader) -> None:
+        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        await engine.until_it_is_busy()
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.2))
+        assert error.problem is Problem.DEADLINE
+        await asyncio.sleep(0.05)
+        assert engine.crops_seen == 1
+        busy.cancel()
+
+    with_reader(test, engine)
+
+
+def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
+    engine = PlayedEngine(answers=False)
+
+    async def test(reader: Reader) -> None:
+        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        await engine.until_it_is_busy()
+        hang_up = asyncio.Event()
+
+        async def client_gone() -> None:
+            await hang_up.wait()
+
+        leaving = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE, client_gone=client_gone))
+        await asyncio.sleep(0.01)
+        hang_up.set()
+        assert (await problem_of(leaving)).problem is Problem.CLIENT_GONE
+        assert engine.crops_seen == 1
+        busy.cancel()
+
+    with_reader(test, engine)
+
+
+def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
+    engine = PlayedEngine(answers=False)
+
+    async def test(reader: Reader) -> None:
+        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        await engine.until_it_is_busy()
+        waiting = asyncio.create_task(reader.read([IMAGE] * 2, VISION_ALONE))
+        await asyncio.sleep(0.01)
+        for refused in (reader.read_one(IMAGE, VISION_ALONE), reader.read([IMAGE] * 2, VISION_ALONE)):
+            error = await problem_of(refused)
+            assert (error.problem, error.retry_after) == (Problem.QUEUE_FULL, 1)
+        busy.cancel()
+        waiting.cancel()
+
+    with_reader(test, engine, Settings(max_queue=2, max_batch_items=2))
+
+
+def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
+    class Slowing(PlayedEngine):
+        async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+            self._answers = self.crops_seen == 0
+            return await super().run(kind, columns, size, times)
+
+    async def test(reader: Reader) -> None:
+        first, second = await reader.read([IMAGE] * 2, VISION_ALONE, timeout_s=2.0)
+        assert first.predictions
+        assert cast(ServiceError, second.error).problem is Problem.DEADLINE
+
+    with_reader(test, Slowing())
+
+
+def test_a_batch_of_which_nothing_was_read_in_time_fails_as_a_whole() -> None:
+    async def test(reader: Reader) -> None:
+        error = await problem_of(reader.read([IMAGE] * 2, VISION_ALONE, timeout_s=0.01))
+        assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
+
+    with_reader(test, PlayedEngine(answers=False))
+
+
+def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
+    def outcome(crop: Crop) -> object:
+        return crop.error.problem if isinstance(crop.error, ServiceError) else len(crop.predictions)
+
+    async def test(reader: Reader) -> None:
+        crops = await reader.read([IMAGE, b"hello", IMAGE, "?"], VISION_ALONE)
+        assert [*map(outcome, crops)] == [1, Problem.NOT_AN_IMAGE, 1, Problem.NOT_AN_IMAGE]
+
+    with_reader(test, PlayedEngine())
+
+
+def test_crops_are_freed_without_the_garbage_collector() -> None:
+    async def test(reader: Reader) -> None:
+        crops = await reader.read([IMAGE] * 2, VISION_ALONE)
+        submission = weakref.ref(crops[0].submission)
+        gc.disable()
+        del crops
+        await asyncio.sleep(0.01)
+        assert submission() is None
+        gc.enable()
+
+    with_reader(test, PlayedEngine())
+
+
+def test_a_service_whose_workers_keep_dying_is_not_ready() -> None:
+    engine = PlayedEngine()
+
+    async def test(reader: Reader) -> None:
+        engine.failing = True
+        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE))
+        assert (error.problem, error.retry_after) == (Problem.NOT_READY, 1)
+
+    with_reader(test, engine)
+
+
+def test_more_iterations_than_the_bundle_has_are_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="4 iterations"):
+        Reader(Bundle(str(tiny_bundle())), Settings(iterations=4), Observer())
