@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import get_args
 
 from abinet_client.batch.rows import FORMATS
-from service.http.schemas import ReadOptions, Turns
 from service.on_ray.arguments import read_arguments
+from service.types import ReadOptions, Turns
 
 PART_FILES = 1000
 SOME_FAILED = 1

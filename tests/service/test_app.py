@@ -8,13 +8,13 @@ from typing import cast
 import httpx
 import pytest
 
+from service.crop import Crop
 from service.errors import Problem, ServiceError
 from service.http.app import create_app
-from service.http.schemas import ReadOptions
 from service.observability.observer import Observer
 from service.reading.reader import Reader
-from service.scheduling.scheduler import Crop
 from service.settings.model import Settings
+from service.types import ReadOptions
 
 
 class FailingReader:

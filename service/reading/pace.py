@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from service.engines.engine import Cost
-from service.scheduling.batch_sizes import BatchSizes
+from service.reading.batch_sizes import BatchSizes
 
 _WEIGHT = 0.2
 """Of the latest call, in what is expected of the next."""
