@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
-from service.fronts.shared import Fronts
 from service.http.auth import KeyRing
 from service.http.body import BodyRoom
 from service.http.lean import LeanDispatch, LeanRoute
@@ -23,6 +22,7 @@ from service.http.routes.open_inference_messages import InferRequest
 from service.http.routes.page import page_router
 from service.http.routes.read import read_router
 from service.http.schemas import BatchRequest, LoadRequest
+from service.observability.all_fronts import Fronts
 from service.observability.request_log import RequestLog
 from service.reading.model_change import Change, ModelChange
 from service.reading.reader import Reader

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.fronts.shared import Fronts
 from service.http.routes.metrics import LatencyReport, observability_router
+from service.observability.all_fronts import Fronts
 from service.observability.latency import (
     LARGEST_MS,
     RELATIVE_ERROR,

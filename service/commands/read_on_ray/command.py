@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         import ray
 
-        from service.on_ray.corpus import read
+        from service.commands.read_on_ray.corpus import read
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is not installed: pip install 'abinet-ascend[ray]'") from None
     names = [*_SETTINGS, "replicas", "max_replicas", "cpus"]
