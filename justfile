@@ -1,10 +1,11 @@
 # The usual commands: https://just.systems
 
-# Lint, format and types
+# Lint, format, types and the arrows between packages
 check:
     uv run ruff check
     uv run ruff format --check
     uv run mypy
+    uv run lint-imports
 
 # All tests, or those that are named
 test *arguments:

@@ -27,7 +27,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "serve": Command("service.commands.serve", "read crops over HTTP"),
     "read": Command(
-        "abinet_client.batch.command", "read folders of crops into a table", "service.on_ray.read"
+        "abinet_client.batch.command",
+        "read folders of crops into a table",
+        "service.commands.read_on_ray.command",
     ),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),

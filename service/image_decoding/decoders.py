@@ -34,8 +34,10 @@ class Prepared(NamedTuple):
 class ImageDecoder:
     """One process, and the batches that it has been given: up to SLOTS."""
 
-    def __init__(self, nursery: Nursery, number: int, connection: Connection, arena: ImageArena) -> None:
-        self._nursery = nursery
+    def __init__(
+        self, fork_server: ForkServerClient, number: int, connection: Connection, arena: ImageArena
+    ) -> None:
+        self._fork_server = fork_server
         self._number = number
         self._connection = connection
         self._arena = arena
@@ -108,13 +110,13 @@ class ImageDecoder:
 
     def kill(self) -> None:
         """Its connection is closed soon after, unless where it comes from is stuck as well."""
-        self._nursery.end(self._number)
+        self._fork_server.end(self._number)
 
     def close(self) -> None:
         self._connection.close()
 
 
-class Nursery:
+class ForkServerClient:
     """Where decoders come from: a process that has imported what they need, started when one is wanted."""
 
     def __init__(self, prescription: Prescription, max_pixels: int, file_bytes: int) -> None:

@@ -10,7 +10,7 @@ Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 
 
-class TurnTaking(Generic[Owner, Item]):
+class FairQueue(Generic[Owner, Item]):
     """Of each owner's items the first is next, then the first of the owner that came after it, and so on."""
 
     def __init__(self) -> None:

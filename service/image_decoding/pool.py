@@ -7,13 +7,13 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 
+from service.crop import Crop, Submission
 from service.engines.protocol import ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import BATCH, SLOTS
-from service.image_decoding.decoders import ImageDecoder, ImageFile, Nursery, Prepared
-from service.image_decoding.fair_queue import TurnTaking
+from service.image_decoding.decoders import ForkServerClient, ImageDecoder, ImageFile, Prepared
+from service.image_decoding.fair_queue import FairQueue
 from service.image_decoding.preprocess import Preprocessor
-from service.scheduling.scheduler import Crop, Submission
 
 log = logging.getLogger("abinet")
 
@@ -43,7 +43,7 @@ class _Arrival:
         self.is_suspect = self.is_alone = False
 
 
-class Intake:
+class DecoderPool:
     """Gives every crop its image, or the error that it has none, and then calls `ready`.
 
     What arrives together is decoded together, by whichever of the decoders has least to do; requests take
@@ -58,20 +58,20 @@ class Intake:
         max_file_bytes: int,
         ready: Callable[[Sequence[Crop]], None],
     ) -> None:
-        self._nursery = Nursery(preprocess.prescription, max_pixels, max_file_bytes)
+        self._fork_server = ForkServerClient(preprocess.prescription, max_pixels, max_file_bytes)
         self._max_file_bytes = max_file_bytes
         self._count = max(2, min(len(os.sched_getaffinity(0)), _MOST_DECODERS))
         self._ready = ready
         self._decoders: list[ImageDecoder] = []
         self._patrol: asyncio.TimerHandle | None = None
-        self._waiting: TurnTaking[Submission, _Arrival] = TurnTaking()
+        self._waiting: FairQueue[Submission, _Arrival] = FairQueue()
         self._is_handing_out = False
 
     def start(self) -> None:
         """Starts the decoders, for the first crop not to wait for them."""
         while len(self._decoders) < self._count:
             try:
-                decoder = self._nursery.decoder()
+                decoder = self._fork_server.decoder()
             except (ConnectionClosedError, OSError) as error:  # as without descriptors or memory
                 log.error("an image decoder cannot start: %s", error)
                 self._hand_out_later()
@@ -92,7 +92,7 @@ class Intake:
             self._patrol.cancel()
         for decoder in list(self._decoders):
             self._drop(decoder)
-        self._nursery.close()
+        self._fork_server.close()
 
     def _wake(self) -> None:
         """Hands out once everything that has happened now is known."""
@@ -209,7 +209,7 @@ class Intake:
     def _look_after_them(self) -> None:
         """Ends those that are stuck, or all where that has not helped; their connections are closed then."""
         if any(decoder.busy_s > _STUCK * _SILENCE_S for decoder in self._decoders):
-            self._nursery.close()
+            self._fork_server.close()
         for decoder in self._decoders:
             if decoder.busy_s > _SILENCE_S:
                 decoder.kill()

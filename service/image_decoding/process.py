@@ -47,7 +47,7 @@ Outcome = list[str] | None
 """The name of a problem and what to tell the client; None for an image that has become a network input."""
 
 
-class Nursery:
+class ForkServer:
     """Forks a decoder for each socket that comes, and ends those that the front is tired of."""
 
     def __init__(self, front: Connection) -> None:
@@ -194,7 +194,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     _silence_libraries()
-    Nursery(Connection(socket.socket(fileno=int(sys.argv[1])))).run()
+    ForkServer(Connection(socket.socket(fileno=int(sys.argv[1])))).run()
     return 0
 
 

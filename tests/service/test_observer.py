@@ -16,9 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.fronts.shared import Fronts
 from service.http.routes.metrics import LatencyReport, observability_router
-from service.http.schemas import Timings
+from service.observability.all_fronts import Fronts
 from service.observability.latency import (
     LARGEST_MS,
     RELATIVE_ERROR,
@@ -28,6 +27,7 @@ from service.observability.latency import (
     Summary,
 )
 from service.observability.observer import STAGES, Observer
+from service.types import Timings
 
 MILLISECONDS = st.floats(min_value=1e-3, max_value=LARGEST_MS)
 

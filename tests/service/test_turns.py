@@ -17,13 +17,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from models.evaluation import turns as evaluated
+from service.crop import Crop
 from service.errors import Problem, ServiceError
-from service.http.schemas import Turns
 from service.image_decoding.preprocess import decode_image, turned
 from service.image_files import upright_size
 from service.reading.decode import Decoder, certainty
 from service.reading.turns import surest, ways_up
-from service.scheduling.scheduler import Crop
+from service.types import Turns
 from tests.support.tiny_service import (
     ServiceProcess,
     crop,

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.fronts.shared import Fronts
+from service.observability.all_fronts import Fronts
 from service.observability.latency import RELATIVE_ERROR, WINDOWS
 from service.observability.observer import Observer
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import get_args
 
 from abinet_client.batch.rows import FORMATS
-from service.http.schemas import ReadOptions, Turns
 from service.on_ray.arguments import read_arguments
+from service.types import ReadOptions, Turns
 
 PART_FILES = 1000
 SOME_FAILED = 1
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         import ray
 
-        from service.on_ray.corpus import read
+        from service.commands.read_on_ray.corpus import read
     except ModuleNotFoundError as error:
         raise ValueError(f"{error.name} is not installed: pip install 'abinet-ascend[ray]'") from None
     names = [*_SETTINGS, "replicas", "max_replicas", "cpus"]
