@@ -73,14 +73,14 @@ class Reader:
             engine=self.main.engine,
             graph=self.settings.graph,
             devices=list(self.settings.devices),
-            manifest=self.main.bundle.manifest,
+            manifest=dict(self.main.bundle.manifest),
             canary=None
             if canary is None
             else CanaryInfo(
                 **vars(canary.model),
                 percent=self.canary_percent,
                 engine=canary.engine,
-                manifest=canary.bundle.manifest,
+                manifest=dict(canary.bundle.manifest),
             ),
         )
 
