@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         to_json,
     )
     from models.evaluation.scoring import score_set
-    from models.evaluation.sources import open_reader
+    from service.commands.evaluate.sources import open_reader
 
     if args.config and (args.source or args.sets):
         raise ValueError("--config names the checkpoint and the sets itself; leave out SOURCE and SETS")
