@@ -11,6 +11,29 @@ check:
 test *arguments:
     uv run pytest {{arguments}}
 
+# The tests that start no service, export nothing and train nothing: a minute
+test-fast:
+    uv run pytest -m "not slow"
+
+# What the tests run through, also in the processes that they start
+coverage *arguments:
+    rm -rf .coverage && mkdir .coverage
+    uv run coverage run -m pytest {{arguments}}
+    uv run coverage combine --quiet
+    uv run coverage report
+
 # Hostile images for every decoder
 fuzz seconds="180":
     uv run python -m tests.support.hostile_images --seconds {{seconds}}
+
+# The service beside rivals, and its scenarios
+bench *arguments:
+    uv run --group benchmark python benchmarks/serving.py {{arguments}}
+
+# The links and paths that the documentation names
+docs:
+    uv run pytest tests/project/test_docs.py
+
+# The wheels, built, installed and run on each Python
+release:
+    .ci/wheels 3.10 3.11 3.12
