@@ -30,8 +30,9 @@ fuzz seconds="180":
 bench *arguments:
     uv run --group benchmark python benchmarks/serving.py {{arguments}}
 
-# The links and paths that the documentation names
+# The documentation's tables from docs/figures, and a look at its links and paths
 docs:
+    uv run python benchmarks/doc_tables.py
     uv run pytest tests/project/test_docs.py
 
 # The wheels, built, installed and run on each Python
