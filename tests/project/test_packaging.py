@@ -17,6 +17,7 @@ PYTHON_37 = [
     "models/__init__.py",
     "models/abinet/*.py",
     "models/calibration.py",
+    "models/charset.py",
     "models/checkpoints/*.py",
     "models/preprocessing.py",
     "export/*.py",
