@@ -1,7 +1,7 @@
 """Writes the tables of the documentation from the JSON of the commands that measured them, in docs/figures.
 
-A table stands between `<!-- table: KIND FILE -->` and `<!-- end of table -->`. With `--check` nothing is written,
-and a page whose table is not that of its JSON is an error.
+A table stands between `<!-- table: KIND FILE -->` and `<!-- end of table -->`. With `--check` nothing is
+written, and a page whose table is not that of its JSON is an error.
 """
 
 from __future__ import annotations
