@@ -110,9 +110,9 @@ def test_pack_does_not_write_over_a_set(
     ("source", "expected"),
     [
         ("nowhere", "nowhere: No such file or directory"),
-        ("empty", "no data.mdb and no labels.tsv"),
+        ("empty", "no data.mdb, *.lmdb or a label file (labels.tsv, "),
         ("files/good.png", "good.png: not UTF-8 text"),
-        ("files/words.txt", "each line needs a file name, a tab and a label"),
+        ("files/words.txt", "words.txt: no labels; a line of them is a file name, a tab"),
         ("damaged", "damaged: not an LMDB set (File is not an LMDB file)"),
     ],
 )
