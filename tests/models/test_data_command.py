@@ -218,6 +218,28 @@ def test_a_sheet_without_a_usable_sample_is_not_written(
     assert not (tmp_path / "sheet.png").exists()
 
 
+@pytest.mark.parametrize("form", ["folder", "lmdb"])
+def test_rendering_leaves_a_set_that_is_there_as_it_is(
+    fonts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    (tmp_path / "words.txt").write_text("street\nparking\n")
+    options: list[str | Path] = [
+        "--fonts",
+        fonts[0].parent,
+        "--words",
+        tmp_path / "words.txt",
+        "--format",
+        form,
+    ]
+    options += ["--output", tmp_path / "words"]
+    assert data("render", "--count", "3", *options) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/words: 3 crops from ")
+    for other in ("folder", "lmdb"):
+        line = complaint(capsys, "render", "--count", "2", *options, "--format", other)
+        assert line == f"abinet: {tmp_path}/words: holds a set already; remove it or choose another name"
+    assert len(open_set(tmp_path / "words")) == 3
+
+
 def test_rendered_words_are_the_same_in_an_lmdb_and_in_files(fonts: list[Path], tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("street\nparking\n")
     options: list[str | Path] = [
