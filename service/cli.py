@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple, TextIO, cast
 
+from service.extras import remedy
 from service.terminal import Terminal, visible
 
 
@@ -73,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "service", "export", "models", "abinet_client"):
             raise
-        extra = {"ray": "ray", "pyarrow": "ray", "torch": "torch"}.get(missing, "train")
-        print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[{extra}]'", file=sys.stderr)
+        print(f"abinet: {remedy(missing)}", file=sys.stderr)
         return USER_ERROR
     except (OSError, ValueError) as error:
         if os.environ.get("ABINET_DEBUG") == "1":

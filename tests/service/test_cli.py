@@ -147,7 +147,10 @@ def test_a_command_without_its_extra_says_what_to_install(
     failing: Failing, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert failing(ModuleNotFoundError("No module named 'lmdb.cpython'", name="lmdb.cpython")) == 2
-    assert capsys.readouterr().err == "abinet: lmdb is not installed: pip install 'abinet-ascend[train]'\n"
+    assert capsys.readouterr().err == (
+        "abinet: lmdb is not installed: run it as `uv run --extra train abinet ...`, "
+        "or pip install 'abinet-ascend[train]'\n"
+    )
 
 
 def test_a_module_of_the_project_that_is_missing_is_no_mistake_of_the_user(failing: Failing) -> None:
