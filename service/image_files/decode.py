@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from service.image_files.look import look
+from service.image_files.silence import silence
 from service.image_files.structure import BrokenImage, Picture, TooManyPixels
 
 MOST_PIXELS = 16_000_000
@@ -34,7 +35,8 @@ def look_within(body: bytes, max_pixels: int) -> Picture:
 def pixels_of(picture: Picture) -> np.ndarray:
     """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage."""
     try:
-        image = cv2.imdecode(np.frombuffer(picture.content, np.uint8), cv2.IMREAD_COLOR)
+        with silence():
+            image = cv2.imdecode(np.frombuffer(picture.content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None or sorted(image.shape[:2]) != sorted(picture[:2]):

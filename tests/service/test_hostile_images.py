@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import re
 import struct
 import threading
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from abinet_client.batch.thumbnail import Thumbnails
-from service.image_files import BrokenImage, NotAnImage, look
+from service.image_files import BrokenImage, NotAnImage, decode, look
 from tests.support.decoder_trial import DECODERS, Trial, TrialFailed
 from tests.support.empty_bundle import empty_bundle
 from tests.support.hostile_images import (
@@ -137,6 +138,16 @@ def test_of_a_tiff_of_several_pages_a_decoder_sees_the_first_alone() -> None:
 def test_what_follows_an_image_reaches_no_decoder() -> None:
     for name, body in sound_images().items():
         assert look(body + b"PK\3\4" * 100).content == look(body).content, name
+
+
+def test_nothing_is_printed_of_a_broken_image(capfd: pytest.CaptureFixture[str]) -> None:
+    for body in corpus().values():
+        with contextlib.suppress(ValueError):
+            decode(body)
+    assert capfd.readouterr() == ("", "")
+    # But what others print of other things is.
+    ctypes.CDLL(None).perror(b"heard")
+    assert "heard" in capfd.readouterr().err
 
 
 # The service.
