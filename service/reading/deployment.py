@@ -154,13 +154,11 @@ class Deployment:
         ways = await self._ways_up(request.images, request.options.turns or settings.turns)
         submission = self._admit(sum(map(len, ways)), wish, timeout, len(request.images))
         crops = _share_out(submission.crops, ways)
-        # A file is decoded for each of its readings, which takes little beside them.
-        files = [image for image, degrees in zip(request.images, ways, strict=True) for _ in degrees]
         self._in_flight += 1
         self._idle.clear()
         result = Problem.FAULT.slug
         try:
-            await self._finish(submission, crops, files, Deadline(timeout, request.client_gone))
+            await self._finish(submission, crops, request.images, Deadline(timeout, request.client_gone))
             answers = [surest(readings) for readings in crops]
             result = _result(answers)
         except ServiceError as error:
@@ -192,7 +190,7 @@ class Deployment:
         late: ServiceError | None = None
         try:
             with deadline:
-                self._intake.add(readings, files)
+                self._intake.add(crops, files)
                 await submission.done
         except ClientGoneError as error:
             raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None

@@ -23,6 +23,7 @@ PYTHON_37 = [
     "export/*.py",
     "service/image_files/*.py",
     "service/__init__.py",
+    "service/terminal.py",
     "service/engines/*.py",
 ]
 PACKAGES = {"models", "export", "service"}
