@@ -31,6 +31,7 @@ COMMANDS = {
         "read folders of crops into a table",
         "service.commands.read_on_ray.command",
     ),
+    "lite": Command("service.commands.lite", "make MindSpore Lite's environment, for a faster service"),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
