@@ -55,7 +55,7 @@ class _Service(FastAPI):
         self.include_router(read)
         self.include_router(status_router(reader))
         self.include_router(model_change_router(reader, change))
-        self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
+        self.include_router(observability_router(fronts, reader))
         self.include_router(open_inference_router(reader, self.version))
         add_page(self)
         add_handlers(self)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import chain
 from typing import Generic, TypeVar
 
 Owner = TypeVar("Owner", bound=Hashable)
@@ -19,6 +20,9 @@ class FairQueue(Generic[Owner, Item]):
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[Item]:
+        return chain.from_iterable(self._lines.values())
 
     def add(self, owner: Owner, items: Iterable[Item]) -> None:
         line = self._lines.setdefault(owner, deque())

@@ -15,6 +15,7 @@ from service.engines.connection import NeverRanError, WorkerDiedError
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import SLOTS, Rows
 from service.observability.observer import Observer
+from service.reading.batch_sizes import BatchCosts
 from service.reading.decode import Decoder, settled, sure
 from service.reading.due_queue import DueQueue
 from service.reading.pace import Pace
@@ -23,6 +24,8 @@ from service.workers.in_flight import BatchFailedError, EngineClient
 
 _APART = 8
 """A request's crops are due so many times as far apart as crops take: others fit between."""
+_READINGS_OF_A_CROP = 4
+"""One that is read every way up."""
 _SPREAD = 0.5
 """But the last one is due after this part of the time that the request has."""
 _SPARE = 0.25
@@ -128,13 +131,23 @@ class Scheduler:
         self._usual_stop = 1.0
         self._changed = asyncio.Event()
 
+    @property
+    def batch_costs(self) -> list[BatchCosts]:
+        """What batches cost on each engine, as its latest calls have it."""
+        return [
+            {kind: dict(sorted(sizes.seconds.items())) for kind, sizes in sorted(lane.sizes.items())}
+            for lane in self._lanes
+        ]
+
     def admit(self, count: int, wish: Wish, timeout_s: float = math.inf) -> Submission:
         """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError.
 
-        Into an empty queue goes even what is more than the room: it would never be taken otherwise.
+        Into an empty queue goes even what is more than the room: it would never be taken otherwise. And a
+        single crop may take an eighth more than the room, which large requests would have to themselves.
         """
         room = self._room
-        if room.depth and room.depth + count > room.limit:
+        limit = room.limit + (room.limit // 8 if count <= _READINGS_OF_A_CROP else 0)
+        if room.depth and room.depth + count > limit:
             raise QueueFullError(f"{room.depth} readings are waiting, {room.limit} may")
         lanes = [lane for lane in self._lanes if lane.is_up]
         apart_s = 0.0

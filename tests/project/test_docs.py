@@ -1,6 +1,8 @@
 """What the documentation names is there."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,9 @@ def test_every_link_in_a_page_leads_somewhere(page: Path) -> None:
         file = page.parent / target
         assert file.exists(), target
         assert not anchor or anchor in _anchors(file), f"{target}#{anchor}"
+
+
+def test_tables_are_those_of_the_figures_that_were_measured() -> None:
+    command = [sys.executable, str(PROJECT / "benchmarks" / "doc_tables.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")

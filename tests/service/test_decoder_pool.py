@@ -20,7 +20,7 @@ from service.image_decoding import decoders as image_decoders
 from service.image_decoding import pool as intake_module
 from service.image_decoding.decoders import ImageFile
 from service.image_decoding.pool import DecoderPool
-from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image
+from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image, turned
 from service.types import ModelName
 from tests.support.processes import child_pids
 from tests.support.tiny_service import crop, encoded
@@ -70,7 +70,7 @@ def taking(test: Test) -> None:
 
 def add(intake: DecoderPool, *files: ImageFile) -> Submission:
     submission = Submission(len(files), Wish(0), ModelName(name="tiny", version="1"))
-    intake.add(submission.crops, files)
+    intake.add([[one] for one in submission.crops], files)
     return submission
 
 
@@ -178,6 +178,61 @@ def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: byte
         await asyncio.wait_for(one.done, 30)
         assert one.crops[0].image is not None
         assert many.unfinished > 30
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+def test_large_images_leave_a_decoder_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_LARGE_IMAGES", 1000)
+
+    async def test(intake: DecoderPool, ready: Ready) -> None:
+        many = add(intake, *[b"large"] * 60)  # 0.2 s each
+        await asyncio.sleep(0.5)
+        before = many.unfinished
+        for _ in range(30):
+            one = add(intake, b"sound")
+            await asyncio.wait_for(one.done, 30)
+            assert one.crops[0].image is not None
+        assert 0 < many.unfinished > before - 15
+        many.given_up = True
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+def test_more_large_images_than_can_be_decoded_within_seconds_are_refused() -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
+        submission = add(intake, *[b"large", b"sound"] * 20)
+        await asyncio.wait_for(submission.done, 30)
+        found = list(map(problem, submission.crops))
+        assert found[1::2] == [None] * 20
+        assert {*found[::2]} == {None, Problem.QUEUE_FULL}
+        again = add(intake, b"large")
+        await asyncio.wait_for(again.done, 30)
+        assert problem(again.crops[0]) is None
+
+    taking(test)
+
+
+def test_a_file_is_decoded_once_for_all_its_ways_up() -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
+        files = [encoded(crop(seed)) for seed in range(10)]
+        ways = [(0, 90, 180, 270) if seed % 2 else (0,) for seed in range(10)]
+        submission = Submission(sum(map(len, ways)), Wish(0), ModelName(name="tiny", version="1"))
+        left = iter(submission.crops)
+        readings = [[next(left) for _ in degrees] for degrees in ways]
+        for group, degrees in zip(readings, ways, strict=True):
+            for reading, turn in zip(group, degrees, strict=True):
+                reading.turned = turn
+        intake.add(readings, files)
+        await asyncio.wait_for(submission.done, 30)
+        preprocess = Preprocessor(PRESCRIPTION)
+        for group, file in zip(readings, files, strict=True):
+            for reading in group:
+                expected = preprocess(turned(decode_image(file, 1_000_000), reading.turned))
+                assert reading.image is not None
+                np.testing.assert_array_equal(reading.image, expected)
 
     taking(test)
 

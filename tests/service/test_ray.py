@@ -332,4 +332,5 @@ def test_without_ray_the_command_says_how_to_install_it(tmp_path: Path) -> None:
     exit_code, said = run_command(
         str(tmp_path), "--output", "nowhere", environment={"PYTHONPATH": str(tmp_path)}
     )
-    assert (exit_code, said) == (2, "abinet: ray is not installed: pip install 'abinet-ascend[ray]'\n")
+    assert exit_code == 2
+    assert said.startswith("abinet: ray is not installed: run it as `uv run --extra ray")

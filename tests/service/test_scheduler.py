@@ -343,6 +343,20 @@ def test_more_than_the_queue_holds_goes_into_an_empty_one_alone() -> None:
     scheduled(test, max_queue=3)
 
 
+def test_large_requests_leave_room_for_single_crops() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        scheduler.admit(60, Wish(0))
+        with pytest.raises(QueueFullError):
+            scheduler.admit(60, Wish(0))
+        scheduler.admit(4, Wish(0))
+        scheduler.admit(4, Wish(0))
+        scheduler.admit(4, Wish(0))
+        with pytest.raises(QueueFullError):
+            scheduler.admit(1, Wish(0))
+
+    scheduled(test, max_queue=64)
+
+
 def test_what_is_still_being_decoded_takes_room_until_it_is_given_up() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         decoding = scheduler.admit(2, Wish(0))

@@ -1,4 +1,4 @@
-"""Labelled sets of crops, one interface on LMDB folders and on folders with a `labels.tsv`."""
+"""Labelled sets of crops, one interface on LMDBs and on folders with a label file."""
 
 from __future__ import annotations
 
@@ -7,49 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from models.data.sets.lmdb import DATA_FILE, LmdbSet
+from models.data.sets.labels import LABEL_FILES, LabelledFolder, label_file_in
+from models.data.sets.lmdb import DATA_FILE, LmdbSet, is_lmdb
 from models.data.sets.samples import Image, UnusableSample, decode_crop, fold_label, image_format
 
 __all__ = ["LABELS", "LabelledSet", "UnusableSample", "find_sets", "open_set"]
 
-LABELS = "labels.tsv"
-
-
-class LabelledFolder:
-    """Reads the images that a table names: a line is a file name relative to the table, a tab, the text.
-
-    Raises: ValueError where the table has no such line, OSError where it cannot be read.
-    """
-
-    def __init__(self, table: Path) -> None:
-        self.table = table
-        try:
-            lines = table.read_text(encoding="utf-8-sig").split("\n")
-        except UnicodeDecodeError:
-            raise ValueError(f"{table}: not UTF-8 text") from None
-        self._lines = [line for line in lines if line]
-        if not any("\t" in line for line in self._lines):
-            raise ValueError(f"{table}: each line needs a file name, a tab and a label")
-
-    def __reduce__(self) -> tuple[type[LabelledFolder], tuple[Path]]:
-        return LabelledFolder, (self.table,)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def read(self, index: int) -> tuple[bytes, str]:
-        """The image file's bytes and the text of line ``index``, 0..len-1.
-
-        Raises: UnusableSample, "no image" where the file cannot be read, "no label" where there is no tab.
-        """
-        name, tab, text = self._lines[index].partition("\t")
-        try:
-            image = (self.table.parent / name).read_bytes()
-        except (OSError, ValueError):
-            raise UnusableSample("no image") from None
-        if not tab:
-            raise UnusableSample("no label")
-        return image, text
+LABELS = LABEL_FILES[0]
+"""What this project calls the label files that it writes."""
 
 
 class Samples(Protocol):
@@ -92,30 +57,36 @@ class LabelledSet:
         return decode_crop(image), label
 
 
-def open_set(path: Path) -> LabelledSet:
-    """Opens an LMDB folder, a folder with a `labels.tsv`, or such a table itself.
+_SET = f"{DATA_FILE}, *.lmdb or a label file ({', '.join(LABEL_FILES)})"
+
+
+def open_set(path: Path, root: Path | None = None) -> LabelledSet:
+    """Opens an LMDB (a folder, or a single file), a folder with a label file, or such a file itself.
+
+    ``root`` is the folder that a label file's names are relative to, where it is not to be found out.
 
     Raises: ValueError where it is none of these, OSError where it cannot be read.
     """
-    if path.is_file():
-        return LabelledSet(path.resolve().parent.name, LabelledFolder(path))
     name = path.resolve().name
-    if (path / DATA_FILE).is_file():
+    if is_lmdb(path):
         samples = LmdbSet(path)
         len(samples)  # an unusable file is found now
-        return LabelledSet(name, samples)
-    if (path / LABELS).is_file():
-        return LabelledSet(name, LabelledFolder(path / LABELS))
+        return LabelledSet(path.resolve().stem if path.is_file() else name, samples)
+    if path.is_file():
+        return LabelledSet(path.resolve().parent.name, LabelledFolder(path, root))
+    table = label_file_in(path)
+    if table is not None:
+        return LabelledSet(name, LabelledFolder(table, root))
     if not path.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
-    raise ValueError(f"{path}: no {DATA_FILE} and no {LABELS} (lines of file name, tab, label)")
+    raise ValueError(f"{path}: no {_SET}")
 
 
 def find_sets(roots: Sequence[Path]) -> list[Path]:
-    """Every folder at or below the roots that holds an LMDB or a `labels.tsv`, sorted, each once.
+    """Every LMDB and every folder with a label file at or below the roots, sorted, each once.
 
-    A root may also be such a table itself. Hidden folders are left out: an interrupted writer's are among
-    them. Links are followed.
+    A root may also be a label file itself, of any name. Hidden folders are left out: an interrupted writer's
+    are among them. Links are followed.
 
     Raises: ValueError where a root holds none.
     """
@@ -123,12 +94,17 @@ def find_sets(roots: Sequence[Path]) -> list[Path]:
     for root in roots:
         if not root.exists():
             raise ValueError(f"{root}: no such folder")
-        below = _sets_below(root) if root.is_dir() else [root.parent if root.name == LABELS else root]
+        below = _sets_below(root) if root.is_dir() else [_of_its_folder(root)]
         if not below:
-            raise ValueError(f"{root}: no folder here holds {DATA_FILE} or {LABELS}")
+            raise ValueError(f"{root}: no folder here holds {_SET}")
         for path in below:
             found.setdefault(path.resolve(), path)
     return sorted(found.values())
+
+
+def _of_its_folder(file: Path) -> Path:
+    """The folder, where it is a set because of this file, so that it counts once."""
+    return file.parent if file.name == DATA_FILE or file == label_file_in(file.parent) else file
 
 
 def _sets_below(root: Path) -> list[Path]:
@@ -141,6 +117,7 @@ def _sets_below(root: Path) -> list[Path]:
             continue
         visited.add(folder.resolve())
         folders[:] = [below for below in folders if not below.startswith(".")]
-        if DATA_FILE in files or LABELS in files:
+        sets += [folder / file for file in files if file.endswith(".lmdb")]
+        if DATA_FILE in files or any(file in LABEL_FILES for file in files):
             sets.append(folder)
     return sets
