@@ -26,12 +26,12 @@ import onnxruntime
 import rapidocr
 from rapidocr.ch_ppocr_rec import TextRecInput
 
-from abinet_client.batch.private_service import private_service
+from abinet_client.local_service import local_service
 from models.charset import Word
 from models.data.sets.folders import find_sets
-from models.evaluation.http_reader import HttpReader
 from models.evaluation.reading import Crop, Reader, Reading, Turns
 from models.evaluation.scoring import score_set
+from service.commands.evaluate.service_reader import ServiceReader
 
 CROPS_A_CALL = 32
 
@@ -42,7 +42,7 @@ class Timed(Reader, Protocol):
     def cpu_s(self) -> float: ...
 
 
-class Service(HttpReader):
+class Service(ServiceReader):
     """Ours, with every refinement, crops turned as by default."""
 
     def cpu_s(self) -> float:
@@ -186,7 +186,7 @@ def main() -> int:
     options += ["--bundle", arguments.bundle] if arguments.bundle else []
     sets = find_sets(arguments.sets)
     with ExitStack() as stack:
-        ours = Service(stack.enter_context(private_service(options)))
+        ours = Service(stack.enter_context(local_service(options)))
         stack.enter_context(ours)
         readers: list[Timed] = [ours, *tiny_and_small(arguments.threads)]
         results = measure(readers, sets, arguments.limit)

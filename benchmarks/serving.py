@@ -28,7 +28,7 @@ import httpx
 import numpy as np
 from wrk import Load, run_wrk
 
-from abinet_client.batch.private_service import private_service
+from abinet_client.local_service import local_service
 from models.data.sets.folders import UnusableSample, open_set
 from models.evaluation.scoring import reads
 from service.bundled import bundled_model
@@ -635,7 +635,7 @@ def engine_options(arguments: argparse.Namespace) -> EngineOptions:
 
 def serving(folder: str, flags: list[str]) -> contextlib.AbstractContextManager[str]:
     """The URL of a service of our own, over TCP as its clients elsewhere have it."""
-    return private_service(["--bundle", folder, "--port", "0", *flags])
+    return local_service(["--bundle", folder, "--port", "0", *flags])
 
 
 def engine_flags(arguments: argparse.Namespace) -> list[str]:

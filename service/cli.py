@@ -41,7 +41,7 @@ COMMANDS = {
     "misreadings": Command(
         "models.training.misreadings_command", "measure how a checkpoint's vision model misreads characters"
     ),
-    "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
+    "eval": Command("service.commands.evaluate.command", "measure word accuracy on labelled crops"),
     "calibrate": Command(
         "models.evaluation.calibrate_command", "fit a checkpoint's confidences to labelled crops"
     ),

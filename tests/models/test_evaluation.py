@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,6 @@ from models.data.sets.folders import open_set
 from models.data.sets.lmdb import LmdbWriter
 from models.data.sets.samples import decode_crop
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
-from models.evaluation.http_reader import HttpReader
 from models.evaluation.reading import Crop, Reading, Refusal, Turns
 from models.evaluation.report import (
     averages,
@@ -38,9 +38,10 @@ from models.evaluation.report import (
     to_json,
 )
 from models.evaluation.scoring import Mistake, Outcome, SetScore, is_right, reads, score_set
-from models.evaluation.sources import open_reader
 from service.bundled import NAME
 from service.cli import main
+from service.commands.evaluate.service_reader import ServiceReader
+from service.commands.evaluate.sources import open_reader
 from service.engines.process import module_command
 from service.image_decoding.preprocess import decode_image
 from tests.support.processes import child_pids
@@ -425,13 +426,15 @@ def test_a_bundle_on_lite_measures_as_its_checkpoint(
 
 
 def test_a_busy_service_is_asked_again(bundle: Path, words: Path) -> None:
-    busy = ("--engine", "simulated", "--simulated-ms", "100", "--max-queue", "2", "--max-batch-items", "1")
-    with (
-        service("--bundle", str(bundle), *busy) as running,
-        HttpReader(str(running.client.base_url)) as reader,
-    ):
-        score = score_set(reader, words, limit=8)
-    assert score.crops == 8
+    """Three evaluations at once have more crops under way than there is room for."""
+    busy = ("--engine", "simulated", "--simulated-ms", "100", "--max-queue", "1", "--max-batch-items", "1")
+
+    def evaluate(url: str) -> int:
+        with ServiceReader(url) as reader:
+            return score_set(reader, words, limit=8).crops
+
+    with service("--bundle", str(bundle), *busy) as running, ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(evaluate, 3 * [str(running.client.base_url)])) == [8, 8, 8]
     assert any("429" in line for line in running.lines)
 
 
@@ -439,7 +442,7 @@ def test_an_image_that_the_service_refuses_is_skipped(bundle: Path, words: Path)
     picky = ("--engine", "simulated", "--max-pixels", "1000")
     with (
         service("--bundle", str(bundle), *picky) as running,
-        HttpReader(str(running.client.base_url)) as reader,
+        ServiceReader(str(running.client.base_url)) as reader,
     ):
         score = score_set(reader, words, limit=3)
     assert score.skipped == {"refused by the service: The image has too many pixels": 3}
@@ -448,7 +451,7 @@ def test_an_image_that_the_service_refuses_is_skipped(bundle: Path, words: Path)
 def test_a_service_that_dies_ends_the_evaluation_in_one_line(bundle: Path, words: Path) -> None:
     with service("--bundle", str(bundle), "--engine", "simulated") as running:
         url = str(running.client.base_url)
-        with HttpReader(url) as reader:
+        with ServiceReader(url) as reader:
             running.process.kill()
             running.process.wait()
             with pytest.raises(ValueError, match=f"^{url}.*: "):
@@ -458,7 +461,7 @@ def test_a_service_that_dies_ends_the_evaluation_in_one_line(bundle: Path, words
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[bad", "https://", "http://localhost:port"])
 def test_where_no_service_answers_the_url_is_named(url: str) -> None:
     with pytest.raises(ValueError, match="no abinet service answers there"):
-        HttpReader(url)
+        ServiceReader(url)
 
 
 def test_a_bundle_that_cannot_be_served_says_why_as_the_service_does(bundle: Path) -> None:

@@ -21,6 +21,7 @@ PYTHON_37 = [
     "models/checkpoints/*.py",
     "models/preprocessing.py",
     "export/*.py",
+    "service/bundle_format/*.py",
     "service/image_files/*.py",
     "service/__init__.py",
     "service/terminal.py",

@@ -24,11 +24,11 @@ from abinet_client import Client
 from export.exporter import SAMPLES
 from models.calibration import Calibration, fit
 from models.checkpoints.checkpoint import CheckpointError, read_sidecar
-from models.evaluation.http_reader import HttpReader
 from models.evaluation.reliability import reliability
 from models.evaluation.scoring import score_set
 from service.bundled import NAME
 from service.cli import main
+from service.commands.evaluate.service_reader import ServiceReader
 from service.engines.bundle import Bundle, BundleError
 from service.reading import calibration as served
 from tests.support.tiny_service import (
@@ -327,7 +327,7 @@ def test_every_way_to_ask_gets_the_same_calibrated_confidence(
     (tmp_path / "labels.tsv").write_text("a.png\tcat\n")
     assert main(["read", str(tmp_path / "a.png"), "--url", address, "-o", str(tmp_path / "rows.csv")]) == 0
     (row,) = csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())
-    with HttpReader(address) as reader:
+    with ServiceReader(address) as reader:
         (outcome,) = score_set(reader, tmp_path).outcomes
     with Client(address) as sdk:
         reading = sdk.read(image)

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from abinet_client import AbinetError, Turns
-from abinet_client.batch.connect import connect
 from abinet_client.batch.labels import Labels, Tally, fold
 from abinet_client.batch.output import Output, format_named
-from abinet_client.batch.private_service import private_service
 from abinet_client.batch.progress import Progress
 from abinet_client.batch.reading import PATIENCE_S, READINGS, RETRY, Result, read_items, wait_until_ready
 from abinet_client.batch.report import Report
 from abinet_client.batch.resume import Earlier
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import Inputs, Item
+from abinet_client.connect import connect
+from abinet_client.local_service import local_service
 
 SOME_FAILED = 1
 INTERRUPTED = 130
@@ -228,7 +228,7 @@ class _Run:
         self.progress.say(f"starting a service for {name}")
         options = ["--timeout-s", str(PATIENCE_S), "--drain-s", "1", "--max-queue", str(READINGS)]
         options += _serve_options(args)
-        with private_service(options, self.progress.say) as address:
+        with local_service(options, self.progress.say) as address:
             yield address
 
     def _unread(self) -> Iterator[Item]:

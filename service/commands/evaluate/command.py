@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         to_json,
     )
     from models.evaluation.scoring import score_set
-    from models.evaluation.sources import open_reader
+    from service.commands.evaluate.sources import open_reader
 
     if args.config and (args.source or args.sets):
         raise ValueError("--config names the checkpoint and the sets itself; leave out SOURCE and SETS")
@@ -114,21 +114,17 @@ def _positive(text: str) -> int:
 
 
 def _of_config(path: Path) -> tuple[str, list[Path]]:
-    """The checkpoint and the sets that a recipe's ``eval`` section names, as MindOCR's recipes do."""
-    import yaml
+    """The checkpoint and the sets that a recipe's ``eval`` section names."""
+    from models.training.recipe import Eval
 
-    try:
-        section = yaml.safe_load(path.read_text(encoding="utf-8"))["eval"]
-        source, dataset = section["ckpt_load_path"], section["dataset"]
-        root, folders = Path(dataset["dataset_root"]), dataset.get("data_dir", ".")
-        return str(source), [root / folder for folder in ([folders] if isinstance(folders, str) else folders)]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML ({error})") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    section = Eval.from_yaml(path)
+    root = section.dataset.dataset_root
+    if section.ckpt_load_path is None or root is None:
         raise ValueError(
             f"{path}: needs eval.ckpt_load_path and eval.dataset.dataset_root, and may have "
-            f"eval.dataset.data_dir, folders below it ({error})"
-        ) from None
+            "eval.dataset.data_dir, folders below it"
+        )
+    return str(section.ckpt_load_path), [root / folder for folder in section.dataset.data_dir]
 
 
 def _serve_options(args: argparse.Namespace) -> list[str]:

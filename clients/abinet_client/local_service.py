@@ -16,7 +16,7 @@ from types import FrameType
 from typing import IO, Callable
 
 from abinet_client import AbinetError, Retry
-from abinet_client.batch.connect import connect
+from abinet_client.connect import connect
 
 POLL_S = 0.2
 STOP_S = 60.0
@@ -28,7 +28,7 @@ Report = Callable[[str], object]
 
 
 @contextlib.contextmanager
-def private_service(options: Sequence[str], report: Report = lambda line: None) -> Iterator[str]:
+def local_service(options: Sequence[str], report: Report = lambda line: None) -> Iterator[str]:
     """The address of ``abinet serve OPTIONS...`` once it is ready.
 
     It listens on a Unix socket that only this user can reach, "unix:PATH"; with ``--port`` among the options
