@@ -27,7 +27,7 @@ import rapidocr
 from rapidocr.ch_ppocr_rec import TextRecInput
 
 from abinet_client.batch.private_service import private_service
-from models.data.sets.folders import find_sets
+from models.data.sets.folders import SetPath, find_sets
 from models.evaluation.http_reader import HttpReader
 from models.evaluation.reading import Crop, Prediction, Reader, Reading, Turns
 from models.evaluation.scoring import score_set
@@ -107,7 +107,7 @@ def tiny_and_small(threads: int) -> list[PaddleOcr]:
     ]
 
 
-def measure(readers: Sequence[Timed], sets: Sequence[Path], limit: int | None) -> list[Result]:
+def measure(readers: Sequence[Timed], sets: Sequence[SetPath], limit: int | None) -> list[Result]:
     """Every set with every reader."""
     results = []
     for path in sets:

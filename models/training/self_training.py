@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.abinet import NetworkConfig
+from models.data.sets.folders import SetPath
 from models.data.sets.samples import UnusableSample
 from models.preprocessing import Preprocessing
 from models.training.sources import Joined
@@ -38,7 +39,7 @@ def pseudo_labels(
     read: Callable[[np.ndarray], Sequence[np.ndarray]],
     config: NetworkConfig,
     preprocessing: Preprocessing,
-    sets: Sequence[Path],
+    sets: Sequence[SetPath],
     numbers: Sequence[int],
     least: float,
     progress: Callable[[int], object] = lambda count: None,

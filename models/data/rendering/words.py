@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import string
+import unicodedata
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,8 +33,9 @@ class WordListError(ValueError):
 
 
 def label_of(text: str) -> str:
-    """The label of drawn text: lower case, everything but [0-9a-z] dropped."""
-    return "".join(character for character in text.lower() if character in ALPHANUMERIC)
+    """The label of a text: lower case, accents folded (NFKD), everything else but [0-9a-z] dropped."""
+    folded = text if text.isascii() else unicodedata.normalize("NFKD", text)
+    return "".join(character for character in folded.lower() if character in ALPHANUMERIC)
 
 
 def is_held_out(label: str) -> bool:
@@ -72,6 +74,11 @@ class WordSampler:
 
     @classmethod
     def from_file(cls, path: Path, split: Split = "train") -> WordSampler:
+        """The words of such a file as :meth:`read` reads. Raises WordListError."""
+        return cls(cls.read(path), split)
+
+    @staticmethod
+    def read(path: Path) -> list[tuple[str, float]]:
         """A text file, plain or .gz, of one word a line, most frequent first, optionally tab and frequency.
 
         Raises: WordListError where the file is missing or a frequency is not a positive number.
@@ -81,7 +88,10 @@ class WordSampler:
             text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise WordListError(f"{path}: not a word list ({error}); give UTF-8 text, plain or .gz") from None
-        return cls((_parse_line(path, line) for line in text.splitlines() if line.strip()), split)
+        words = [_parse_line(path, line) for line in text.splitlines() if line.strip()]
+        if not words:
+            raise WordListError(f"{path}: no words; give one a line")
+        return words
 
     def sample(self, rng: np.random.Generator, texts: Texts = STREET) -> str:
         """One text as it is drawn: cased, sometimes with punctuation."""
