@@ -23,14 +23,15 @@ PEER_ENDED = 4
 
 
 class Ranks:
-    """``count`` processes, of which this one is number ``rank``; by default one alone.
+    """``count`` processes, of which this one is number ``rank``; by default one alone. ``here`` of them share
+    this machine.
 
     Rank 0 is the first: it alone reads and writes the training's folder, and the others take from it what
     they need. Every method has to be called by all processes.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.rank, self.count = rank, count
+        self.rank, self.count, self.here = rank, count, count
 
     @property
     def first(self) -> bool:
@@ -146,5 +147,7 @@ def join() -> Ranks:
     ms.set_auto_parallel_context(
         parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks.count
     )
-    watch([Process(*told) for told in ranks.of_all(this_process())])
+    processes = [Process(*told) for told in ranks.of_all(this_process())]
+    ranks.here = sum(process.host == socket.gethostname() for process in processes)
+    watch(processes)
     return ranks

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
@@ -283,7 +284,8 @@ class Trainer:
 
     def _batches(self, stage: Stage) -> Generator[Batch, None, None]:
         """The stage's batches from the present step on."""
-        workers = self.recipe.train.dataset.num_workers or self.backend.feeders
+        wanted = self.recipe.train.dataset.num_workers or self.backend.feeders
+        workers = min(wanted, max(1, (os.cpu_count() or 1) // self.ranks.here))
 
         def ahead(labels: dict[int, str] | None = None) -> Generator[Batch, None, None]:
             first = self.progress.steps * self.ranks.count + self.ranks.rank
