@@ -20,14 +20,14 @@ def read(values: Any, folder: Path) -> tuple[Recipe, list[str]]:
 
 def changed(**changes: Any) -> dict[str, Any]:
     """The file with some keys, with dots, changed; None removes one."""
-    values = yaml.safe_load(mindocr_file())
+    values: dict[str, Any] = yaml.safe_load(mindocr_file())
     for name, value in changes.items():
         *sections, key = name.split("__")
         section = values
         for one in sections:
             section = section[one]
         section[key] = value
-    return values  # type: ignore[no-any-return]
+    return values
 
 
 def weights(folder: Path) -> None:

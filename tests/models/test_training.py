@@ -741,7 +741,7 @@ def test_validation_takes_the_sets_that_the_recipe_names(
     shares = [[len(batch.images) for batch in data.validation(slice(rank, None, 2))] for rank in (0, 1)]
     assert shares == [[1], [2]]  # of four crops, one of which cannot be used
     recipe["eval"]["val_sets"] = ["hard", "harder"]
-    with pytest.raises(ValueError, match="eval.val_sets: no set harder; there are easy, hard"):
+    with pytest.raises(ValueError, match=r"eval\.val_sets: no set harder; there are easy, hard"):
         TrainingData(Recipe.model_validate(with_a_stage(recipe)), Preprocessing()).validation_sets()
 
 
