@@ -92,8 +92,9 @@ class NotHonouredError(ValueError):
 
 
 def is_mindocr(values: Any) -> bool:
-    """Whether a file is MindOCR's rather than a recipe of this project: it has a ``scheduler`` of its own."""
-    return isinstance(values, Mapping) and "network" not in values and "scheduler" in values
+    """Whether a file is MindOCR's: it has sections that this project's recipes have not."""
+    sections = {"scheduler", "optimizer", "postprocess", "loss", "metric"}
+    return isinstance(values, Mapping) and "network" not in values and not sections.isdisjoint(values)
 
 
 def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
