@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple, TextIO, cast
+from typing import NamedTuple
 
-from service.terminal import Terminal, visible
+from service.extras import remedy
+from service.terminal import visible, visible_output
 
 
 class Command(NamedTuple):
@@ -27,7 +27,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "serve": Command("service.commands.serve", "read crops over HTTP"),
     "read": Command(
-        "abinet_client.batch.command", "read folders of crops into a table", "service.on_ray.read"
+        "abinet_client.batch.command",
+        "read folders of crops into a table",
+        "service.commands.read_on_ray.command",
     ),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
@@ -56,11 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data,
     training and evaluation need is an extra.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    is_shown = sys.stdout.isatty()
+    with visible_output():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(words: list[str]) -> int:
     try:
-        with contextlib.redirect_stdout(cast(TextIO, Terminal(sys.stdout)) if is_shown else sys.stdout):
-            return _run(words)
+        return _run(words)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -71,8 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "service", "export", "models", "abinet_client"):
             raise
-        extra = {"ray": "ray", "pyarrow": "ray", "torch": "torch"}.get(missing, "train")
-        print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[{extra}]'", file=sys.stderr)
+        print(f"abinet: {remedy(missing)}", file=sys.stderr)
         return USER_ERROR
     except (OSError, ValueError) as error:
         if os.environ.get("ABINET_DEBUG") == "1":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from models.data.rendering.words import MAX_LENGTH, label_of
+from models.charset import MAX_LENGTH, fold
 
 #: What WikiText writes for words that it does not keep.
 UNKNOWN = "<unk>"
@@ -51,7 +51,7 @@ def count_words(files: Iterable[Path], advance: Callable[[int], object] = lambda
     empty = too_long = 0
     unknown = tokens.pop(UNKNOWN, 0)
     for token, times in tokens.items():
-        label = label_of(token)
+        label = fold(token)
         if not label:
             empty += times
         elif len(label) > MAX_LENGTH:

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("checkpoint", type=Path, metavar="NAME.ckpt", help="its NAME.json gets the numbers")
     parser.add_argument(
-        "sets", type=Path, nargs="+", metavar="SETS", help="a set (LMDB or labels.tsv), or folders of sets"
+        "sets", type=Path, nargs="+", metavar="SETS", help="a set (LMDB or label file), or folders of sets"
     )
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the reliability diagram")
 

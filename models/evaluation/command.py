@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", help="NAME.ckpt, a bundle's folder, or the URL of a running service"
     )
     sets = parser.add_argument(
-        "sets", type=Path, nargs="+", metavar="SETS", help="a set (LMDB or labels.tsv), or folders of sets"
+        "sets", type=Path, nargs="+", metavar="SETS", help="a set (LMDB or label file), or folders of sets"
     )
     parser.add_argument(
         "--config",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.data.rendering.words import label_of
+from models.charset import NULL, fold, text_lengths
 from models.data.sets.folders import LabelledSet, SetPath, open_set
 from models.data.sets.samples import UnusableSample, decode_crop, fold_label
 from models.evaluation.reading import Crop, Reader, Reading, Refusal
@@ -55,14 +55,14 @@ class SetScore:
 def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Logits (N, T, classes), labels (N, T) with nulls after the end -> (N,) bool: read without a mistake."""
     classes = logits.argmax(-1)
-    ended = np.cumsum(classes == 0, axis=1) > 0
-    right: np.ndarray = (np.where(ended, 0, classes) == labels).all(axis=1)
+    ended = np.arange(classes.shape[1]) >= text_lengths(classes)[:, None]
+    right: np.ndarray = (np.where(ended, NULL, classes) == labels).all(axis=1)
     return right
 
 
 def reads(text: str, label: str) -> bool:
     """The same of a text and a label of [0-9a-z]: case and all other characters do not count."""
-    return label_of(text) == label
+    return fold(text) == label
 
 
 def score_set(
@@ -70,15 +70,15 @@ def score_set(
     path: SetPath,
     limit: int | None = None,
     advance: Callable[[], object] = lambda: None,
-    fold: Callable[[str], str] = fold_label,
+    labels: Callable[[str], str] = fold_label,
 ) -> SetScore:
-    """Reads the first ``limit`` samples of a set, whose labels are what ``fold`` makes of the texts; calls
+    """Reads the first ``limit`` samples of a set, whose labels are what ``labels`` makes of the texts; calls
     ``advance`` after each.
 
     Raises:
         ValueError, OSError: no such set, or the engine cannot go on.
     """
-    labelled = open_set(path, fold)
+    labelled = open_set(path, fold=labels)
     score = SetScore(labelled.name, path, np.zeros(1 + 2 * reader.iterations, int))
     for crop, reading in read_set(reader, labelled, score.skipped, limit, advance):
         _count(score, crop, reading)

@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.abinet import NETWORKS, NetworkConfig
-from models.data.rendering.words import MAX_LENGTH
-from models.data.sets.folders import LabelFile, SetPath
+from models.charset import MAX_LENGTH
+from models.data.sets.folders import LabelTable, SetPath
 from models.training import mindocr
 
 BATCH_KEYS = {"batch_size", "global_batch_size"}
@@ -109,7 +109,7 @@ class Dataset(Section):
         tables = [self.dataset_root / name for name in self.label_file]
         if len(folders) < len(tables):
             folders *= len(tables)
-        return [LabelFile(*pair) for pair in zip(tables, folders, strict=True)]
+        return [LabelTable(*pair) for pair in zip(tables, folders, strict=True)]
 
     @property
     def is_missing(self) -> bool:

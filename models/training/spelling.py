@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from models.abinet.config import NetworkConfig
-from models.data.rendering.words import WordSampler, label_of
+from models.charset import encode, fold
+from models.data.rendering.words import WordSampler
 from models.training.batches import Batch
 from models.training.misreadings import Misreadings
 
@@ -58,7 +59,7 @@ class SpellingBatches:
     running_text: float = 0.5
 
     def open(self) -> Callable[[int], Batch]:
-        vocabulary, lengths = encode_all([label_of(word) for word in self.vocabulary.words], self.config)
+        vocabulary, lengths = self._encode([fold(word) for word in self.vocabulary.words])
         frequencies = np.cumsum(self.vocabulary.frequencies)
 
         def draw(group: int) -> Batch:
@@ -66,7 +67,7 @@ class SpellingBatches:
             of_text = round(self.running_text * GROUP)
             drawn = np.searchsorted(frequencies, rng.random(of_text) * frequencies[-1], side="right")
             signs = [self._sign(rng) for _ in range(GROUP - of_text)]
-            of_signs, lengths_of_signs = encode_all(signs, self.config)
+            of_signs, lengths_of_signs = self._encode(signs)
             labels = np.concatenate([vocabulary[drawn], of_signs])
             ends = np.concatenate([lengths[drawn], lengths_of_signs])
             by_length = np.argsort(ends + rng.random(GROUP)).reshape(-1, BLOCK)
@@ -91,7 +92,10 @@ class SpellingBatches:
 
     def _sign(self, rng: np.random.Generator) -> str:
         assert self.signs is not None
-        return label_of(self.signs.sample(rng))
+        return fold(self.signs.sample(rng))
+
+    def _encode(self, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return encode(labels, self.config.charset, self.config.steps)
 
     def _inputs(self, labels: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         probabilities = np.zeros((*labels.shape, self.config.classes), np.float32)
@@ -102,13 +106,3 @@ class SpellingBatches:
         read_as = self.misreadings.misread(labels[misread, :longest], rng)
         probabilities[misread, :longest] = np.where(written, read_as, probabilities[misread, :longest])
         return probabilities
-
-
-def encode_all(labels: Sequence[str], config: NetworkConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (N, T) int32, null after the end, and lengths (N,) int32 with the stop: see
-    :func:`models.training.batches.encode`."""
-    class_of = np.zeros(256, np.int32)
-    class_of[np.frombuffer(config.charset.encode("ascii"), np.uint8)] = np.arange(1, config.classes)
-    texts = np.array(labels, f"S{config.steps}").view(np.uint8).reshape(len(labels), config.steps)
-    classes = class_of[texts]
-    return classes, ((classes > 0).sum(axis=1) + 1).astype(np.int32)

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.engines.engine import EngineOptions
-from service.http.schemas import Turns
+from service.types import Turns
 
 _DEVICE = re.compile(r"cpu|ascend|(ascend:)?\d+", re.ASCII)
 _SMALLEST_IMAGE_BYTES = 58

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import lmdb
 import pytest
 
 from abinet_client import Client, Outcome, Reading
@@ -154,6 +155,19 @@ def test_an_lmdb_brings_its_labels(tmp_path: Path, url: str, capsys: pytest.Capt
         writer.write(encoded(crop()), TEXT)
     assert main(["read", str(tmp_path / "set"), "--url", url]) == 0
     assert "accuracy: 100.00 % (1 of 1 labelled crops)" in capsys.readouterr().err
+
+
+def test_an_lmdb_may_be_a_single_file_whose_count_ends_with_a_line_break(
+    tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = {b"num-samples": b"1\n", b"image-000000001": encoded(crop()), b"label-000000001": TEXT.encode()}
+    path = tmp_path / "crops.lmdb"
+    with lmdb.open(str(path), subdir=False) as environment, environment.begin(write=True) as transaction:
+        for key, value in entries.items():
+            transaction.put(key, value)
+    for named in (path, tmp_path):
+        assert main(["read", str(named), "--url", url]) == 0
+        assert "accuracy: 100.00 % (1 of 1 labelled crops)" in capsys.readouterr().err
 
 
 def test_the_bar_shows_crops_and_their_number(

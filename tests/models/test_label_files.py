@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.data.sets.folders import LabelFile, find_sets, open_set
+from models.data.sets.folders import LabelTable, find_sets, open_set
 from models.data.sets.samples import LABELS_OF, UnusableSample
 from models.training.recipe import Dataset
 from tests.support.tiny_service import crop, encoded
@@ -53,7 +53,7 @@ def test_an_icdar_file_is_a_set_for_every_command(root: Path) -> None:
 
 def test_a_label_file_that_is_missing_is_named(root: Path) -> None:
     with pytest.raises(ValueError, match=r"none\.txt: no such file"):
-        find_sets([LabelFile(root / "none.txt", root)])
+        find_sets([LabelTable(root / "none.txt", root)])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.charset import encode
 from models.training.misreadings import BUNDLED, Misreadings
-from models.training.spelling import SpellingBatches, Vocabulary, encode_all
+from models.training.spelling import SpellingBatches, Vocabulary
 from service.cli import main
 from tests.support.tiny_training import TINY
 
@@ -64,5 +65,5 @@ def test_the_papers_language_stage_is_clean_words_as_often_as_written(tmp_path: 
     source = SpellingBatches(vocabulary, None, misreadings, TINY, 4096, 1, clean=1.0, running_text=1.0)
     inputs, labels, _, _ = source.open()(0)
     np.testing.assert_array_equal(inputs.argmax(-1), labels)
-    the = (labels == encode_all(["the"], TINY)[0]).all(axis=1).mean()
+    the = (labels == encode(["the"], TINY.charset, TINY.steps)[0]).all(axis=1).mean()
     assert the == pytest.approx(0.75, abs=0.05)

@@ -74,7 +74,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--review", metavar="FILE", help="the review file (default: NAME.review.csv beside NAME.csv)"
     )
     output.add_argument("--report", metavar="FILE.html", help="a page of the least certain crops")
-    output.add_argument("--labels", metavar="TSV", help="file name, tab, text: prints the accuracy")
+    output.add_argument(
+        "--labels", metavar="FILE", help="label file (tab, CSV, ICDAR's, JSON lines): prints the accuracy"
+    )
     private = parser.add_argument_group("what the service of its own runs, without --url")
     private.add_argument("--bundle", metavar="DIR", help="the bundle (default: the bundled model)")
     private.add_argument("--engine", help="mindspore, lite or simulated")

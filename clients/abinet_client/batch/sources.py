@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-from abinet_client.batch.lmdb_folder import DATA_FILE, open_lmdb
+from abinet_client.batch.lmdb_folder import FILE_ENDING, is_lmdb, open_lmdb
 
 STDIN = "-"
 LISTS = (".txt", ".lst")
@@ -72,7 +72,7 @@ class Inputs:
         """Numbers that add up to how many crops there are."""
         again = Inputs(self._arguments, null=self._separator == b"\0")
         for argument in self._arguments:
-            if _is_lmdb(argument):
+            if is_lmdb(argument):
                 yield len(open_lmdb(argument))
             else:
                 yield from (1 for _ in again._items(argument))
@@ -80,6 +80,8 @@ class Inputs:
     def _items(self, argument: str) -> Iterator[Item]:
         if argument == STDIN:
             yield from _listed(sys.stdin.buffer, self._separator)
+        elif is_lmdb(argument):
+            yield from _stored(argument)
         elif os.path.isdir(argument):
             yield from self._below(argument)
         elif _is_list(argument):
@@ -98,7 +100,7 @@ class Inputs:
             identity = _identity(folder)
             if identity in (above for above, _ in walk):
                 return
-            if _is_lmdb(folder):
+            if is_lmdb(folder):
                 yield from _stored(folder)
             else:
                 walk.append((identity, _entries(folder)))
@@ -114,6 +116,8 @@ class Inputs:
                 pass
             elif _is_folder(entry):
                 yield from enter(entry.path)
+            elif entry.name.endswith(FILE_ENDING):
+                yield from _stored(entry.path)
             elif entry.name.lower().endswith(IMAGES):
                 yield Item(entry.path, entry.path, root, error=_irregular(entry))
             else:
@@ -144,10 +148,6 @@ _Identity = tuple[int, int]
 
 def _is_list(argument: str) -> bool:
     return argument.lower().endswith(LISTS) and not os.path.isdir(argument)
-
-
-def _is_lmdb(folder: str) -> bool:
-    return os.path.isfile(os.path.join(folder, DATA_FILE))
 
 
 def _named(path: str) -> Item:

@@ -1,26 +1,24 @@
-"""Labelled sets of crops, one interface on LMDBs, on folders with a `labels.tsv` and on label files."""
+"""Labelled sets of crops, one interface on LMDBs and on folders with a label file."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from models.data.sets.lmdb import DATA_FILE, LmdbSet
+from models.data.sets.labels import LABEL_FILES, LabelledFolder, label_file_in
+from models.data.sets.lmdb import DATA_FILE, LmdbSet, is_lmdb
 from models.data.sets.samples import Image, UnusableSample, decode_crop, fold_label, image_format
 
-__all__ = ["LABELS", "LabelFile", "LabelledSet", "SetPath", "UnusableSample", "find_sets", "open_set"]
+__all__ = ["LABELS", "LabelTable", "LabelledSet", "SetPath", "UnusableSample", "find_sets", "open_set"]
 
-LABELS = "labels.tsv"
-
-#: ICDAR's form of a line, `word_1.png, "Harbour"`; a backslash stands before a quote within the text.
-_ICDAR = re.compile(r'([^,\t]+),\s*"(.*)"\s*')
+LABELS = LABEL_FILES[0]
+"""What this project calls the label files that it writes."""
 
 
-class LabelFile(NamedTuple):
-    """A table of labels whose file names count from the folder ``images``, not from the table's own."""
+class LabelTable(NamedTuple):
+    """A label file whose names count from the folder ``images``, wherever the file itself lies."""
 
     table: Path
     images: Path
@@ -29,59 +27,14 @@ class LabelFile(NamedTuple):
     def name(self) -> str:
         return self.table.stem
 
-    def resolve(self) -> LabelFile:
-        return LabelFile(self.table.resolve(), self.images.resolve())
+    def resolve(self) -> LabelTable:
+        return LabelTable(self.table.resolve(), self.images.resolve())
 
     def __str__(self) -> str:
         return str(self.table)
 
 
-SetPath = Path | LabelFile
-
-
-class LabelledFolder:
-    """Reads the images that a table names: a line is a file name relative to ``images``, by default the
-    table's folder, a tab, the text; or as ICDAR has it, the name, a comma and the text in quotes.
-
-    Raises: ValueError where the table has no such line, OSError where it cannot be read.
-    """
-
-    def __init__(self, table: Path, images: Path | None = None) -> None:
-        self.table, self.images = table, images or table.parent
-        try:
-            lines = table.read_text(encoding="utf-8-sig").split("\n")
-        except UnicodeDecodeError:
-            raise ValueError(f"{table}: not UTF-8 text") from None
-        self._lines = [line.rstrip("\r") for line in lines if line.strip()]
-        if not any("\t" in line or _ICDAR.fullmatch(line) for line in self._lines):
-            raise ValueError(
-                f'{table}: each line needs a file name, a tab and a label (or ICDAR\'s name, "label")'
-            )
-
-    def __reduce__(self) -> tuple[type[LabelledFolder], tuple[Path, Path]]:
-        return LabelledFolder, (self.table, self.images)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def read(self, index: int) -> tuple[bytes, str]:
-        """The image file's bytes and the text of line ``index``, 0..len-1.
-
-        Raises: UnusableSample, "no image" where the file cannot be read, "no label" where there is no tab.
-        """
-        line = self._lines[index]
-        icdar = None if "\t" in line else _ICDAR.fullmatch(line)
-        if icdar:
-            name, tab, text = icdar[1], "\t", re.sub(r"\\(.)", r"\1", icdar[2])
-        else:
-            name, tab, text = line.partition("\t")
-        try:
-            image = (self.images / name).read_bytes()
-        except (OSError, ValueError):
-            raise UnusableSample("no image") from None
-        if not tab:
-            raise UnusableSample("no label")
-        return image, text
+SetPath = Path | LabelTable
 
 
 class Samples(Protocol):
@@ -125,40 +78,47 @@ class LabelledSet:
         return decode_crop(image), label
 
 
-def open_set(path: SetPath, fold: Callable[[str], str] = fold_label) -> LabelledSet:
-    """Opens an LMDB folder, a folder with a `labels.tsv`, such a table itself, or a label file.
+_SET = f"{DATA_FILE}, *.lmdb or a label file ({', '.join(LABEL_FILES)})"
 
+
+def open_set(
+    path: SetPath, root: Path | None = None, *, fold: Callable[[str], str] = fold_label
+) -> LabelledSet:
+    """Opens an LMDB (a folder, or a single file), a folder with a label file, or such a file itself.
+
+    ``root`` is the folder that a label file's names are relative to, where it is not to be found out;
     ``fold`` makes the labels of the texts.
 
     Raises: ValueError where it is none of these, OSError where it cannot be read.
     """
-    if isinstance(path, LabelFile):
+    if isinstance(path, LabelTable):
         return LabelledSet(path.name, LabelledFolder(*path), fold)
-    if path.is_file():
-        return LabelledSet(path.resolve().parent.name, LabelledFolder(path), fold)
     name = path.resolve().name
-    if (path / DATA_FILE).is_file():
+    if is_lmdb(path):
         samples = LmdbSet(path)
         len(samples)  # an unusable file is found now
-        return LabelledSet(name, samples, fold)
-    if (path / LABELS).is_file():
-        return LabelledSet(name, LabelledFolder(path / LABELS), fold)
+        return LabelledSet(path.resolve().stem if path.is_file() else name, samples, fold)
+    if path.is_file():
+        return LabelledSet(path.resolve().parent.name, LabelledFolder(path, root), fold)
+    table = label_file_in(path)
+    if table is not None:
+        return LabelledSet(name, LabelledFolder(table, root), fold)
     if not path.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
-    raise ValueError(f"{path}: no {DATA_FILE} and no {LABELS} (lines of file name, tab, label)")
+    raise ValueError(f"{path}: no {_SET}")
 
 
 def find_sets(roots: Sequence[SetPath]) -> list[SetPath]:
-    """Every folder at or below the roots that holds an LMDB or a `labels.tsv`, sorted, each once.
+    """Every LMDB and every folder with a label file at or below the roots, sorted, each once.
 
-    A root may also be such a table itself, or a label file. Hidden folders are left out: an interrupted
-    writer's are among them. Links are followed.
+    A root may also be a label file itself, of any name. Hidden folders are left out: an interrupted writer's
+    are among them. Links are followed.
 
     Raises: ValueError where a root holds none.
     """
     found: dict[SetPath, SetPath] = {}
     for root in roots:
-        if isinstance(root, LabelFile):
+        if isinstance(root, LabelTable):
             for part, what in ((root.table, "file"), (root.images, "folder")):
                 if not part.exists():
                     raise ValueError(f"{part}: no such {what}")
@@ -166,12 +126,17 @@ def find_sets(roots: Sequence[SetPath]) -> list[SetPath]:
             continue
         if not root.exists():
             raise ValueError(f"{root}: no such folder")
-        below = _sets_below(root) if root.is_dir() else [root.parent if root.name == LABELS else root]
+        below = _sets_below(root) if root.is_dir() else [_of_its_folder(root)]
         if not below:
-            raise ValueError(f"{root}: no folder here holds {DATA_FILE} or {LABELS}")
+            raise ValueError(f"{root}: no folder here holds {_SET}")
         for path in below:
             found.setdefault(path.resolve(), path)
     return sorted(found.values(), key=str)
+
+
+def _of_its_folder(file: Path) -> Path:
+    """The folder, where it is a set because of this file, so that it counts once."""
+    return file.parent if file.name == DATA_FILE or file == label_file_in(file.parent) else file
 
 
 def _sets_below(root: Path) -> list[Path]:
@@ -184,6 +149,7 @@ def _sets_below(root: Path) -> list[Path]:
             continue
         visited.add(folder.resolve())
         folders[:] = [below for below in folders if not below.startswith(".")]
-        if DATA_FILE in files or LABELS in files:
+        sets += [folder / file for file in files if file.endswith(".lmdb")]
+        if DATA_FILE in files or any(file in LABEL_FILES for file in files):
             sets.append(folder)
     return sets

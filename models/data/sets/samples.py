@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from models.data.rendering.words import MAX_LENGTH, label_of
+from models.charset import MAX_LENGTH, fold
 from service import image_files
 
 Image = npt.NDArray[Any]
@@ -32,7 +32,7 @@ def fold_label(text: str) -> str:
 
     Raises: UnusableSample, "empty label" or "too long label".
     """
-    label = label_of(text)
+    label = fold(text)
     if not label:
         raise UnusableSample("empty label")
     if len(label) > MAX_LENGTH:
@@ -51,7 +51,7 @@ def official_label(text: str) -> str:
 def mindocr_label(text: str) -> str:
     """MindOCR's label: as the official one, but what is too long is cut, and nothing left over still counts,
     as a word that nobody reads."""
-    return label_of(_NOT_ASCII.sub("", text))[:MAX_LENGTH]
+    return fold(_NOT_ASCII.sub("", text))[:MAX_LENGTH]
 
 
 #: Whose labels accuracy can be measured by.

@@ -24,7 +24,7 @@ BARS = " ▁▂▃▄▅▆▇█"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="a set (LMDB or labels.tsv), or folders of sets"
+        "paths", type=Path, nargs="+", metavar="PATH", help="a set (LMDB or label file), or folders of sets"
     )
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="only N samples of each set, drawn always the same"
