@@ -263,9 +263,9 @@ def test_a_few_pipelined_requests_are_answered_in_order(running: ServiceProcess)
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service with little room: 20 connections, 16 MiB of bodies, 3 seconds, 8 between requests."""
     folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    limits = ("--max-connections", "20", "--max-held-bytes", str(16 << 20), "--timeout-s", "3")
-    limits += ("--keep-alive-s", "8")
-    with service("--bundle", folder, "--engine", "simulated", *limits) as running:
+    limits = ("--max-connections", "20", "--max-held-bytes", str(16 << 20))
+    seconds = ("--timeout-s", "3", "--keep-alive-s", "8")
+    with service("--bundle", folder, "--engine", "simulated", *limits, *seconds) as running:
         yield running
 
 
