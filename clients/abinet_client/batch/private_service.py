@@ -17,6 +17,7 @@ from typing import IO, Callable
 
 from abinet_client import AbinetError, Retry
 from abinet_client.batch.connect import connect
+from abinet_client.batch.interpreter import module_command
 
 POLL_S = 0.2
 STOP_S = 60.0
@@ -49,7 +50,7 @@ def private_service(options: Sequence[str], report: Report = lambda line: None) 
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="abinet-"))
         log = stack.enter_context(tempfile.TemporaryFile("w+"))
         starter = stack.enter_context(ThreadPoolExecutor(1))
-        command = [sys.executable, "-m", "service", "serve", "--no-access-log", "--stop-with-stdin"]
+        command = [*module_command("abinet"), "serve", "--no-access-log", "--stop-with-stdin"]
         command += options if "--port" in options else ["--uds", os.path.join(folder, "socket"), *options]
         # In a thread: a signal that came in the midst of Popen would leave a process that nobody knows.
         # Its standard input is a pipe that only we hold; a session of its own leaves Ctrl-C to us.
