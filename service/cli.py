@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data,
     training and evaluation need is an extra.
     """
+    # What is started from here, as by multiprocessing, imports nothing from the current folder (Python 3.11).
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     with visible_output():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
 

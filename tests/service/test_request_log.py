@@ -119,6 +119,21 @@ def test_messages_are_json_too_where_it_is_asked_for(
 
 
 @pytest.mark.usefixtures("_root_logger")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_name_that_is_no_text_can_be_logged(
+    form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "log").open("w+", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging(Settings.model_validate({"log_format": form}))
+        logging.getLogger("abinet").warning("%s is no bundle", "/bundles/\udcff\x1b[2J")
+        stream.seek(0)
+        written = stream.read()
+    assert "is no bundle" in written
+    assert "\x1b" not in written
+
+
+@pytest.mark.usefixtures("_root_logger")
 def test_a_level_hides_what_is_below_it(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings(log_level="warning"))
     logging.getLogger("abinet").info("hidden")
