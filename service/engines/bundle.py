@@ -136,6 +136,10 @@ def _read_manifest(folder: str) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             manifest: dict[str, Any] = json.load(file)
     except OSError as error:
+        if folder.endswith(".ckpt") and os.path.isfile(folder):
+            raise BundleError(
+                f"{folder}: a checkpoint; export it first: abinet export {folder} --output BUNDLE"
+            ) from error
         raise BundleError(
             f"{path}: {error.strerror}; a bundle is a folder made by `abinet export`"
         ) from error
