@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
 from abinet_client._packs import Crop, Outcome, Pack, Packer, bodies, load, outcomes
 from abinet_client._retry import Attempts, Retry
+from abinet_client._threads import Workers
 
 T = TypeVar("T")
 
@@ -189,12 +190,12 @@ class Client:
         concurrency: int,
     ) -> Iterator[Outcome]:
         abandoned = threading.Event()
-        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="abinet-client")
+        workers = Workers(concurrency)
         pending: deque[Future[list[Outcome]]] = deque()
 
         def send(*, at_once: bool) -> None:
             for pack in packer.leaving(at_once=at_once):
-                pending.append(pool.submit(self._read_pack, pack, options, timeout, abandoned.wait))
+                pending.append(workers.submit(self._read_pack, pack, options, timeout, abandoned.wait))
 
         try:
             for image in images:
@@ -207,7 +208,7 @@ class Client:
                 yield from pending.popleft().result()
         finally:
             abandoned.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            workers.close()
 
     def _read_pack(
         self, pack: Pack, options: Options, timeout: float | None, pause: Callable[[float], Any]

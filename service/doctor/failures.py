@@ -32,7 +32,8 @@ _REMEDIES = (
     (
         r"Failed to register Ascend plugin|DLSoOpen failed",
         "this MindSpore Lite cannot load its Ascend plugin: the one of PyPI (2.0.0) needs the libraries of "
-        "a CANN of its time; install the Lite that the vendor publishes with your CANN, or serve with --devices cpu",
+        "a CANN of its time; install the Lite that the vendor publishes with your CANN, "
+        "or serve with --devices cpu",
     ),
     (
         r"Unsupported device target Ascend",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from abinet_client import Client
+from abinet_client import AbinetError, Client, Retry
 
 UNIX = "unix:"
+LOCAL = "http://127.0.0.1:8000"
+"""Where `abinet serve` listens by default."""
+_GLANCE_S = 0.3
 
 
 def connect(address: str, **options: Any) -> Client:
@@ -22,3 +25,12 @@ def connect(address: str, **options: Any) -> Client:
     if address.startswith(UNIX):
         return Client("http://localhost", uds=address[len(UNIX) :], **options)
     return Client(address, **options)
+
+
+def is_served(address: str) -> bool:
+    """Whether a service that takes crops answers there at once."""
+    try:
+        with connect(address, retry=Retry(attempts=1), timeout=_GLANCE_S) as client:
+            return client.health().is_ready
+    except AbinetError:
+        return False
