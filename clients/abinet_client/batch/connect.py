@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from abinet_client import AbinetError, Client, Retry
@@ -21,7 +20,6 @@ def connect(address: str, **options: Any) -> Client:
     Raises:
         ValueError: not such an address.
     """
-    options.setdefault("api_key", os.environ.get("ABINET_API_KEY") or None)
     if address.startswith(UNIX):
         return Client("http://localhost", uds=address[len(UNIX) :], **options)
     return Client(address, **options)
