@@ -97,9 +97,12 @@ def _run(words: list[str]) -> int:
         subparser = subparsers.add_parser(
             name, help=command.summary, description=command.summary, allow_abbrev=False
         )
+        subparser.set_defaults(parser=subparser)
         if name == chosen:
             _module(command, words).configure(subparser)
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:  # with the usage of the command that they were meant for
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     exit_code: int = _module(COMMANDS[options.command], words).run(options)
     return exit_code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -40,6 +41,8 @@ def local_service(options: Sequence[str], report: Report = lambda line: None) ->
     Raises:
         ValueError: it cannot serve, or has ended meanwhile; with its own words.
     """
+    if importlib.util.find_spec("service") is None:
+        raise ValueError("no abinet-ascend here to start a service with: say with --url where one runs")
     # The settings of some other service on this machine are not meant for this one; the cache is everybody's.
     environment = {
         name: value

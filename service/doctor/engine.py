@@ -75,7 +75,9 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
         except (BundleError, EngineError) as error:
             said = output.read_text(encoding="utf-8", errors="replace")
             last = (said.strip().splitlines() or [""])[-1]
-            found = f"{error}; {last}" if last and last not in str(error) else str(error)
+            # A line of a C++ log says nothing to anybody; its meaning is the remedy.
+            tells = last and last not in str(error) and not last.startswith("[")
+            found = f"{error}; {last}" if tells else str(error)
             return Check(name, "failed", found, remedy_for(f"{error}\n{said}"))
         finally:
             worker.kill()

@@ -104,6 +104,8 @@ def free_port() -> str:
         ("ModuleNotFoundError: No module named 'mindspore_lite'", "install mindspore_lite"),
         ("the engine worker was ended by signal 7", "--shm-size"),
         ("the engine worker was ended by signal 9", "out of memory"),
+        ("[ERROR] ME(1): AscendInit] Failed to register Ascend plugin", "the one of PyPI (2.0.0)"),
+        ("RuntimeError: Unsupported device target Ascend. This process", "finds no Ascend runtime"),
         ("something that nobody has seen before", ""),
     ],
 )

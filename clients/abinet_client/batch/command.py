@@ -21,7 +21,7 @@ from abinet_client.batch.report import Report
 from abinet_client.batch.resume import Earlier
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import Inputs, Item
-from abinet_client.connect import connect
+from abinet_client.connect import LOCAL, connect, is_served
 from abinet_client.local_service import local_service
 
 SOME_FAILED = 1
@@ -56,7 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--output", "-o", metavar="FILE", help="CSV, TSV or JSONL (default: TSV to the standard output)"
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="CSV, TSV or JSONL; - is the standard output (default: TSV to it)",
     )
     output.add_argument("--format", choices=FORMATS, help="of the output (default: as the file's name ends)")
     output.add_argument(
@@ -100,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
             ended = error
         reading.finish(args)
         if isinstance(ended, KeyboardInterrupt):
+            if args.output:
+                reading.progress.say("stopped; the same command with --resume goes on")
             return INTERRUPTED
         if ended is not None:
             raise ended
@@ -118,6 +123,14 @@ def _share(text: str) -> float:
 
 def _check(args: argparse.Namespace) -> None:
     """All that a command line can have wrong is said before the long work."""
+    if args.output == "-":
+        args.output = None
+    if args.url:
+        try:
+            connect(args.url).close()
+        except ValueError as error:
+            raise ValueError(str(error).replace("base_url", "--url", 1)) from None
+    Inputs(args.inputs, null=args.null).check()
     private = _serve_options(args)
     if args.url and private:
         raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")
@@ -165,7 +178,8 @@ class _Run:
     failed: int = 0
     below: int = 0
     skipped: int = 0
-    seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
     exhausted: bool = False
 
     @classmethod
@@ -211,10 +225,9 @@ class _Run:
         with self._address(args) as address, connect(address, timeout=PATIENCE_S, retry=RETRY) as client:
             try:
                 wait_until_ready(client, self.progress.say)
-                started = time.monotonic()
+                self.waited = time.monotonic() - self.began
                 for result in read_items(client, itertools.chain([first], items), options):
                     self._take(result)
-                    self.seconds = time.monotonic() - started
             except AbinetError as error:
                 kept = "; the rows so far are kept, --resume goes on" if self.done else ""
                 raise ValueError(f"{address}: {error}{kept}") from error
@@ -225,6 +238,8 @@ class _Run:
             yield args.url
             return
         name = args.bundle or "the bundled model"
+        if not _serve_options(args) and is_served(LOCAL):
+            self.progress.say(f"a service runs at {LOCAL}: --url {LOCAL} would read with it")
         self.progress.say(f"starting a service for {name}")
         options = ["--timeout-s", str(PATIENCE_S), "--drain-s", "1", "--max-queue", str(READINGS)]
         options += _serve_options(args)
@@ -282,15 +297,19 @@ class _Run:
         say = self.progress.say
         if self.labels or str(self.tally) != str(Tally()):
             say(str(self.tally))
-        rate = f" ({self.done / self.seconds:,.0f} crops/s)" if self.seconds else ""
-        parts = [f"{self.done:,} crops in {self.seconds:,.1f} s{rate}"]
+        seconds = time.monotonic() - self.began
+        waited = f", {self.waited:,.1f} s of them until the service was ready" if self.waited >= 1 else ""
+        rate = self.done / max(seconds - self.waited, 1e-9)
+        parts = [f"{self.done:,} crops in {seconds:,.1f} s{waited} ({rate:,.0f} crops/s while reading)"]
         parts.append(f"{self.failed:,} could not be read")
         if self.min_confidence is not None:
             parts.append(f"{self.below:,} below {self.min_confidence:g}")
         if self.skipped:
             parts.append(f"{self.skipped:,} skipped that the output already has")
         if self.inputs.skipped:
-            parts.append(f"{self.inputs.skipped:,} files passed over that are no images by their names")
+            files = sum(self.inputs.skipped.values())
+            kinds = ", ".join(f"{count:,} {ending}" for ending, count in self.inputs.skipped.most_common(5))
+            parts.append(f"{files:,} files passed over that are no images by their names ({kinds})")
         say("; ".join(parts))
 
 
