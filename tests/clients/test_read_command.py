@@ -35,6 +35,8 @@ from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import descendants
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "service", "read"]
 

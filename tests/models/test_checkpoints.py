@@ -29,6 +29,8 @@ from models.preprocessing import Preprocessing
 from tests.oracles import network as oracle
 from tests.support.foreign_checkpoints import Parameters, below, names, to_mindocr, to_official
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(
     d_model=32, d_inner=48, vision_layers=2, language_layers=3, resnet_channels=(8, 8, 12, 16, 32),
     resnet_blocks=(2, 1, 1, 2, 1), attention_channels=8,

@@ -12,6 +12,8 @@ import pytest
 
 from service.cli import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON_37 = [
     "models/__init__.py",
