@@ -27,7 +27,7 @@ from models.data.sets.folders import open_set
 from models.data.sets.lmdb import LmdbWriter
 from models.data.sets.samples import decode_crop
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
-from models.evaluation.reading import Crop, Reading, Refusal, Turns
+from models.evaluation.reading import LabelledCrop, Refusal, StagedReading, Turns
 from models.evaluation.report import (
     averages,
     in_field_order,
@@ -37,7 +37,7 @@ from models.evaluation.report import (
     text_table,
     to_json,
 )
-from models.evaluation.scoring import Mistake, Outcome, SetScore, is_right, reads, score_set
+from models.evaluation.scoring import Judgement, Mistake, SetScore, is_right, reads, score_set
 from service.bundled import NAME
 from service.cli import main
 from service.commands.evaluate.service_reader import ServiceReader
@@ -62,10 +62,10 @@ def logits_of(*texts: str) -> np.ndarray:
     return np.eye(CONFIG.classes, dtype=np.float32)[classes_of(*texts)]
 
 
-def reading(*texts: str, confidence: float = 0.5) -> Reading:
+def reading(*texts: str, confidence: float = 0.5) -> StagedReading:
     """What the stages read; the last text stands for all that follow."""
     filled = [*texts, *[texts[-1]] * (1 + 2 * ITERATIONS - len(texts))]
-    return Reading.of((Word(text, 0.5) for text in filled), confidence)
+    return StagedReading.of((Word(text, 0.5) for text in filled), confidence)
 
 
 def labelled(folder: Path, rows: Iterable[tuple[str, bytes, str]]) -> Path:
@@ -89,10 +89,10 @@ class Says:
     model, engine, iterations, calibrated = "parrot", "none", ITERATIONS, True
     turns: Turns = "none"
 
-    def __init__(self, *said: Reading | Refusal) -> None:
+    def __init__(self, *said: StagedReading | Refusal) -> None:
         self._said = said
 
-    def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
+    def read(self, crops: Iterable[LabelledCrop]) -> Iterator[StagedReading | Refusal]:
         for result, _ in zip(self._said, crops, strict=True):
             yield result
 
@@ -212,8 +212,8 @@ def test_json_has_the_language_model_too() -> None:
 
 def test_the_reliability_table_has_all_crops_and_what_remains_at_a_precision() -> None:
     one, other = scored("SVT", 6, 8), scored("CUTE80", 0, 2)
-    one.outcomes = [Outcome(0.9, True)] * 6 + [Outcome(0.5, False)] * 2
-    other.outcomes = [Outcome(0.1, False)] * 2
+    one.outcomes = [Judgement(0.9, True)] * 6 + [Judgement(0.5, False)] * 2
+    other.outcomes = [Judgement(0.1, False)] * 2
     text = text_reliability(True, reliability_of([one, other]))
     assert text.startswith("Confidence (calibrated) in per cent: expected calibration error 18.00 over")
     assert text.splitlines()[4].split() == ["10.00", "-", "10.00", "1", "10.00", "0.00"]
@@ -328,13 +328,13 @@ class Measured:
 
     def __init__(self, source: str, path: Path, *serve_options: str, turns: Turns = "auto") -> None:
         crops = [
-            Crop(number, label, image, decode_crop(image))
+            LabelledCrop(number, label, image, decode_crop(image))
             for number, (image, label) in enumerate(map(open_set(path).encoded, range(len(open_set(path)))))
         ]
         with open_reader(source, serve_options, turns) as reader:
             results = list(reader.read(crops))
             self.score = score_set(reader, path)
-        self.readings = [result for result in results if isinstance(result, Reading)]
+        self.readings = [result for result in results if isinstance(result, StagedReading)]
 
     @property
     def texts(self) -> list[list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 import abinet_client as sdk
 from abinet_client.connect import connect
 from models.charset import Word
-from models.evaluation.reading import Crop, Reading, Refusal, Turns
+from models.evaluation.reading import LabelledCrop, Refusal, StagedReading, Turns
 
 #: Crops in a request, and requests at a time.
 BATCH_SIZE, CONCURRENT = 64, 3
@@ -49,7 +49,7 @@ class ServiceReader:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
+    def read(self, crops: Iterable[LabelledCrop]) -> Iterator[StagedReading | Refusal]:
         """One result a crop, in order.
 
         Raises:
@@ -81,9 +81,9 @@ class ServiceReader:
         return None, error
 
 
-def _reading(read: sdk.Reading) -> Reading:
+def _reading(read: sdk.Reading) -> StagedReading:
     predictions: list[sdk.Prediction] = []
     for stage in read.iterations:
         predictions += [stage] if isinstance(stage, sdk.VisionStage) else [stage.language, stage.fused]
     stages = [Word(prediction.text, prediction.confidence) for prediction in predictions]
-    return Reading.of(stages, read.confidence)._replace(turned=read.turned)
+    return StagedReading.of(stages, read.confidence)._replace(turned=read.turned)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from abinet_client.local_service import local_service
-from models.evaluation.reading import Reader, Turns
+from models.evaluation.reading import CropReader, Turns
 from service.commands.evaluate.service_reader import ServiceReader
 
 
 @contextlib.contextmanager
-def open_reader(source: str, serve_options: Sequence[str] = (), turns: Turns = "auto") -> Iterator[Reader]:
+def open_reader(
+    source: str, serve_options: Sequence[str] = (), turns: Turns = "auto"
+) -> Iterator[CropReader]:
     """A reader of NAME.ckpt, of a bundle's folder, or of the service at a URL.
 
     A bundle is read through a service of its own, started with ``serve_options``: what is measured is then
