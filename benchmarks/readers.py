@@ -27,9 +27,10 @@ import rapidocr
 from rapidocr.ch_ppocr_rec import TextRecInput
 
 from abinet_client.batch.private_service import private_service
+from models.charset import Word
 from models.data.sets.folders import find_sets
 from models.evaluation.http_reader import HttpReader
-from models.evaluation.reading import Crop, Prediction, Reader, Reading, Turns
+from models.evaluation.reading import Crop, Reader, Reading, Turns
 from models.evaluation.scoring import score_set
 
 CROPS_A_CALL = 32
@@ -84,7 +85,7 @@ class PaddleOcr:
             answer = self._recognise(TextRecInput(img=images, return_word_box=False))
             self._cpu_s += time.process_time() - started
             for text, confidence in zip(answer.txts, answer.scores, strict=True):
-                yield Reading.of([Prediction(text, confidence)], confidence)
+                yield Reading.of([Word(text, confidence)], confidence)
 
 
 class Result(NamedTuple):

@@ -5,6 +5,7 @@ import os
 import sys
 
 from export import command
+from service.terminal import visible_output
 
 
 def main() -> int:
@@ -12,11 +13,12 @@ def main() -> int:
     os.environ.setdefault("GLOG_v", "4")  # MindSpore's own log repeats what the errors say
     parser = argparse.ArgumentParser(prog="python -m export", description="Export a checkpoint to a bundle.")
     command.configure(parser)
-    try:
-        return command.run(parser.parse_args())
-    except (OSError, ValueError) as error:
-        print(f"abinet: {error}", file=sys.stderr)
-        return 2
+    with visible_output():
+        try:
+            return command.run(parser.parse_args())
+        except (OSError, ValueError) as error:
+            print(f"abinet: {error}", file=sys.stderr)
+            return 2
 
 
 if __name__ == "__main__":

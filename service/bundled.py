@@ -31,7 +31,7 @@ def bundled_model(python: str) -> Path:
         raise ValueError(f"{checkpoint}: the bundled checkpoint is missing; pass --bundle")
     # Also its config: the same weights with another calibration are another bundle.
     weights, config = (file_sha256(str(file))[:12] for file in (checkpoint, checkpoint.with_suffix(".json")))
-    bundle = _cache() / f"{NAME}-{weights}-{config}-mindspore-{_mindspore_release(python)}"
+    bundle = cache() / "bundles" / f"{NAME}-{weights}-{config}-mindspore-{_mindspore_release(python)}"
     if _is_sound(bundle):  # first, because an image's cache cannot be written
         return bundle
     bundle.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +56,10 @@ def _is_sound(folder: Path) -> bool:
     return True
 
 
-def _cache() -> Path:
-    cache = os.environ.get("ABINET_CACHE")
-    return (Path(cache) if cache else Path.home() / ".cache" / "abinet") / "bundles"
+def cache() -> Path:
+    """Where what is made once for all services is kept."""
+    folder = os.environ.get("ABINET_CACHE")
+    return Path(folder) if folder else Path.home() / ".cache" / "abinet"
 
 
 def _mindspore_release(python: str) -> str:

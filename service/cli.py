@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NamedTuple, TextIO, cast
+from typing import NamedTuple
 
 from service.extras import remedy
-from service.terminal import Terminal, visible
+from service.terminal import visible, visible_output
 
 
 class Command(NamedTuple):
@@ -28,8 +27,11 @@ class Command(NamedTuple):
 COMMANDS = {
     "serve": Command("service.commands.serve", "read crops over HTTP"),
     "read": Command(
-        "abinet_client.batch.command", "read folders of crops into a table", "service.on_ray.read"
+        "abinet_client.batch.command",
+        "read folders of crops into a table",
+        "service.commands.read_on_ray.command",
     ),
+    "lite": Command("service.commands.lite", "make MindSpore Lite's environment, for a faster service"),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
@@ -57,11 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data,
     training and evaluation need is an extra.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    is_shown = sys.stdout.isatty()
+    with visible_output():
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(words: list[str]) -> int:
     try:
-        with contextlib.redirect_stdout(cast(TextIO, Terminal(sys.stdout)) if is_shown else sys.stdout):
-            return _run(words)
+        return _run(words)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

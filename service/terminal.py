@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from typing import Any, TextIO
+import sys
+from typing import Any, Iterator, TextIO, cast
 
 # Controls but tab and line feed, what changes direction or line for a reader, and bytes that are no text.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -14,14 +16,30 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
+@contextlib.contextmanager
+def visible_output() -> Iterator[None]:
+    """Standard output and standard error, as far as they are terminals, are only shown what is `visible`."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout.isatty():
+            stack.enter_context(contextlib.redirect_stdout(cast(TextIO, Terminal(sys.stdout))))
+        if sys.stderr.isatty():
+            stack.enter_context(contextlib.redirect_stderr(cast(TextIO, Terminal(sys.stderr))))
+        yield
+
+
 class Terminal:
-    """A text stream to a terminal, which is only shown what is `visible`."""
+    """A text stream to a terminal, which is only shown what is `visible`.
+
+    Carriage returns around a text stay: a progress bar begins with one, and is cleared with another.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        return self._stream.write(visible(text))
+        shown = text.strip("\r")
+        before, _, after = text.partition(shown) if shown else (text, "", "")
+        return self._stream.write(before + visible(shown) + after)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

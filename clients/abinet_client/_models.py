@@ -137,6 +137,7 @@ class ModelInfo(ModelName):
     engine: str
     graph: str
     devices: tuple[str, ...]
+    batch_ms: tuple[dict[str, dict[int, float]], ...] = ()
     manifest: dict[str, Any]
 
 
@@ -176,3 +177,4 @@ class LatencyReport(_Answer):
 
     relative_error: float
     windows: dict[str, LatencyWindow]
+    batch_ms: tuple[dict[str, dict[int, float]], ...] = ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Uni
 import numpy as np
 
 from models.abinet import NetworkConfig
-from models.abinet.config import CHARSET_36
+from models.charset import CHARSET_36
 from models.checkpoints.checkpoint import (
     CheckpointError,
     Sidecar,

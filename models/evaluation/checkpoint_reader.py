@@ -9,9 +9,10 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
+from models.charset import certainty, decode
 from models.checkpoints.checkpoint import load_checkpoint
-from models.evaluation.reading import Crop, Reading, Turns, decode
-from models.evaluation.turns import certainty, turned, ways_up
+from models.evaluation.reading import Crop, Reading, Turns
+from models.evaluation.turns import turned, ways_up
 
 BATCH = 32
 _DIGITS = 6

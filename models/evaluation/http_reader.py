@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 
 from abinet_client.batch.connect import UNIX
-from models.evaluation.reading import Crop, Prediction, Reading, Refusal, Turns
+from models.charset import Word
+from models.evaluation.reading import Crop, Reading, Refusal, Turns
 
 CONCURRENT = 32
 TIMEOUT_S = 60.0
@@ -106,7 +107,7 @@ def _reading(result: dict[str, Any]) -> Reading:
     """From a ReadResult of the service."""
     vision, *refinements = result["iterations"]
     stages = [vision, *(stage[part] for stage in refinements for part in ("language", "fused"))]
-    read = (Prediction(stage["text"], stage["confidence"]) for stage in stages)
+    read = (Word(stage["text"], stage["confidence"]) for stage in stages)
     return Reading.of(read, result["confidence"])._replace(turned=result["turned"])
 
 

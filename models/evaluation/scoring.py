@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.data.rendering.words import label_of
+from models.charset import NULL, fold, text_lengths
 from models.data.sets.folders import LabelledSet, open_set
 from models.data.sets.samples import UnusableSample, decode_crop
 from models.evaluation.reading import Crop, Reader, Reading, Refusal
@@ -56,14 +56,14 @@ class SetScore:
 def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Logits (N, T, classes), labels (N, T) with nulls after the end -> (N,) bool: read without a mistake."""
     classes = logits.argmax(-1)
-    ended = np.cumsum(classes == 0, axis=1) > 0
-    right: np.ndarray = (np.where(ended, 0, classes) == labels).all(axis=1)
+    ended = np.arange(classes.shape[1]) >= text_lengths(classes)[:, None]
+    right: np.ndarray = (np.where(ended, NULL, classes) == labels).all(axis=1)
     return right
 
 
 def reads(text: str, label: str) -> bool:
     """The same of a text and a label of [0-9a-z]: case and all other characters do not count."""
-    return label_of(text) == label
+    return fold(text) == label
 
 
 def score_set(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
+from models.charset import NULL
 
 
 class Reading(NamedTuple):
@@ -126,7 +127,7 @@ def _initialise(module: nn.Module) -> None:
 def text_lengths(logits: Tensor, no_stop_length: str) -> Tensor:
     """Lengths (N,), stop included, of the texts that logits (N, T, classes) spell: 2 to T."""
     steps = logits.shape[1]
-    stops = logits.argmax(dim=-1) == 0
+    stops = logits.argmax(dim=-1) == NULL
     lengths = stops.int().argmax(dim=-1) + 1
     without = steps if no_stop_length == "full" else 0
     return torch.where(stops.any(dim=-1), lengths, without).clamp(2, steps)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
+from models.charset import encode
 from models.preprocessing import Preprocessing
 from models.training.sources import CropSource
 
@@ -29,13 +30,6 @@ class Batch(NamedTuple):
     labels: np.ndarray
     lengths: np.ndarray
     skipped: int = 0
-
-
-def encode(label: str, config: NetworkConfig) -> tuple[np.ndarray, int]:
-    """Classes (T,) int32, null after the end, and the length with the stop."""
-    classes = np.zeros(config.steps, np.int32)
-    classes[: len(label)] = [config.charset.index(character) + 1 for character in label]
-    return classes, len(label) + 1
 
 
 class BatchMaker(Protocol):
@@ -68,10 +62,9 @@ class CropBatches:
             for row in range(self.batch_size):
                 crop = draw(number * self.batch_size + row)
                 images[row] = self.preprocessing(crop.image)
-                texts.append(encode(crop.label, self.config))
+                texts.append(crop.label)
                 skipped += crop.skipped
-            labels = np.stack([classes for classes, _ in texts])
-            return Batch(images, labels, np.array([length for _, length in texts], np.int32), skipped)
+            return Batch(images, *encode(texts, self.config.charset, self.config.steps), skipped)
 
         return make
 

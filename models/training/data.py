@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.charset import encode
 from models.data.rendering.fonts import find_fonts
 from models.data.rendering.photographs import find_photographs
 from models.data.rendering.words import Split, WordSampler
 from models.data.sets.folders import find_sets
 from models.data.sets.samples import UnusableSample
 from models.preprocessing import Preprocessing
-from models.training.batches import Batch, BatchSource, CropBatches, encode
+from models.training.batches import Batch, BatchSource, CropBatches
 from models.training.misreadings import BUNDLED, Misreadings
 from models.training.recipe import Dataset, Recipe, Stage
 from models.training.sources import (
@@ -165,14 +166,19 @@ class TrainingData:
                 image, label = samples.crop(number)
             except UnusableSample:
                 continue
-            yield self.preprocessing(image), encode(label, self.recipe.sizes)[0]
+            yield self.preprocessing(image), self._classes(label)
 
     @cached_property
     def _rendered_validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
         words, seed = self.words("test"), self.recipe.system.seed
         source = RenderedCrops(self.fonts, words, seed, "test", photographs=self.photographs)
         crops = map(source.open(), range(self.recipe.eval.dataset.limit or RENDERED_VALIDATION_CROPS))
-        return [(self.preprocessing(crop.image), encode(crop.label, self.recipe.sizes)[0]) for crop in crops]
+        return [(self.preprocessing(crop.image), self._classes(crop.label)) for crop in crops]
+
+    def _classes(self, label: str) -> np.ndarray:
+        """(T,) int32, null after the end."""
+        (classes,), _ = encode([label], self.recipe.sizes.charset, self.recipe.sizes.steps)
+        return np.asarray(classes)
 
 
 def changes_of(dataset: Dataset, rendered: bool = False) -> Changes:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.abinet import NETWORKS, NetworkConfig
-from models.data.rendering.words import MAX_LENGTH
+from models.charset import MAX_LENGTH
 
 WARM_UP = 200
 

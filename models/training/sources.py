@@ -16,12 +16,13 @@ from typing import NamedTuple, Protocol
 import cv2
 import numpy as np
 
+from models.charset import MAX_LENGTH, fold
 from models.data.augment import augment
 from models.data.framing import move_away, reframe
 from models.data.rendering.fonts import family_of, is_held_out
 from models.data.rendering.glyphs import LayoutStyle, Typeface
 from models.data.rendering.renderer import Crop, WordRenderer
-from models.data.rendering.words import MAX_LENGTH, Split, WordSampler, label_of
+from models.data.rendering.words import Split, WordSampler
 from models.data.sets.folders import LabelledSet, open_set
 from models.data.sets.samples import UnusableSample, decode_crop
 
@@ -107,14 +108,14 @@ class PlainRenderer:
             text = self.words.sample(rng)
             typeface = self.typefaces[rng.integers(len(self.typefaces))]
             mask = typeface.lay_out(text, LayoutStyle(), rng)
-            if min(mask.shape) > 5 and len(label_of(text)) <= self.longest:
+            if min(mask.shape) > 5 and len(fold(text)) <= self.longest:
                 break
         top, bottom, left, right = (int(v) for v in rng.integers(1, 12, 4))
         ink = cv2.copyMakeBorder(mask, top, bottom, left, right, cv2.BORDER_CONSTANT)[..., None] / 255.0
         light, dark = rng.uniform(140, 255, 3), rng.uniform(0, 100, 3)
         paper, colour = (light, dark) if rng.random() < 0.5 else (dark, light)
         image = paper + (colour - paper) * ink + rng.normal(0.0, 6.0, (*ink.shape[:2], 1))
-        return Crop(np.clip(image, 0, 255).astype(np.uint8), label_of(text))
+        return Crop(np.clip(image, 0, 255).astype(np.uint8), fold(text))
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from models.abinet.config import NetworkConfig
-from models.data.rendering.words import WordSampler, label_of
+from models.charset import encode, fold
+from models.data.rendering.words import WordSampler
 from models.training.batches import Batch
 from models.training.misreadings import Misreadings
 
@@ -40,15 +41,15 @@ class SpellingBatches:
     running_text: float = RUNNING_TEXT
 
     def open(self) -> Callable[[int], Batch]:
-        vocabulary, lengths = encode_all([label_of(word) for word in self.words.words], self.config)
+        vocabulary, lengths = self._encode([fold(word) for word in self.words.words])
         frequencies = np.cumsum(self.words.frequencies)
 
         def draw(group: int) -> Batch:
             rng = np.random.default_rng((self.seed, group))
             of_text = round(self.running_text * GROUP)
             drawn = np.searchsorted(frequencies, rng.random(of_text) * frequencies[-1], side="right")
-            signs = [label_of(self.words.sample(rng)) for _ in range(GROUP - of_text)]
-            of_signs, lengths_of_signs = encode_all(signs, self.config)
+            signs = [fold(self.words.sample(rng)) for _ in range(GROUP - of_text)]
+            of_signs, lengths_of_signs = self._encode(signs)
             labels = np.concatenate([vocabulary[drawn], of_signs])
             ends = np.concatenate([lengths[drawn], lengths_of_signs])
             by_length = np.argsort(ends + rng.random(GROUP)).reshape(-1, BLOCK)
@@ -71,6 +72,9 @@ class SpellingBatches:
 
         return make
 
+    def _encode(self, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return encode(labels, self.config.charset, self.config.steps)
+
     def _inputs(self, labels: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         probabilities = np.zeros((*labels.shape, self.config.classes), np.float32)
         np.put_along_axis(probabilities, labels[..., None], 1.0, axis=-1)
@@ -80,13 +84,3 @@ class SpellingBatches:
         read_as = self.misreadings.misread(labels[misread, :longest], rng)
         probabilities[misread, :longest] = np.where(written, read_as, probabilities[misread, :longest])
         return probabilities
-
-
-def encode_all(labels: Sequence[str], config: NetworkConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (N, T) int32, null after the end, and lengths (N,) int32 with the stop: see
-    :func:`models.training.batches.encode`."""
-    class_of = np.zeros(256, np.int32)
-    class_of[np.frombuffer(config.charset.encode("ascii"), np.uint8)] = np.arange(1, config.classes)
-    texts = np.array(labels, f"S{config.steps}").view(np.uint8).reshape(len(labels), config.steps)
-    classes = class_of[texts]
-    return classes, ((classes > 0).sum(axis=1) + 1).astype(np.int32)

@@ -17,7 +17,7 @@ from service.doctor.check import Check
 from service.doctor.failures import remedy_for
 from service.engines.bundle import Bundle, BundleError
 from service.engines.connection import EngineError
-from service.engines.engine import KINDS, EngineOptions
+from service.engines.engine import KINDS, EngineOptions, described
 from service.engines.process import EngineProcess
 from service.settings.model import Settings
 from service.workers.shared_memory import free_bytes, needed_bytes
@@ -69,7 +69,7 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
         except BundleError as error:
             return Check(name, "failed", str(error), remedy_for(str(error)))
         try:
-            release = worker.load(_LOAD_TIMEOUT_S).release
+            loaded = worker.load(_LOAD_TIMEOUT_S)
             ready_s = time.perf_counter() - started
             seconds = _one_crop(worker, bundle, options)
         except (BundleError, EngineError) as error:
@@ -81,7 +81,8 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
             return Check(name, "failed", found, remedy_for(f"{error}\n{said}"))
         finally:
             worker.kill()
-    return Check(name, "ok", f"{release}, ready after {ready_s:.1f} s, read a crop in {1e3 * seconds:.1f} ms")
+    found = f"{loaded.release}, ready after {ready_s:.1f} s, read a crop in {1e3 * seconds:.1f} ms"
+    return Check(name, "ok", f"{found}; batches: {described(loaded.costs)}")
 
 
 def _one_crop(worker: EngineProcess, bundle: Bundle, options: EngineOptions) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from typing import Callable, List, NamedTuple
+from typing import Callable, Iterable, List, NamedTuple
 
 import numpy as np
 
@@ -145,6 +145,11 @@ class Engine:
     def _run_of_zeros(self, kind: str, batch: int) -> Callable[[], object]:
         tensors = [np.zeros((batch, *shape), np.float32) for shape in self._bundle.input_shapes(kind)]
         return lambda: self.run(kind, tensors)
+
+
+def described(costs: Iterable[Cost]) -> str:
+    """What batches cost, in a line."""
+    return ", ".join(f"{cost.kind} of {cost.batch} {1e3 * cost.seconds:.1f} ms" for cost in sorted(costs))
 
 
 def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:

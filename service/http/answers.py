@@ -9,31 +9,30 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from service.http.schemas import Timings
-from service.reading.decode import Prediction
-from service.scheduling.scheduler import Crop
+from service.crop import Crop, Word
+from service.types import Timings
 
 
-class Answer(NamedTuple):
+class CropAnswer(NamedTuple):
     """The members of a Reading, and its timings."""
 
     reading: dict[str, Any]
     timings: Timings
 
 
-def answer(crop: Crop, since: float | None = None) -> Answer:
+def answer(crop: Crop, since: float | None = None) -> CropAnswer:
     """What to say about a crop that has predictions.
 
     `since` is when encoding began, a time.perf_counter(); otherwise that was when the engine was done.
     """
-    final = crop.predictions[-1]
+    final = crop.words[-1]
     reading: dict[str, Any] = {"text": final.text, "confidence": final.confidence, "turned": crop.turned}
     if crop.submission.wish.detail:
-        reading["iterations"] = _stages(crop.predictions)
+        reading["iterations"] = _stages(crop.words)
     reading["stopped_at"] = crop.refinements
     timings = _timings(crop, time.perf_counter() - (crop.since if since is None else since))
     reading["timings_ms"] = vars(timings)
-    return Answer(reading, timings)
+    return CropAnswer(reading, timings)
 
 
 def _timings(crop: Crop, encode_s: float) -> Timings:
@@ -49,7 +48,7 @@ def _timings(crop: Crop, encode_s: float) -> Timings:
     )
 
 
-def _stages(predictions: list[Prediction]) -> list[dict[str, Any]]:
+def _stages(predictions: list[Word]) -> list[dict[str, Any]]:
     vision, *refined = map(_word, predictions)
     stages = [{"stage": "vision", **vision}]
     for iteration, (language, fused) in enumerate(zip(refined[0::2], refined[1::2], strict=True), start=1):
@@ -57,7 +56,7 @@ def _stages(predictions: list[Prediction]) -> list[dict[str, Any]]:
     return stages
 
 
-def _word(prediction: Prediction) -> dict[str, Any]:
+def _word(prediction: Word) -> dict[str, Any]:
     text, probability, _, characters = prediction
     pairs = zip(text, characters, strict=True)
     return {

@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.types import ASGIApp
 
-from service.fronts.shared import Fronts
 from service.http.auth import KeyRing
 from service.http.body import BodyRoom
 from service.http.lean import LeanDispatch, LeanRoute
@@ -20,9 +19,10 @@ from service.http.routes.metrics import observability_router
 from service.http.routes.model import ADMIN_SCHEMES, model_change_router
 from service.http.routes.open_inference import open_inference_router
 from service.http.routes.open_inference_messages import InferRequest
-from service.http.routes.page import page_router
+from service.http.routes.page import add_page
 from service.http.routes.read import read_router
 from service.http.schemas import BatchRequest, LoadRequest
+from service.observability.all_fronts import Fronts
 from service.observability.request_log import RequestLog
 from service.reading.model_change import Change, ModelChange
 from service.reading.reader import Reader
@@ -55,9 +55,9 @@ class _Service(FastAPI):
         self.include_router(read)
         self.include_router(status_router(reader))
         self.include_router(model_change_router(reader, change))
-        self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
+        self.include_router(observability_router(fronts, reader))
         self.include_router(open_inference_router(reader, self.version))
-        self.include_router(page_router())
+        add_page(self)
         add_handlers(self)
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from service.errors import Problem, ServiceError
 from service.http.multipart import SentFile, files_of_form
-from service.reading.deadline import DeadlineError, Patience
+from service.reading.deadline import Deadline, DeadlineError
 
 _FREE_BYTES = 64 << 10
 
@@ -60,7 +60,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """Raises ServiceError where the body is longer than `limit` bytes, too slow, or its client hangs up."""
     room: BodyRoom = request.scope["state"]["body_room"]
     try:
-        with Patience(room.seconds):
+        with Deadline(room.seconds):
             return b"".join([part async for part in _parts(request, limit, room)])
     except DeadlineError:
         raise ServiceError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,7 +23,9 @@ from service.errors import Problem, ServiceError
 from service.http.body import header
 from service.http.json_body import validated
 from service.http.problems import problem_response
-from service.http.schemas import ReadOptions
+from service.image_decoding.decoders import ImageFile
+from service.reading.request import ReadRequest
+from service.types import ReadOptions
 
 _MOST_OPTIONS = 16
 _TIMEOUT = re.compile(rb"[1-9]\d{0,8}")
@@ -98,6 +100,20 @@ async def client_gone(request: Request) -> None:
     """Returns when the client of a request whose body has been read has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def read_request(
+    request: Request, images: Sequence[ImageFile], options: ReadOptions, timeout_s: float | None
+) -> ReadRequest:
+    """What a request wants read, with what its headers say; its body has been read."""
+    return ReadRequest(
+        images,
+        options,
+        timeout_s=timeout_s,
+        client_gone=partial(client_gone, request),
+        version=model_version(request),
+        request_id=request.scope["state"]["request_id"],
+    )
 
 
 class JsonResponse(Response):

@@ -6,45 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.types import ModelName, Percent, ReadOptions, Timings
+
 Confidence = Annotated[float, Field(ge=0, le=1)]
-Milliseconds = Annotated[float, Field(ge=0)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-
-
-Turns = Literal["auto", "none", "all"]
-
-
-class ReadOptions(BaseModel):
-    """Options of one request, for all its crops."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    iterations: Annotated[
-        int | None,
-        Field(ge=0, description="Refinements: 0 (vision alone) up to the model's own number, the default."),
-    ] = None
-    early_stop: Annotated[
-        bool,
-        Field(
-            description="Stop where vision is very sure of every character, or where an iteration has kept "
-            "the text and is sure."
-        ),
-    ] = False
-    turns: Annotated[
-        Turns | None,
-        Field(
-            description="Ways up: `auto` reads a crop that is more than 1.5 times as high as wide as it is "
-            "and turned by 90 degrees to either side, `all` every crop all four ways up, `none` as it is. "
-            "The surest reading is the answer. The default is the service's own, `auto` unless it is set."
-        ),
-    ] = None
-    detail: Annotated[
-        bool | None,
-        Field(
-            description="Answer with `iterations`: what was believed after every stage. "
-            "The default is true for one crop and false for a batch."
-        ),
-    ] = None
 
 
 class Character(BaseModel):
@@ -78,41 +42,6 @@ class RefinementStage(BaseModel):
     iteration: int = Field(ge=1)
     language: Prediction
     fused: Prediction
-
-
-class Timings(BaseModel):
-    """Where the time of a crop went, in milliseconds.
-
-    `decode` is from its arrival to the network's input; `queue` all the waiting for an engine; `vision` and
-    `refine` the engine's own time for the batches that the crop was in (with the fused graph `vision` holds
-    the refinements too), `batch` what making these batches and carrying them to the engine and back took,
-    with the wait there of a full batch for the one before it; `encode` from logits to this answer. `total` is
-    the sum of them, but for rounding.
-    """
-
-    decode: Milliseconds
-    queue: Milliseconds
-    batch: Milliseconds
-    vision: Milliseconds
-    refine: Milliseconds
-    encode: Milliseconds
-    total: Milliseconds
-
-    def server_timing(self) -> str:
-        """The value of the Server-Timing header."""
-        return ", ".join(f"{name};dur={value:.3f}" for name, value in vars(self).items())
-
-
-class ModelName(BaseModel):
-    """The bundle that answered."""
-
-    name: str
-    version: str
-    calibrated: bool = Field(
-        default=False,
-        description="Whether the confidences of its words are calibrated: of the words of confidence 0.9, "
-        "nine in ten are right, on crops such as it was calibrated on.",
-    )
 
 
 def _word(text: str, confidence: float, *characters: float) -> dict[str, Any]:
@@ -228,24 +157,6 @@ class BatchResult(BaseModel):
 
     items: list[BatchItem]
     model: ModelName
-
-
-class CanaryInfo(ModelName):
-    """The bundle that reads a share of the requests, to be judged by it."""
-
-    percent: Percent
-    engine: str = Field(examples=["MindSpore 2.8.0"])
-    manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
-
-
-class ModelInfo(ModelName):
-    """The bundle being served and what runs it."""
-
-    engine: str = Field(examples=["MindSpore 2.8.0"])
-    graph: str = Field(examples=["stepwise"])
-    devices: list[str] = Field(examples=[["cpu"]], description="Each has an engine worker of its own.")
-    manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
-    canary: CanaryInfo | None = None
 
 
 class LoadRequest(BaseModel):

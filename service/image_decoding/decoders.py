@@ -25,22 +25,37 @@ ImageFile = bytes | str
 
 
 class Prepared(NamedTuple):
-    """What became of an image: the network's input (C, H, W), float32, or the error why there is none."""
+    """What became of an image file: network inputs (N, C, H, W), float32, one for each way up that was asked.
 
-    image: np.ndarray | None
-    error: ServiceError | None
+    Or the error why there are none; or nothing yet, but its `pixels`, where a large one was not sent as such.
+    """
+
+    inputs: np.ndarray | None = None
+    error: ServiceError | None = None
+    pixels: int = 0
+
+
+class _Batch(NamedTuple):
+    """What was sent: its slot in the arena, and how many inputs come of each image."""
+
+    slot: int
+    images: list[Any]
+    counts: list[int]
+    is_large: bool
 
 
 class ImageDecoder:
     """One process, and the batches that it has been given: up to SLOTS."""
 
-    def __init__(self, nursery: Nursery, number: int, connection: Connection, arena: ImageArena) -> None:
-        self._nursery = nursery
+    def __init__(
+        self, fork_server: ForkServerClient, number: int, connection: Connection, arena: ImageArena
+    ) -> None:
+        self._fork_server = fork_server
         self._number = number
         self._connection = connection
         self._arena = arena
         self._slots = itertools.cycle(range(SLOTS))
-        self._batches: deque[tuple[int, list[Any]]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._since = 0.0
         self.has_answered = False
 
@@ -48,6 +63,11 @@ class ImageDecoder:
     def load(self) -> int:
         """Batches under way."""
         return len(self._batches)
+
+    @property
+    def has_large(self) -> bool:
+        """Whether what comes after it would wait for a large image."""
+        return any(batch.is_large for batch in self._batches)
 
     @property
     def busy_s(self) -> float:
@@ -58,20 +78,30 @@ class ImageDecoder:
         """Readable when a batch is done, or at the end."""
         return self._connection.fileno()
 
-    def send(self, batch: list[Any], files: Sequence[ImageFile], turned: Sequence[int]) -> None:
-        """Has it decode a batch of at most BATCH files, and turn each by so many degrees clockwise.
+    def send(
+        self,
+        batch: list[Any],
+        files: Sequence[ImageFile],
+        ways: Sequence[Sequence[int]],
+        *,
+        is_large: bool = False,
+    ) -> None:
+        """Has it decode a batch of files and turn each by so many degrees clockwise, in several ways perhaps.
 
-        Raises ConnectionClosedError.
+        That makes BATCH inputs at most. Large images are decoded only where that is said. Raises
+        ConnectionClosedError.
         """
         if not self._batches:
             self._since = time.monotonic()
         slot = next(self._slots)
-        self._batches.append((slot, batch))
+        self._batches.append(_Batch(slot, batch, list(map(len, ways)), is_large))
         bodies = [file if isinstance(file, bytes) else file.encode("ascii", "replace") for file in files]
         self._arena.write(slot, bodies)
         texts = [isinstance(file, str) for file in files]
         lengths = list(map(len, bodies))
-        self._connection.send({"slot": slot, "lengths": lengths, "texts": texts, "turned": turned})
+        self._connection.send(
+            {"slot": slot, "lengths": lengths, "texts": texts, "ways": ways, "large": is_large}
+        )
 
     def receive(self) -> tuple[list[Any], list[Prepared]]:
         """The batch that is done, and what became of its images, or of the first ones if these took long.
@@ -80,14 +110,9 @@ class ImageDecoder:
         """
         outcomes = self._connection.receive(0.0)["outcomes"]
         self._since, self.has_answered = time.monotonic(), True
-        slot, batch = self._batches.popleft()
-        inputs = self._arena.inputs[slot]
-        return batch, [
-            Prepared(inputs[index].copy(), None)
-            if outcome is None
-            else Prepared(None, ServiceError(Problem[outcome[0]], outcome[1]))
-            for index, outcome in enumerate(outcomes)
-        ]
+        batch = self._batches.popleft()
+        inputs = np.split(self._arena.inputs[batch.slot], np.cumsum(batch.counts))
+        return batch.images, [_prepared(*image) for image in zip(outcomes, inputs, strict=False)]
 
     def last_words(self) -> list[tuple[list[Any], list[Prepared]]]:
         """Of one that has ended: what it had done before, and nobody has received."""
@@ -100,7 +125,7 @@ class ImageDecoder:
 
     def remains(self) -> tuple[list[list[Any]], Any]:
         """Of one that has ended: its batches, the one at hand first, and what it was decoding."""
-        batches, index = [batch for _, batch in self._batches], self._arena.marked()
+        batches, index = [batch.images for batch in self._batches], self._arena.marked()
         # A decoder that an image has ended may have written anything.
         if not batches or index is None or index >= len(batches[0]):
             return batches, None
@@ -108,13 +133,21 @@ class ImageDecoder:
 
     def kill(self) -> None:
         """Its connection is closed soon after, unless where it comes from is stuck as well."""
-        self._nursery.end(self._number)
+        self._fork_server.end(self._number)
 
     def close(self) -> None:
         self._connection.close()
 
 
-class Nursery:
+def _prepared(outcome: list[str] | int | None, inputs: np.ndarray) -> Prepared:
+    if outcome is None:
+        return Prepared(inputs.copy())
+    if isinstance(outcome, int):
+        return Prepared(pixels=outcome)
+    return Prepared(error=ServiceError(Problem[outcome[0]], outcome[1]))
+
+
+class ForkServerClient:
     """Where decoders come from: a process that has imported what they need, started when one is wanted."""
 
     def __init__(self, prescription: Prescription, max_pixels: int, file_bytes: int) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import chain
 from typing import Generic, TypeVar
 
 Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 
 
-class TurnTaking(Generic[Owner, Item]):
+class FairQueue(Generic[Owner, Item]):
     """Of each owner's items the first is next, then the first of the owner that came after it, and so on."""
 
     def __init__(self) -> None:
@@ -19,6 +20,9 @@ class TurnTaking(Generic[Owner, Item]):
 
     def __len__(self) -> int:
         return self._count
+
+    def __iter__(self) -> Iterator[Item]:
+        return chain.from_iterable(self._lines.values())
 
     def add(self, owner: Owner, items: Iterable[Item]) -> None:
         line = self._lines.setdefault(owner, deque())

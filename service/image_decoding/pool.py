@@ -7,13 +7,13 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 
+from service.crop import Crop, Submission
 from service.engines.protocol import ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import BATCH, SLOTS
-from service.image_decoding.decoders import ImageDecoder, ImageFile, Nursery, Prepared
-from service.image_decoding.fair_queue import TurnTaking
+from service.image_decoding.decoders import ForkServerClient, ImageDecoder, ImageFile, Prepared
+from service.image_decoding.fair_queue import FairQueue
 from service.image_decoding.preprocess import Preprocessor
-from service.scheduling.scheduler import Crop, Submission
 
 log = logging.getLogger("abinet")
 
@@ -21,6 +21,8 @@ _MOST_DECODERS = 4
 """More than one front can keep busy; at least two, for one that is slow not to hold up all."""
 _FEW = 4
 """A smaller share is not worth a message."""
+_LARGE_IMAGES = 8
+"""So many images of max_pixels may wait for a decoder, which takes seconds for them."""
 _PAUSE_S = 0.5
 _SILENCE_S = 30.0
 """A decoder that takes longer for a batch is stuck: it has 2 s of a processor for an image, and ends a batch
@@ -30,25 +32,31 @@ _STUCK = 3
 
 
 class _Arrival:
-    """A crop and its image file.
+    """An image file, and the crops that it becomes: one for each way up.
 
-    `is_suspect` where a decoder has ended on it, `is_alone` where one has ended on it or beside it.
+    `is_suspect` where a decoder has ended on it, `is_alone` where one has ended on it or beside it; `pixels`
+    where a decoder has seen that it is large.
     """
 
-    __slots__ = ("crop", "file", "is_alone", "is_suspect")
+    __slots__ = ("crops", "file", "is_alone", "is_suspect", "pixels")
 
-    def __init__(self, crop: Crop, file: ImageFile) -> None:
-        self.crop = crop
+    def __init__(self, crops: Sequence[Crop], file: ImageFile) -> None:
+        self.crops = crops
         self.file = file
         self.is_suspect = self.is_alone = False
+        self.pixels = 0
+
+    @property
+    def submission(self) -> Submission:
+        return self.crops[0].submission
 
 
-class Intake:
+class DecoderPool:
     """Gives every crop its image, or the error that it has none, and then calls `ready`.
 
     What arrives together is decoded together, by whichever of the decoders has least to do; requests take
-    turns. The image on which a decoder ends is tried once more, and then refused; those that were with it are
-    decoded one by one.
+    turns. Large images wait apart, and one decoder is always left to the others. The image on which a decoder
+    ends is tried once more, and then refused; those that were with it are decoded one by one.
     """
 
     def __init__(
@@ -58,20 +66,22 @@ class Intake:
         max_file_bytes: int,
         ready: Callable[[Sequence[Crop]], None],
     ) -> None:
-        self._nursery = Nursery(preprocess.prescription, max_pixels, max_file_bytes)
+        self._fork_server = ForkServerClient(preprocess.prescription, max_pixels, max_file_bytes)
         self._max_file_bytes = max_file_bytes
+        self._most_large_pixels = _LARGE_IMAGES * max_pixels
         self._count = max(2, min(len(os.sched_getaffinity(0)), _MOST_DECODERS))
         self._ready = ready
         self._decoders: list[ImageDecoder] = []
         self._patrol: asyncio.TimerHandle | None = None
-        self._waiting: TurnTaking[Submission, _Arrival] = TurnTaking()
+        self._waiting: FairQueue[Submission, _Arrival] = FairQueue()
+        self._large: FairQueue[Submission, _Arrival] = FairQueue()
         self._is_handing_out = False
 
     def start(self) -> None:
         """Starts the decoders, for the first crop not to wait for them."""
         while len(self._decoders) < self._count:
             try:
-                decoder = self._nursery.decoder()
+                decoder = self._fork_server.decoder()
             except (ConnectionClosedError, OSError) as error:  # as without descriptors or memory
                 log.error("an image decoder cannot start: %s", error)
                 self._hand_out_later()
@@ -81,9 +91,10 @@ class Intake:
         if self._patrol is None:
             self._look_after_them()
 
-    def add(self, crops: Sequence[Crop], files: Sequence[ImageFile]) -> None:
-        for crop, file in zip(crops, files, strict=True):
-            self._waiting.add(crop.submission, [_Arrival(crop, file)])
+    def add(self, crops: Sequence[Sequence[Crop]], files: Sequence[ImageFile]) -> None:
+        """Files, and of each the crops that it becomes, which know how they are turned."""
+        for readings, file in zip(crops, files, strict=True):
+            self._waiting.add(readings[0].submission, [_Arrival(readings, file)])
         self._wake()
 
     def close(self) -> None:
@@ -92,7 +103,7 @@ class Intake:
             self._patrol.cancel()
         for decoder in list(self._decoders):
             self._drop(decoder)
-        self._nursery.close()
+        self._fork_server.close()
 
     def _wake(self) -> None:
         """Hands out once everything that has happened now is known."""
@@ -107,28 +118,43 @@ class Intake:
     def _hand_out(self) -> None:
         self._is_handing_out = False
         self.start()
-        while self._decoders and self._waiting:
-            decoder = min(self._decoders, key=lambda one: one.load)
+        while self._large and sum(one.has_large for one in self._decoders) < self._count - 1:
+            decoder = self._least_busy()
+            if decoder is None or decoder.load == SLOTS:
+                break
+            arrival = self._large.pop()
+            if not arrival.submission.given_up:
+                self._send(decoder, [arrival])
+        while self._waiting:
+            decoder = self._least_busy()
             # While all have something to do, more comes together for the next message.
-            if decoder.load == SLOTS or (decoder.load and 0 < len(self._waiting) < _FEW):
+            if decoder is None or decoder.load == SLOTS or (decoder.load and len(self._waiting) < _FEW):
                 return
             batch = self._batch()
             if batch:
                 self._send(decoder, batch)
 
+    def _least_busy(self) -> ImageDecoder | None:
+        """Nothing is to wait behind a large image."""
+        return min(
+            (one for one in self._decoders if not one.has_large), key=lambda one: one.load, default=None
+        )
+
     def _batch(self) -> list[_Arrival]:
         """The next that have to be decoded: a share of what waits, or one that has to be alone."""
         share = min(BATCH, max(_FEW, -(-len(self._waiting) // self._count)))
         batch: list[_Arrival] = []
-        size = 0
+        size = inputs = 0
         while self._waiting and len(batch) < share:
             arrival = self._waiting.peek()
             size += len(arrival.file)
-            if batch and (arrival.is_alone or size > self._max_file_bytes):
+            inputs += len(arrival.crops)
+            if batch and (arrival.is_alone or size > self._max_file_bytes or inputs > BATCH):
                 break
             self._waiting.pop()
-            if arrival.crop.submission.given_up:
+            if arrival.submission.given_up:
                 size -= len(arrival.file)
+                inputs -= len(arrival.crops)
             elif size > self._max_file_bytes:
                 detail = f"{size} bytes; the limit is {self._max_file_bytes}."
                 self._fail(arrival, ServiceError(Problem.BODY_TOO_LARGE, detail))
@@ -138,12 +164,15 @@ class Intake:
                 if arrival.is_alone:
                     break
         # What follows an image that takes long goes back: better that of a large request.
-        return sorted(batch, key=lambda arrival: arrival.crop.submission.unfinished)
+        return sorted(batch, key=lambda arrival: arrival.submission.unfinished)
 
     def _send(self, decoder: ImageDecoder, batch: list[_Arrival]) -> None:
         try:
             decoder.send(
-                batch, [arrival.file for arrival in batch], [arrival.crop.turned for arrival in batch]
+                batch,
+                [arrival.file for arrival in batch],
+                [[crop.turned for crop in arrival.crops] for arrival in batch],
+                is_large=batch[0].pixels > 0,
             )
         except ConnectionClosedError:
             self._replace(decoder)
@@ -158,20 +187,38 @@ class Intake:
             self._replace(decoder)
             return
         self._finish(batch, prepared)
-        if self._waiting and not self._is_handing_out:
+        if (self._waiting or self._large) and not self._is_handing_out:
             self._hand_out()
 
     def _finish(self, batch: list[_Arrival], prepared: list[Prepared]) -> None:
         """What a decoder has not come to goes back."""
         done, left = batch[: len(prepared)], batch[len(prepared) :]
-        for arrival, (image, error) in zip(done, prepared, strict=True):
-            arrival.crop.image, arrival.crop.error = image, error
+        ready: list[Crop] = []
+        for arrival, (inputs, error, pixels) in zip(done, prepared, strict=True):
+            if pixels:
+                error = self._postpone(arrival, pixels)
+                if error is None:
+                    continue
+            for index, crop in enumerate(arrival.crops):
+                crop.image, crop.error = None if inputs is None else inputs[index], error
+            ready += arrival.crops
         self._put_back(left)
-        self._ready([arrival.crop for arrival in done])
+        self._ready(ready)
+
+    def _postpone(self, arrival: _Arrival, pixels: int) -> ServiceError | None:
+        """A large image waits for others of its kind; where they are too many, it fails."""
+        waiting = sum(one.pixels for one in self._large if not one.submission.given_up)
+        if waiting + pixels > self._most_large_pixels:
+            detail = f"Images of {waiting} pixels wait to be decoded; shrink it, or try again."
+            return ServiceError(Problem.QUEUE_FULL, detail, retry_after=1)
+        arrival.pixels = pixels
+        self._large.add(arrival.submission, [arrival])
+        return None
 
     def _put_back(self, batch: list[_Arrival]) -> None:
         for arrival in reversed(batch):
-            self._waiting.put_back(arrival.crop.submission, arrival)
+            line = self._large if arrival.pixels else self._waiting
+            line.put_back(arrival.submission, arrival)
 
     def _replace(self, decoder: ImageDecoder) -> None:
         """One that has ended: what it had begun with goes to another, what it had not goes back."""
@@ -209,12 +256,13 @@ class Intake:
     def _look_after_them(self) -> None:
         """Ends those that are stuck, or all where that has not helped; their connections are closed then."""
         if any(decoder.busy_s > _STUCK * _SILENCE_S for decoder in self._decoders):
-            self._nursery.close()
+            self._fork_server.close()
         for decoder in self._decoders:
             if decoder.busy_s > _SILENCE_S:
                 decoder.kill()
         self._patrol = asyncio.get_running_loop().call_later(_SILENCE_S / 4, self._look_after_them)
 
     def _fail(self, arrival: _Arrival, error: ServiceError) -> None:
-        arrival.crop.error = error
-        self._ready([arrival.crop])
+        for crop in arrival.crops:
+            crop.error = error
+        self._ready(arrival.crops)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import cv2
@@ -25,8 +27,15 @@ def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
 
     Raises ServiceError, and before decoding where the header promises more than `max_pixels`.
     """
-    try:
+    with faults_of_images():
         return image_files.decode(body, max_pixels)
+
+
+@contextlib.contextmanager
+def faults_of_images() -> Iterator[None]:
+    """What is wrong with an image file, as a ServiceError."""
+    try:
+        yield
     except image_files.NotAnImage as error:
         raise ServiceError(Problem.NOT_AN_IMAGE, str(error)) from None
     except image_files.TooManyPixels as error:

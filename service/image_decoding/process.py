@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import cv2
@@ -27,12 +27,15 @@ import numpy as np
 from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import ImageArena
-from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image, turned
+from service.image_decoding.preprocess import Preprocessor, Prescription, faults_of_images, turned
+from service.image_files import look_within, pixels_of
 
 CPU_S = 2.0
 """What one image may take of a processor; the kernel ends the decoder then."""
 _TURN_S = 0.1
 """What it may take for a batch; then the rest goes back, for images of others not to wait behind it."""
+AT_ONCE_PIXELS = 1 << 20
+"""What has more is large: 16 million take half a second and more."""
 _BASE_BYTES, _BYTES_PER_PIXEL, _COPIES = 64 << 20, 12, 4
 """Memory that a decoder may have beyond what it starts with; a progressive CMYK takes 11 for a pixel."""
 _LEAK_BYTES = 32 << 20
@@ -41,13 +44,15 @@ _PATIENCE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
 
-Prepare = Callable[[bytes, int], np.ndarray]
-"""From an image file, and the degrees by which it is turned clockwise, to the network's input."""
-Outcome = list[str] | None
-"""The name of a problem and what to tell the client; None for an image that has become a network input."""
+Outcome = list[str] | int | None
+"""None for an image that has become network inputs; the pixels of one that was not sent as large, but is;
+the name of a problem and what to tell the client."""
+Prepare = Callable[[bytes, Sequence[int], bool, np.ndarray], Outcome]
+"""An image file, the degrees by which it is turned clockwise for each input, whether it may be large, and
+the places (N, C, H, W) of these inputs."""
 
 
-class Nursery:
+class ForkServer:
     """Forks a decoder for each socket that comes, and ends those that the front is tired of."""
 
     def __init__(self, front: Connection) -> None:
@@ -109,8 +114,16 @@ def _be_decoder(front: Connection) -> None:
         memory.limit(_BASE_BYTES + _BYTES_PER_PIXEL * hello["max_pixels"] + _COPIES * hello["file_bytes"])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-        def prepare(body: bytes, degrees: int) -> np.ndarray:
-            return preprocess(turned(decode_image(body, hello["max_pixels"]), degrees))
+        def prepare(file: bytes, ways: Sequence[int], may_be_large: bool, places: np.ndarray) -> Outcome:
+            with faults_of_images():
+                picture = look_within(file, hello["max_pixels"])
+                pixels = picture.width * picture.height
+                if pixels > AT_ONCE_PIXELS and not may_be_large:
+                    return pixels
+                image = pixels_of(picture)
+            for degrees, place in zip(ways, places, strict=True):
+                place[:] = preprocess(turned(image, degrees))
+            return None
 
         _serve(front, arena, memory, prepare)
     except ConnectionClosedError:
@@ -126,13 +139,15 @@ def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepa
     limit = memory.own_bytes() + _LEAK_BYTES
     while memory.own_bytes() < limit:
         call = front.receive()
-        slot, outcomes = call["slot"], []
+        slot, place, outcomes = call["slot"], 0, []
         over = time.monotonic() + _TURN_S
         inputs, files = arena.inputs[slot], arena.read(slot, call["lengths"])
-        for index, image in enumerate(zip(files, call["texts"], call["turned"], strict=True)):
+        for index, (file, is_text, ways) in enumerate(zip(files, call["texts"], call["ways"], strict=True)):
             arena.mark(index)
             signal.setitimer(signal.ITIMER_PROF, CPU_S)  # the signal's default is the end
-            outcomes.append(_attempt(prepare, *image, inputs[index]))
+            places = inputs[place : place + len(ways)]
+            outcomes.append(_attempt(prepare, file, is_text, ways, call["large"], places))
+            place += len(ways)
             if time.monotonic() > over:
                 break
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -140,9 +155,11 @@ def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepa
         front.send({"outcomes": outcomes})
 
 
-def _attempt(prepare: Prepare, file: bytes, is_text: bool, degrees: int, place: np.ndarray) -> Outcome:
+def _attempt(
+    prepare: Prepare, file: bytes, is_text: bool, ways: Sequence[int], may_be_large: bool, places: np.ndarray
+) -> Outcome:
     try:
-        place[:] = prepare(_from_base64(file) if is_text else file, degrees)
+        return prepare(_from_base64(file) if is_text else file, ways, may_be_large, places)
     except ServiceError as error:
         return [error.problem.name, error.detail]
     except MemoryError:
@@ -150,7 +167,6 @@ def _attempt(prepare: Prepare, file: bytes, is_text: bool, degrees: int, place: 
     except Exception:
         traceback.print_exc()
         return [Problem.FAULT.name, "The request was not at fault; the log of the service says more."]
-    return None
 
 
 def _from_base64(text: bytes) -> bytes:
@@ -194,7 +210,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
     _silence_libraries()
-    Nursery(Connection(socket.socket(fileno=int(sys.argv[1])))).run()
+    ForkServer(Connection(socket.socket(fileno=int(sys.argv[1])))).run()
     return 0
 
 

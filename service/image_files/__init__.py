@@ -3,7 +3,7 @@
 A leaf: it imports nothing else of the project, and needs Python 3.7.
 """
 
-from service.image_files.decode import MOST_PIXELS, decode
+from service.image_files.decode import MOST_PIXELS, decode, look_within, pixels_of
 from service.image_files.look import format_of, look
 from service.image_files.structure import BrokenImage, NotAnImage, Picture, TooManyPixels
 from service.image_files.upright import upright_size
@@ -17,5 +17,7 @@ __all__ = [
     "decode",
     "format_of",
     "look",
+    "look_within",
+    "pixels_of",
     "upright_size",
 ]

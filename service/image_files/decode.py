@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from service.image_files.look import look
-from service.image_files.structure import BrokenImage, TooManyPixels
+from service.image_files.silence import silence
+from service.image_files.structure import BrokenImage, Picture, TooManyPixels
 
 MOST_PIXELS = 16_000_000
 """Unless told otherwise: a crop of a word has some thousands."""
@@ -39,14 +40,25 @@ def decode(body: bytes, max_pixels: int = MOST_PIXELS) -> np.ndarray:
 
     Raises NotAnImage, BrokenImage, and TooManyPixels before decoding where there are more than `max_pixels`.
     """
+    return pixels_of(look_within(body, max_pixels))
+
+
+def look_within(body: bytes, max_pixels: int) -> Picture:
+    """As look, but raises TooManyPixels as well."""
     picture = look(body)
     if picture.width * picture.height > max_pixels:
         raise TooManyPixels(f"{picture.width} x {picture.height} pixels; the limit is {max_pixels}.")
+    return picture
+
+
+def pixels_of(picture: Picture) -> np.ndarray:
+    """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage."""
     try:
-        image = cv2.imdecode(
-            np.frombuffer(picture.content, np.uint8),
-            cv2.IMREAD_UNCHANGED if picture.has_alpha else _AS_IT_LIES,
-        )
+        with silence():
+            image = cv2.imdecode(
+                np.frombuffer(picture.content, np.uint8),
+                cv2.IMREAD_UNCHANGED if picture.has_alpha else _AS_IT_LIES,
+            )
     except cv2.error:
         image = None
     if image is None or image.shape[:2] != (picture.height, picture.width):

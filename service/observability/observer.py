@@ -9,9 +9,9 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from service.http.schemas import Timings
 from service.observability.latency import BatchWindow, Clock, StageLatencies
 from service.observability.metrics import CROPS, SECONDS, Counter, Histogram
+from service.types import Timings
 
 STAGES = tuple(Timings.model_fields)
 """The stages of a crop's way, as its timings name them."""

@@ -14,9 +14,9 @@ from typing import Any, TextIO
 
 from pydantic_core import to_json
 
-from service.http.schemas import Timings
 from service.settings.model import Settings
 from service.terminal import visible
+from service.types import Timings
 
 PROBES = ("/health/", "/v2/health/", "/metrics", "/v1/latency")
 """Routes that are asked every few seconds: logged only where they fail."""

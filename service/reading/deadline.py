@@ -6,26 +6,28 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
+import anyio
+
 _SOON_S = 0.1
 """A client is listened to only after this time: most have been answered by then."""
 
 
-class OutOfPatienceError(Exception):
-    """The work in a `Patience` was given up."""
+class GivenUpError(Exception):
+    """The work before a `Deadline` was given up."""
 
 
-class DeadlineError(OutOfPatienceError):
+class DeadlineError(GivenUpError):
     """The time was over."""
 
 
-class ClientGoneError(OutOfPatienceError):
+class ClientGoneError(GivenUpError):
     """Nobody is there to be answered."""
 
 
-class Patience:
+class Deadline:
     """Cancels the work in it after `seconds`, or when `client_gone` returns.
 
-        with Patience(30.0, client_gone):
+        with Deadline(30.0, client_gone):
             await ...
 
     Raises DeadlineError or ClientGoneError in place of what the cancelled work would have raised.
@@ -34,44 +36,33 @@ class Patience:
     def __init__(self, seconds: float, client_gone: Callable[[], Awaitable[None]] | None = None) -> None:
         self._seconds = seconds
         self._client_gone = client_gone
+        self._timer: asyncio.TimerHandle | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._end: OutOfPatienceError | None = None
+        self._is_gone = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._loop = loop = asyncio.get_running_loop()
-        if self._client_gone is None or self._seconds < _SOON_S:
-            self._timer = loop.call_later(self._seconds, self._be_late)
-        else:
-            self._timer = loop.call_later(_SOON_S, self._listen, self._client_gone)
+        self._scope = anyio.CancelScope(deadline=anyio.current_time() + self._seconds)
+        self._scope.__enter__()
+        if self._client_gone is not None and self._seconds > _SOON_S:
+            self._timer = asyncio.get_running_loop().call_later(_SOON_S, self._listen, self._client_gone)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
-        if self._end is not None and kind is asyncio.CancelledError:
-            try:
-                raise self._end from None
-            finally:
-                # It knows this call, and so this: together they would wait for the garbage collector.
-                self._end = None
+        self._scope.__exit__(kind, error, traceback)
+        if self._scope.cancelled_caught:
+            if self._is_gone:
+                raise ClientGoneError("The client has gone.")
+            raise DeadlineError(f"Not read within {self._seconds:g} s.")
 
     def _listen(self, client_gone: Callable[[], Awaitable[None]]) -> None:
         async def listen() -> None:
             await client_gone()
-            self._give_up(ClientGoneError("The client has gone."))
+            self._is_gone = True
+            self._scope.cancel()
 
-        self._timer = self._loop.call_later(self._seconds - _SOON_S, self._be_late)
-        self._listening = self._loop.create_task(listen())
-
-    def _be_late(self) -> None:
-        self._give_up(DeadlineError(f"Not read within {self._seconds:g} s."))
-
-    def _give_up(self, end: OutOfPatienceError) -> None:
-        if self._end is None:
-            self._end = end
-            self._task.cancel()
+        self._listening = asyncio.get_running_loop().create_task(listen())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
+
+from service.crop import Word
 
 NULL = 0
 """The class that stops a word."""
@@ -13,20 +14,6 @@ NULL = 0
 _DIGITS = 6
 _USUAL_STEPS = 10
 """Most words stop within these, and nobody looks at what comes after the stop."""
-
-
-class Prediction(NamedTuple):
-    """A word as one stage reads it.
-
-    `characters` are the probabilities of the characters of `text`, one each, in (0, 1]. `probability` is the
-    product of theirs and the stop's, which the network gives the word; `confidence` is the probability that
-    the word is right, which follows from it by calibration. All are rounded to six digits.
-    """
-
-    text: str
-    probability: float
-    confidence: float
-    characters: list[float]
 
 
 class Decoder:
@@ -41,7 +28,7 @@ class Decoder:
         self._characters = np.array(["", *charset])
         self._calibrate = calibrate
 
-    def __call__(self, logits: np.ndarray) -> list[Prediction]:
+    def __call__(self, logits: np.ndarray) -> list[Word]:
         """Logits (N, T, C) -> N predictions."""
         steps = logits.shape[1]
         best = _classes(logits)
@@ -64,7 +51,7 @@ class Decoder:
         )
         of_characters = probability.round(_DIGITS).tolist()
         return [
-            Prediction(text, likely, sure, of_characters[first : first + len(text)])
+            Word(text, likely, sure, of_characters[first : first + len(text)])
             for text, likely, sure, first in words
         ]
 

@@ -8,37 +8,32 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Protocol
 
+from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
+from service.engines.engine import described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
-from service.http.schemas import ModelName, ReadOptions, Turns
 from service.image_decoding.decoders import ImageFile
-from service.image_decoding.pool import Intake
+from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.observability.observer import Observer
+from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import Calibration
-from service.reading.deadline import ClientGoneError, DeadlineError, Patience
+from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
+from service.reading.request import ReadRequest
+from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
 from service.reading.smoke_test import try_out
 from service.reading.turns import surest, ways_up
-from service.scheduling.scheduler import (
-    BatchFailedError,
-    Crop,
-    Engine,
-    QueueFullError,
-    Room,
-    Scheduler,
-    Submission,
-    TooLateError,
-    Wish,
-)
 from service.settings.model import Settings
+from service.types import ModelName, Turns
+from service.workers.in_flight import BatchFailedError, EngineClient
 from service.workers.supervisor import Supervisor
 
 log = logging.getLogger("abinet")
@@ -50,7 +45,7 @@ READ = "read"
 """The result of a request that did not fail."""
 
 
-class ManagedEngine(Engine, Protocol):
+class ManagedEngine(EngineClient, Protocol):
     """An engine whose worker somebody keeps alive: see Supervisor."""
 
     @property
@@ -107,7 +102,7 @@ class Deployment:
             settled_threshold=settings.settled_threshold,
         )
         self._preprocess = Preprocessor(bundle)
-        self._intake = Intake(
+        self._intake = DecoderPool(
             self._preprocess,
             settings.max_pixels,
             settings.max_body_bytes,
@@ -131,6 +126,11 @@ class Deployment:
         """Whether no worker is there and none is about to be."""
         return all(engine.failing for engine in self._engines)
 
+    @property
+    def batch_costs(self) -> list[BatchCosts]:
+        """What batches cost on each engine worker that serves, as its latest calls have it."""
+        return self._scheduler.batch_costs
+
     async def start(self, *, with_trial: bool = False) -> None:
         """Starts the engine workers, and with a trial has each read a crop before anybody's crops come.
 
@@ -153,28 +153,19 @@ class Deployment:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
 
-    async def read(
-        self,
-        bodies: Sequence[ImageFile],
-        options: ReadOptions,
-        *,
-        detail: bool,
-        timeout_s: float | None,
-        client_gone: Callable[[], Awaitable[None]] | None,
-    ) -> list[Crop]:
+    async def read(self, request: ReadRequest) -> list[Crop]:
         """See Reader.read."""
-        timeout = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        wish, turns = self._wish(options, detail), options.turns or self._settings.turns
-        ways = await self._ways_up(bodies, turns)
-        submission = self._admit(sum(map(len, ways)), wish, timeout, len(bodies))
+        settings = self._settings
+        timeout = min(request.timeout_s or settings.timeout_s, settings.timeout_s)
+        wish = self._wish(request)
+        ways = await self._ways_up(request.images, request.options.turns or settings.turns)
+        submission = self._admit(sum(map(len, ways)), wish, timeout, len(request.images))
         crops = _share_out(submission.crops, ways)
-        # A file is decoded for each of its readings, which takes little beside them.
-        files = [body for body, degrees in zip(bodies, ways, strict=True) for _ in degrees]
         self._in_flight += 1
         self._idle.clear()
         result = Problem.FAULT.slug
         try:
-            await self._finish(submission, crops, files, timeout, client_gone)
+            await self._finish(submission, crops, request.images, Deadline(timeout, request.client_gone))
             answers = [surest(readings) for readings in crops]
             result = _result(answers)
         except ServiceError as error:
@@ -199,21 +190,20 @@ class Deployment:
         submission: Submission,
         crops: Sequence[Sequence[Crop]],
         files: Sequence[ImageFile],
-        timeout: float,
-        client_gone: Callable[[], Awaitable[None]] | None,
+        deadline: Deadline,
     ) -> None:
         """Returns when each reading has predictions or an error. Raises ServiceError for all of them."""
         readings = submission.crops
         late: ServiceError | None = None
         try:
-            with Patience(timeout, client_gone):
-                self._intake.add(readings, files)
+            with deadline:
+                self._intake.add(crops, files)
                 await submission.done
         except ClientGoneError as error:
             raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None
         except DeadlineError as error:
             late = ServiceError(Problem.DEADLINE, str(error), crops=len(crops))
-            if not any(all(reading.predictions for reading in crop) for crop in crops):
+            if not any(all(reading.words for reading in crop) for crop in crops):
                 raise late from None
         finally:
             self._scheduler.give_up(submission)
@@ -222,18 +212,20 @@ class Deployment:
         for reading in readings:
             if reading.error is not None:
                 reading.error = _service_error(reading.error)
-            elif not reading.predictions:
+            elif not reading.words:
                 reading.error = late
         self._observer.readings(sum(reading.error is None for reading in readings))
 
-    def _wish(self, options: ReadOptions, detail: bool) -> Wish:
+    def _wish(self, request: ReadRequest) -> Wish:
+        options = request.options
         iterations = self._iterations if options.iterations is None else options.iterations
         if iterations > self.bundle.iterations:
             raise ServiceError(
                 Problem.INVALID_REQUEST,
                 f"{iterations} iterations asked; this model refines {self.bundle.iterations} times at most.",
             )
-        return Wish(iterations, options.early_stop, detail if options.detail is None else options.detail)
+        detail = request.detail if options.detail is None else options.detail
+        return Wish(iterations, options.early_stop, detail)
 
     def _admit(self, readings: int, wish: Wish, timeout: float, crops: int) -> Submission:
         try:
@@ -249,6 +241,7 @@ class Deployment:
         if with_trial:
             await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
         self.engine = loaded.release
+        log.info("%s: a batch takes %s", loaded.release, described(loaded.costs))
         self._serving.append(asyncio.create_task(self._scheduler.serve(engine, loaded.costs)))
 
     async def _close(self) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Literal
 
+from service.crop import Crop, Room
 from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
-from service.http.schemas import CanaryInfo, ModelInfo, ModelName, ReadOptions
-from service.image_decoding.decoders import ImageFile
 from service.observability.observer import Observer
+from service.reading.batch_sizes import in_milliseconds
 from service.reading.deployment import Deployment, ManagedEngine
-from service.scheduling.scheduler import Crop, Room
+from service.reading.request import ReadRequest
 from service.settings.model import Settings
+from service.types import CanaryInfo, ModelInfo, ModelName
 
 log = logging.getLogger("abinet")
 
@@ -73,6 +74,7 @@ class Reader:
             engine=self.main.engine,
             graph=self.settings.graph,
             devices=list(self.settings.devices),
+            batch_ms=[in_milliseconds(costs) for costs in self.main.batch_costs],
             manifest=self.main.bundle.manifest,
             canary=None
             if canary is None
@@ -101,54 +103,17 @@ class Reader:
             retiring.cancel()
         await asyncio.gather(*(one.close() for one in [*self.deployments, *self._retiring]))
 
-    async def read(
-        self,
-        bodies: Sequence[ImageFile],
-        options: ReadOptions,
-        *,
-        detail: bool = True,
-        timeout_s: float | None = None,
-        client_gone: Callable[[], Awaitable[None]] | None = None,
-        version: str = "",
-        request_id: str = "",
-    ) -> list[Crop]:
-        """Image files -> their crops, each with predictions or an error.
+    async def read(self, request: ReadRequest) -> list[Crop]:
+        """Its crops, each with words or an error.
 
-        `detail` is for requests that do not say. `client_gone` returns when nobody waits any more. `version`
-        and `request_id` say which model reads them (see choose). Raises ServiceError where the crops cannot
-        be taken, or none of them could be read in time.
+        Raises ServiceError where they cannot be taken, or none of several could be read in time.
         """
-        deployment = self.choose(version, request_id)
+        deployment = self.choose(request.version, request.request_id)
         if self._draining.is_set() or deployment.failing:
             raise ServiceError(
-                Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=len(bodies)
+                Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=len(request.images)
             )
-        return await deployment.read(
-            bodies, options, detail=detail, timeout_s=timeout_s, client_gone=client_gone
-        )
-
-    async def read_one(
-        self,
-        body: bytes,
-        options: ReadOptions,
-        *,
-        timeout_s: float | None = None,
-        client_gone: Callable[[], Awaitable[None]] | None = None,
-        version: str = "",
-        request_id: str = "",
-    ) -> Crop:
-        """One image file -> its crop. Raises ServiceError."""
-        (crop,) = await self.read(
-            [body],
-            options,
-            timeout_s=timeout_s,
-            client_gone=client_gone,
-            version=version,
-            request_id=request_id,
-        )
-        if crop.error is not None:
-            raise crop.error
-        return crop
+        return await deployment.read(request)
 
     def choose(self, version: str = "", request_id: str = "") -> Deployment:
         """Which model reads a request. Raises ServiceError where no model has the version.

@@ -6,20 +6,22 @@ import asyncio
 
 import numpy as np
 
+from service.crop import Room, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
-from service.http.schemas import ModelName
 from service.image_decoding.preprocess import Preprocessor
 from service.observability.observer import Observer
 from service.reading.decode import Decoder
-from service.scheduling.scheduler import Engine, Room, Scheduler, Wish
+from service.reading.scheduler import Scheduler
+from service.types import ModelName
+from service.workers.in_flight import EngineClient
 
 
 class TrialError(Exception):
     """A worker that has started and yet reads nothing, or no numbers."""
 
 
-async def try_out(engine: Engine, bundle: Bundle, loaded: Loaded, timeout_s: float) -> None:
+async def try_out(engine: EngineClient, bundle: Bundle, loaded: Loaded, timeout_s: float) -> None:
     """Reads a grey ramp with every refinement. Raises TrialError.
 
     In a scheduler of its own: it must find room when the service is full, and counts nowhere.

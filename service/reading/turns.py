@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.http.schemas import Turns
+from service.crop import Crop
 from service.image_files import upright_size
 from service.reading.decode import certainty
-from service.scheduling.scheduler import Crop
+from service.types import Turns
 
 TALL = 1.5
 """A crop whose height is more than so many times its width may be a word on its side."""

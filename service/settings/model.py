@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.engines.engine import EngineOptions
-from service.http.schemas import Turns
+from service.types import Turns
 
 _DEVICE = re.compile(r"cpu|ascend|(ascend:)?\d+", re.ASCII)
 _SMALLEST_IMAGE_BYTES = 58
@@ -58,8 +58,8 @@ class Settings(BaseSettings):
 
     bundle: Path | None = None
     """Folder of the bundle; without one the bundled model."""
-    engine: Literal["mindspore", "lite", "simulated"] = "mindspore"
-    """What runs the graphs."""
+    engine: Literal["auto", "mindspore", "lite", "simulated"] = "auto"
+    """What runs the graphs; auto is MindSpore Lite if its environment and a bundle for it are there."""
     graph: Literal["stepwise", "fused"] = "stepwise"
     """Vision and refinements one by one, or all in one call."""
     devices: Devices = ("cpu",)
@@ -182,7 +182,8 @@ class Settings(BaseSettings):
         threads = self.threads or max(1, len(os.sched_getaffinity(0)) // len(self.devices))
         return tuple(
             EngineOptions(
-                engine=self.engine,
+                # Whoever starts a service has chosen by then (service.engine_choice).
+                engine="mindspore" if self.engine == "auto" else self.engine,
                 graph=self.graph,
                 threads=threads,
                 bind_threads=self.bind_threads,

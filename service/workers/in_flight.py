@@ -10,7 +10,22 @@ from typing import Protocol
 from service.engines.connection import CallError, NeverRanError, WorkerDiedError
 from service.engines.engine import Answer
 from service.engines.protocol import Rows
-from service.scheduling.scheduler import BatchFailedError
+
+
+class BatchFailedError(Exception):
+    """A batch that the engine could not run, also not when it was tried a second time."""
+
+
+class EngineClient(Protocol):
+    """One device: what runs graphs of fixed batch size (see service.engines.engine.Engine.run)."""
+
+    async def wait_until_ready(self) -> None: ...
+
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        """Makes one call with rows padded to a batch of `size`.
+
+        Raises WorkerDiedError where the call may be tried again, BatchFailedError where not.
+        """
 
 
 class Worker(Protocol):

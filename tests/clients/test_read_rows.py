@@ -18,7 +18,7 @@ from abinet_client.batch.output import Output, format_named
 from abinet_client.batch.resume import Earlier
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import Item
-from models.data.rendering.words import label_of
+from models import charset
 
 ODD = 'a,b\t"c"\nd\re\\n\udcff é.png'
 STAGE = {"stage": "vision", "text": "ab", "confidence": 0.5, "characters": ({"character": "a"},)}
@@ -175,7 +175,7 @@ def test_labels_are_found_by_the_tables_folder_the_read_folder_or_the_path(tmp_p
 
 @given(st.text())
 def test_labels_are_folded_as_the_evaluation_folds_them(text: str) -> None:
-    assert fold(text) == label_of(text)
+    assert fold(text) == charset.fold(text)
 
 
 def test_only_readable_crops_with_usable_labels_count() -> None:

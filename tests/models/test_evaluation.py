@@ -21,13 +21,13 @@ from PIL import Image
 
 from export.exporter import SAMPLES
 from models.abinet import NetworkConfig
-from models.abinet.config import CHARSET_36
+from models.charset import Word, decode, encode
 from models.data.sets.folders import open_set
 from models.data.sets.lmdb import LmdbWriter
 from models.data.sets.samples import decode_crop
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
 from models.evaluation.http_reader import HttpReader
-from models.evaluation.reading import Crop, Prediction, Reading, Refusal, Turns, decode
+from models.evaluation.reading import Crop, Reading, Refusal, Turns
 from models.evaluation.report import (
     averages,
     in_field_order,
@@ -39,12 +39,10 @@ from models.evaluation.report import (
 )
 from models.evaluation.scoring import Mistake, Outcome, SetScore, is_right, reads, score_set
 from models.evaluation.sources import open_reader
-from models.training.batches import encode
 from service.bundled import NAME
 from service.cli import main
 from service.engines.process import module_command
 from service.image_decoding.preprocess import decode_image
-from service.reading.decode import Decoder
 from tests.support.processes import child_pids
 from tests.support.tiny_service import crop, encoded, service, tiny_checkpoint
 
@@ -53,14 +51,18 @@ CONFIG = NetworkConfig()
 ITERATIONS = CONFIG.iterations
 
 
+def classes_of(*texts: str) -> np.ndarray:
+    return encode(texts, CONFIG.charset, CONFIG.steps)[0]
+
+
 def logits_of(*texts: str) -> np.ndarray:
-    return np.eye(CONFIG.classes, dtype=np.float32)[np.stack([encode(text, CONFIG)[0] for text in texts])]
+    return np.eye(CONFIG.classes, dtype=np.float32)[classes_of(*texts)]
 
 
 def reading(*texts: str, confidence: float = 0.5) -> Reading:
     """What the stages read; the last text stands for all that follow."""
     filled = [*texts, *[texts[-1]] * (1 + 2 * ITERATIONS - len(texts))]
-    return Reading.of((Prediction(text, 0.5) for text in filled), confidence)
+    return Reading.of((Word(text, 0.5) for text in filled), confidence)
 
 
 def labelled(folder: Path, rows: Iterable[tuple[str, bytes, str]]) -> Path:
@@ -96,7 +98,7 @@ class Says:
 
 
 def test_a_reading_is_right_only_where_every_character_and_the_stop_are() -> None:
-    labels = np.stack([encode(text, CONFIG)[0] for text in ("cat", "cat", "cat")])
+    labels = classes_of("cat", "cat", "cat")
     logits = logits_of("cat", "cats", "car")
     logits[0, 7] = np.eye(CONFIG.classes)[5]  # what follows the stop does not count
     assert is_right(logits, labels).tolist() == [True, False, False]
@@ -105,8 +107,8 @@ def test_a_reading_is_right_only_where_every_character_and_the_stop_are() -> Non
 def test_logits_and_their_text_are_right_together() -> None:
     logits = np.random.default_rng(0).normal(size=(50, 3, CONFIG.classes))
     logits[..., 0] += 3
-    texts = [prediction.text for prediction in decode(logits, CONFIG.charset)]
-    labels = np.stack([encode(text if i % 2 else "x", CONFIG)[0][:3] for i, text in enumerate(texts)])
+    texts = [word.text for word in decode(logits, CONFIG.charset)]
+    labels = classes_of(*(text if i % 2 else "x" for i, text in enumerate(texts)))[:, :3]
     assert is_right(logits, labels).tolist() == [
         reads(text, text if i % 2 else "x") for i, text in enumerate(texts)
     ]
@@ -115,16 +117,6 @@ def test_logits_and_their_text_are_right_together() -> None:
 @pytest.mark.parametrize("text", ["Caf4", "CAF-4", "caf 4!"])
 def test_case_and_punctuation_do_not_count(text: str) -> None:
     assert reads(text, "caf4")
-
-
-def test_a_text_is_decoded_as_the_service_decodes_it() -> None:
-    logits = np.random.default_rng(1).normal(0, 3, size=(64, 26, 37)).astype(np.float32)
-    logits[32:, :, 0] += 6
-    logits[0, :, 0] = -99  # no stop at all
-    logits[1, 0, 0] = 99  # nothing but a stop
-    ours, theirs = decode(logits, CHARSET_36), Decoder(CHARSET_36)(logits)
-    assert [one.text for one in ours] == [other.text for other in theirs]
-    np.testing.assert_allclose([one.probability for one in ours], [o.probability for o in theirs], atol=1e-5)
 
 
 # Scores and tables.

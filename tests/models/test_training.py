@@ -20,17 +20,18 @@ import yaml
 from mindspore import Tensor, nn
 
 from models.abinet import NETWORKS
+from models.charset import encode
 from models.checkpoints.checkpoint import load_checkpoint, read_parameters
 from models.data.rendering.words import SHARED_WORDS, WordSampler
 from models.data.sets.lmdb import LmdbWriter
 from models.preprocessing import Preprocessing
 from models.training.backends.mindspore_losses import TextLoss
 from models.training.backends.mindspore_step import TrainingStep
-from models.training.batches import Batch, CropBatches, batches_ahead, encode
+from models.training.batches import Batch, CropBatches, batches_ahead
 from models.training.command import CONFIGS
 from models.training.misreadings import EXAMPLES, LEVELS, Misreadings, measure
 from models.training.recipe import Recipe, Stage
-from models.training.self_training import certainty
+from models.training.self_training import ensemble_certainty
 from models.training.sources import (
     Changes,
     CropSource,
@@ -39,7 +40,7 @@ from models.training.sources import (
     RenderedCrops,
     StoredCrops,
 )
-from models.training.spelling import SpellingBatches, encode_all
+from models.training.spelling import SpellingBatches
 from models.training.train import Trainer
 from service.cli import main
 from tests.support.drawn_fonts import made_up_words
@@ -148,28 +149,18 @@ def pack(folder: Path, labels: list[str]) -> Path:
     return folder
 
 
+def encoded(*labels: str) -> tuple[np.ndarray, np.ndarray]:
+    """Their classes (N, T) and lengths (N,)."""
+    return encode(labels, TINY.charset, TINY.steps)
+
+
 def test_the_loss_is_the_mean_cross_entropy_up_to_and_with_the_stop() -> None:
     logits = np.random.default_rng(0).normal(size=(2, 26, 37)).astype(np.float32)
-    classes, length = encode("ab", TINY)
-    labels, lengths = np.stack([classes, classes]), np.array([length, length], np.int32)
+    labels, lengths = encoded("ab", "ab")
     log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     wanted = -np.mean([log_probabilities[n, t, (1, 2, 0)[t]] for n in range(2) for t in range(3)])
     loss = TextLoss(26)(Tensor(logits), Tensor(labels), Tensor(lengths)).asnumpy()
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
-
-
-def test_a_text_is_encoded_with_a_null_after_its_last_character() -> None:
-    classes, length = encode("az10", TINY)
-    assert classes[:5].tolist() == [1, 26, 27, 36, 0]
-    assert length == 5
-
-
-def test_many_texts_are_encoded_as_each_of_them() -> None:
-    labels = ["a", "z0", "abinet2021", "x" * 25]
-    classes, lengths = encode_all(labels, TINY)
-    for n, label in enumerate(labels):
-        np.testing.assert_array_equal(classes[n], encode(label, TINY)[0])
-        assert lengths[n] == len(label) + 1
 
 
 def spelling(fonts: list[Path], **options: Any) -> SpellingBatches:
@@ -214,7 +205,7 @@ def test_clean_words_are_one_hot(fonts: list[Path]) -> None:
 def test_words_of_running_text_come_as_often_as_there(fonts: list[Path]) -> None:
     make = spelling(fonts, running_text=1.0).open()
     drawn = np.concatenate([make(number).labels for number in range(100)])
-    first, second = ((drawn == encode_all([WORDS[rank]], TINY)[0]).all(axis=1).sum() for rank in (0, 1))
+    first, second = ((drawn == encoded(WORDS[rank])[0]).all(axis=1).sum() for rank in (0, 1))
     assert first == pytest.approx(2 * second, rel=0.25)
 
 
@@ -228,19 +219,19 @@ def read_as(written: Batch, misread: dict[str, str]) -> np.ndarray:
 
 
 def test_misreadings_are_those_of_the_reader_that_was_measured(tmp_path: Path) -> None:
-    classes, lengths = encode_all(["late", "lute", "o", "cat"] * 8, TINY)
+    classes, lengths = encoded(*["late", "lute", "o", "cat"] * 8)
     batch = Batch(np.zeros((32, 3, 32, 128), np.float32), classes, lengths)
     rng = np.random.default_rng(0)
     measured, counts = measure(lambda images: read_as(batch, {"u": "v"}), [batch], rng)
     assert counts == {"crops": 32, "of_their_length": 32, "right": 24}
     measured.save(tmp_path / "found.npz")
-    words, lengths = encode_all(["cue"] * 16, TINY)
+    words, lengths = encoded(*["cue"] * 16)
     found = Misreadings.from_file(tmp_path / "found.npz").misread(words, rng).argmax(-1)
-    assert (found == encode_all(["cve"], TINY)[0]).all()
+    assert (found == encoded("cve")[0]).all()
 
 
 def test_words_read_at_another_length_are_no_misreadings() -> None:
-    classes, lengths = encode_all(["ab"] * 16 + ["abc"] * 8, TINY)
+    classes, lengths = encoded(*["ab"] * 16 + ["abc"] * 8)
     batch = Batch(np.zeros((24, 3, 32, 128), np.float32), classes, lengths)
     logits = read_as(batch, {"c": "b"})
     logits[16:, 2] = 20 * np.eye(TINY.classes)[0]
@@ -341,7 +332,7 @@ def test_the_ensemble_is_as_certain_as_its_least_certain_iteration() -> None:
 
     sure, unsure = logits(0.9, 0.8, 0.7), logits(0.9, 0.4, 0.7)
     expected = math.exp((math.log(0.9) + math.log(0.4) + math.log(0.7)) / 3)
-    assert certainty([sure, unsure])[0] == pytest.approx(expected, rel=1e-5)
+    assert ensemble_certainty([sure, unsure])[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_learning_rates_warm_up_and_fall_along_a_cosine() -> None:

@@ -17,11 +17,13 @@ PYTHON_37 = [
     "models/__init__.py",
     "models/abinet/*.py",
     "models/calibration.py",
+    "models/charset.py",
     "models/checkpoints/*.py",
     "models/preprocessing.py",
     "export/*.py",
     "service/image_files/*.py",
     "service/__init__.py",
+    "service/terminal.py",
     "service/engines/*.py",
 ]
 PACKAGES = {"models", "export", "service"}

@@ -8,12 +8,12 @@ from typing import cast
 import httpx
 import pytest
 
+from service.crop import Crop
 from service.errors import Problem, ServiceError
 from service.http.app import create_app
-from service.http.schemas import ReadOptions
 from service.observability.observer import Observer
 from service.reading.reader import Reader
-from service.scheduling.scheduler import Crop
+from service.reading.request import ReadRequest
 from service.settings.model import Settings
 
 
@@ -25,7 +25,7 @@ class FailingReader:
         self.observer = Observer()
         self._error = error
 
-    async def read_one(self, body: bytes, options: ReadOptions, **_: object) -> Crop:
+    async def read(self, request: ReadRequest) -> list[Crop]:
         raise self._error
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engines.engine import Cost
-from service.scheduling.batch_sizes import BatchSizes
+from service.reading.batch_sizes import BatchSizes
 
 
 def sizes(seconds: dict[int, float]) -> BatchSizes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import pty
 import re
@@ -15,8 +17,10 @@ from types import ModuleType
 import pytest
 
 from service import cli
+from service.terminal import Terminal
 
-CHECKPOINT = str(Path(__file__).resolve().parents[2] / "models/zoo/abinet_small_en.ckpt")
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT = str(ROOT / "models/zoo/abinet_small_en.ckpt")
 Failing = Callable[[BaseException], int]
 
 
@@ -195,15 +199,39 @@ def test_a_module_of_the_project_that_is_missing_is_no_mistake_of_the_user(faili
         failing(ModuleNotFoundError("No module named 'models.gone'", name="models.gone"))
 
 
-def test_a_terminal_is_shown_no_control_characters_of_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["service", "data", "stats", "{odd}"], "\\x1b[2Jset: 1 samples"),
+        (["service", "data", "stats", "{odd}/gone"], "\\x1b[2Jset/gone"),
+        (["service", "eval", "{odd}.ckpt", "{odd}"], "\\x1b[2Jset.ckpt"),
+        (["service", "read", "{odd}", "--\x1b[31m"], "--\\x1b[31m"),
+        (["export", "{odd}.ckpt", "--output", "x"], "\\x1b[2Jset.ckpt"),
+        (["export", "a", "--output", "x", "--\x1b[31m"], "--\\x1b[31m"),
+    ],
+)
+def test_a_terminal_is_shown_no_control_characters_of_names(
+    words: list[str], shown: str, tmp_path: Path
+) -> None:
     odd = tmp_path / "\x1b[2Jset"
     odd.mkdir()
     (odd / "labels.tsv").write_text("gone.png\tword\n")
-    ours, shown = pty.openpty()
-    command = [sys.executable, "-m", "service", "data", "stats", str(odd)]
-    assert subprocess.run(command, stdout=shown, stderr=subprocess.DEVNULL).returncode == 0
-    os.close(shown)
-    text = os.read(ours, 1 << 16)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", *(word.format(odd=odd) for word in words)]
+    subprocess.run(command, stdout=theirs, stderr=theirs, cwd=ROOT)
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # the end
+        while part := os.read(ours, 1 << 16):
+            text += part
     os.close(ours)
-    assert b"\\x1b[2Jset: 1 samples" in text
+    assert shown.encode() in text
     assert b"\x1b" not in text
+
+
+def test_a_progress_bar_moves_on_a_terminal_all_the_same() -> None:
+    stream = io.StringIO()
+    terminal = Terminal(stream)
+    for text in ("\r50 %", "\r   \r", "a\rb", "\r", ""):
+        terminal.write(text)
+    assert stream.getvalue() == "\r50 %\r   \ra\\rb\r"

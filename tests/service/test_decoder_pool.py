@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.crop import Crop, Submission, Wish
 from service.errors import Problem, ServiceError
-from service.http.schemas import ModelName
 from service.image_decoding import decoders as image_decoders
 from service.image_decoding import pool as intake_module
 from service.image_decoding.decoders import ImageFile
-from service.image_decoding.pool import Intake
-from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image
-from service.scheduling.scheduler import Crop, Submission, Wish
+from service.image_decoding.pool import DecoderPool
+from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image, turned
+from service.types import ModelName
 from tests.support.processes import child_pids
 from tests.support.tiny_service import crop, encoded
 
@@ -30,7 +30,7 @@ BASE64 = base64.b64encode(SMALL).decode()
 PRESCRIPTION = Prescription("tiny", 128, 32, {"interpolation": "linear", "normalise": False})
 MAX_BYTES = 1 << 20
 
-Test = Callable[[Intake, "Ready"], Awaitable[None]]
+Test = Callable[[DecoderPool, "Ready"], Awaitable[None]]
 
 
 class Ready:
@@ -59,7 +59,7 @@ def odd_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
 def taking(test: Test) -> None:
     async def main() -> None:
         ready = Ready()
-        intake = Intake(Preprocessor(PRESCRIPTION), 1_000_000, MAX_BYTES, ready)
+        intake = DecoderPool(Preprocessor(PRESCRIPTION), 1_000_000, MAX_BYTES, ready)
         try:
             await asyncio.wait_for(test(intake, ready), 60)
         finally:
@@ -68,9 +68,9 @@ def taking(test: Test) -> None:
     asyncio.run(main())
 
 
-def add(intake: Intake, *files: ImageFile) -> Submission:
+def add(intake: DecoderPool, *files: ImageFile) -> Submission:
     submission = Submission(len(files), Wish(0), ModelName(name="tiny", version="1"))
-    intake.add(submission.crops, files)
+    intake.add([[one] for one in submission.crops], files)
     return submission
 
 
@@ -81,17 +81,17 @@ def problem(crop: Crop) -> Problem | None:
 
 def decoder_processes() -> list[int]:
     """Process ids of the process that decoders come from, and of the decoders."""
-    return [pid for nursery in nurseries() for pid in (nursery, *child_pids(nursery))]
+    return [pid for fork_server in fork_servers() for pid in (fork_server, *child_pids(fork_server))]
 
 
-def nurseries() -> list[int]:
+def fork_servers() -> list[int]:
     names = ("service.image_decoding.process", "odd_decoders.py")
     started = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in child_pids(os.getpid())}
     return [pid for pid, command in started.items() if any(name in command for name in names)]
 
 
 def test_an_image_is_prepared_as_in_this_process() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         files = [encoded(crop(seed)) for seed in range(40)]
         submission = add(intake, *files, BASE64)
         await ready.wait_for(41)
@@ -104,7 +104,7 @@ def test_an_image_is_prepared_as_in_this_process() -> None:
 
 
 def test_images_of_several_requests_that_arrive_together_are_decoded_together() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         for _ in range(20):
             add(intake, SMALL)
         await ready.wait_for(20)
@@ -114,7 +114,7 @@ def test_images_of_several_requests_that_arrive_together_are_decoded_together() 
 
 
 def test_what_was_given_up_is_not_decoded() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         leaving, staying = add(intake, SMALL), add(intake, SMALL)
         leaving.given_up = True
         await ready.wait_for(1)
@@ -124,7 +124,7 @@ def test_what_was_given_up_is_not_decoded() -> None:
 
 
 def test_an_error_reaches_its_crop_and_no_other() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         submission = add(
             intake, b"hello", "no base64!", "gr\u00fc\u00df", encoded(np.zeros((2000, 2000, 3))), SMALL
         )
@@ -136,7 +136,7 @@ def test_an_error_reaches_its_crop_and_no_other() -> None:
 
 
 def test_a_file_beyond_the_limit_is_refused_and_one_at_it_is_read() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         submission = add(
             intake, SMALL, SMALL + bytes(MAX_BYTES - len(SMALL)), SMALL + bytes(MAX_BYTES), SMALL
         )
@@ -149,7 +149,7 @@ def test_a_file_beyond_the_limit_is_refused_and_one_at_it_is_read() -> None:
 @pytest.mark.usefixtures("odd_decoders")
 @pytest.mark.parametrize("fatal", [b"crash", b"hang"])
 def test_an_image_that_ends_its_decoder_is_refused_and_those_beside_it_are_read(fatal: bytes) -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         submission = add(intake, *[b"sound"] * 20, fatal, *[b"sound"] * 20)
         await ready.wait_for(41)
         assert problem(submission.crops.pop(20)) is Problem.BROKEN_IMAGE
@@ -160,7 +160,7 @@ def test_an_image_that_ends_its_decoder_is_refused_and_those_beside_it_are_read(
 
 @pytest.mark.usefixtures("odd_decoders")
 def test_many_fatal_images_cost_none_of_the_others() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         submission = add(intake, *[b"crash", b"sound", b"sound"] * 20)
         await ready.wait_for(60)
         assert list(map(problem, submission.crops)) == [Problem.BROKEN_IMAGE, None, None] * 20
@@ -171,7 +171,7 @@ def test_many_fatal_images_cost_none_of_the_others() -> None:
 @pytest.mark.usefixtures("odd_decoders")
 @pytest.mark.parametrize("hostile", [b"slow", b"hang"])
 def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: bytes) -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         many = add(intake, *[hostile] * 60)
         await asyncio.sleep(0.5)
         one = add(intake, b"sound")
@@ -183,8 +183,63 @@ def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: byte
 
 
 @pytest.mark.usefixtures("odd_decoders")
+def test_large_images_leave_a_decoder_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "_LARGE_IMAGES", 1000)
+
+    async def test(intake: DecoderPool, ready: Ready) -> None:
+        many = add(intake, *[b"large"] * 60)  # 0.2 s each
+        await asyncio.sleep(0.5)
+        before = many.unfinished
+        for _ in range(30):
+            one = add(intake, b"sound")
+            await asyncio.wait_for(one.done, 30)
+            assert one.crops[0].image is not None
+        assert 0 < many.unfinished > before - 15
+        many.given_up = True
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
+def test_more_large_images_than_can_be_decoded_within_seconds_are_refused() -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
+        submission = add(intake, *[b"large", b"sound"] * 20)
+        await asyncio.wait_for(submission.done, 30)
+        found = list(map(problem, submission.crops))
+        assert found[1::2] == [None] * 20
+        assert {*found[::2]} == {None, Problem.QUEUE_FULL}
+        again = add(intake, b"large")
+        await asyncio.wait_for(again.done, 30)
+        assert problem(again.crops[0]) is None
+
+    taking(test)
+
+
+def test_a_file_is_decoded_once_for_all_its_ways_up() -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
+        files = [encoded(crop(seed)) for seed in range(10)]
+        ways = [(0, 90, 180, 270) if seed % 2 else (0,) for seed in range(10)]
+        submission = Submission(sum(map(len, ways)), Wish(0), ModelName(name="tiny", version="1"))
+        left = iter(submission.crops)
+        readings = [[next(left) for _ in degrees] for degrees in ways]
+        for group, degrees in zip(readings, ways, strict=True):
+            for reading, turn in zip(group, degrees, strict=True):
+                reading.turned = turn
+        intake.add(readings, files)
+        await asyncio.wait_for(submission.done, 30)
+        preprocess = Preprocessor(PRESCRIPTION)
+        for group, file in zip(readings, files, strict=True):
+            for reading in group:
+                expected = preprocess(turned(decode_image(file, 1_000_000), reading.turned))
+                assert reading.image is not None
+                np.testing.assert_array_equal(reading.image, expected)
+
+    taking(test)
+
+
+@pytest.mark.usefixtures("odd_decoders")
 def test_a_fault_of_our_own_and_too_much_memory_are_answered() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         submission = add(intake, b"fault", b"memory", b"sound")
         await ready.wait_for(3)
         assert list(map(problem, submission.crops)) == [Problem.FAULT, Problem.BROKEN_IMAGE, None]
@@ -194,7 +249,7 @@ def test_a_fault_of_our_own_and_too_much_memory_are_answered() -> None:
 
 @pytest.mark.usefixtures("odd_decoders")
 def test_a_decoder_that_an_image_has_left_much_in_gives_way_to_another() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         add(intake, b"sound")
         await ready.wait_for(1)
         before = set(decoder_processes())
@@ -209,7 +264,7 @@ def test_a_decoder_that_an_image_has_left_much_in_gives_way_to_another() -> None
 
 
 def test_decoders_that_are_killed_are_replaced_and_no_image_is_lost() -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         for turn in range(1, 5):
             submission = add(intake, *[SMALL] * 60)
             await asyncio.sleep(0.01 * turn)
@@ -224,7 +279,7 @@ def test_decoders_that_are_killed_are_replaced_and_no_image_is_lost() -> None:
 def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_SILENCE_S", 3.0)
 
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         add(intake, SMALL)
         await ready.wait_for(1)
         for process in decoder_processes()[1:]:
@@ -237,7 +292,7 @@ def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(monkeypatch
 
 
 def test_decoders_are_started_again_once_descriptors_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         with monkeypatch.context() as patch:
             patch.setattr(os, "memfd_create", no_descriptor)
             submission = add(intake, SMALL)
@@ -255,7 +310,7 @@ def test_decoders_are_started_again_once_descriptors_are_there(monkeypatch: pyte
 def test_nothing_is_left_of_the_decoders_after_the_end(are_stopped: bool) -> None:
     processes: list[int] = []
 
-    async def test(intake: Intake, ready: Ready) -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
         add(intake, SMALL)
         await ready.wait_for(1)
         processes.extend(decoder_processes())
@@ -264,7 +319,7 @@ def test_nothing_is_left_of_the_decoders_after_the_end(are_stopped: bool) -> Non
                 os.kill(process, signal.SIGSTOP)
 
     taking(test)
-    assert not nurseries()
+    assert not fork_servers()
     deadline = time.monotonic() + 20
     while any(map(is_alive, processes)):
         assert time.monotonic() < deadline

@@ -23,14 +23,16 @@ from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
 from service.fronts.sighup import Hangup
 from service.http.app import create_app
-from service.http.schemas import ReadOptions
 from service.observability.observer import Observer
 from service.reading.deployment import Deployment, ManagedEngine
 from service.reading.model_change import ModelChange
 from service.reading.reader import Reader
+from service.reading.request import ReadRequest
 from service.reading.smoke_test import TrialError, try_out
 from service.settings.model import Settings
+from service.types import ReadOptions
 from tests.support.empty_bundle import empty_bundle
+from tests.support.reading import read_one
 from tests.support.tiny_service import crop, encoded, problem
 
 IMAGE = encoded(crop())
@@ -49,6 +51,7 @@ class PlayedEngine:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.is_starting = self.is_closed = False
+        self.crops_seen = 0
         self._logit = logit
 
     async def start(self) -> Loaded:
@@ -63,6 +66,7 @@ class PlayedEngine:
         self.is_closed = True
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        self.crops_seen += len(columns[0])
         await self.may_answer.wait()
         logits = np.full((size, 26, 37), self._logit, np.float32)
         assert kind == "read"
@@ -95,7 +99,7 @@ def played(tmp_path: Path, test: Test, settings: Settings | None = None) -> None
         bundle(tmp_path, "2")
         reader = Played(bundle(tmp_path, "1"), settings or Settings())
         await reader.start()
-        await asyncio.wait_for(test(reader, ModelChange(reader)), 10)
+        await asyncio.wait_for(test(reader, ModelChange(reader)), 60)
         await reader.stop()
 
     asyncio.run(main())
@@ -116,10 +120,10 @@ def test_a_request_is_finished_by_the_model_that_began_it(tmp_path: Path) -> Non
     async def test(reader: Played, change: ModelChange) -> None:
         old = reader.engines["1"]
         old.may_answer.clear()
-        slow = asyncio.create_task(reader.read_one(IMAGE, ReadOptions()))
+        slow = asyncio.create_task(read_one(reader, IMAGE, ReadOptions()))
         await asyncio.sleep(0.01)
         await change.load(tmp_path / "2")
-        assert (await reader.read_one(IMAGE, ReadOptions())).submission.model.version == "2"
+        assert (await read_one(reader, IMAGE, ReadOptions())).submission.model.version == "2"
         assert not old.is_closed
         old.may_answer.set()
         assert (await slow).submission.model.version == "1"
@@ -208,10 +212,12 @@ def test_a_model_is_changed_also_while_the_queue_is_full(tmp_path: Path) -> None
     async def test(reader: Played, change: ModelChange) -> None:
         reader.engines["1"].may_answer.clear()
         reading = []
-        for _ in range(3):  # two are given to the engine, and the third waits
-            reading.append(asyncio.create_task(reader.read_one(IMAGE, ReadOptions())))
-            await asyncio.sleep(1.0)  # its decoder may have to start
-        assert await problem_of(reader.read_one(IMAGE, ReadOptions())) is Problem.QUEUE_FULL
+        for given in (1, 2, 2):  # two are given to the engine, and the third waits
+            reading.append(asyncio.create_task(read_one(reader, IMAGE, ReadOptions())))
+            await asyncio.sleep(0.01)
+            while reader.engines["1"].crops_seen < given:  # its decoder may have to start
+                await asyncio.sleep(0.01)
+        assert await problem_of(read_one(reader, IMAGE, ReadOptions())) is Problem.QUEUE_FULL
         await change.load(tmp_path / "2")
         reader.engines["1"].may_answer.set()
         assert {(await one).submission.model.version for one in reading} == {"1"}
@@ -225,12 +231,12 @@ def test_crops_of_both_models_count_for_one_queue(tmp_path: Path) -> None:
         for engine in reader.engines.values():
             engine.may_answer.clear()
         waiting = [
-            asyncio.create_task(reader.read([IMAGE] * 5, ReadOptions(), version=version))
+            asyncio.create_task(reader.read(ReadRequest([IMAGE] * 5, ReadOptions(), version=version)))
             for version in ("1", "2")
         ]
         await asyncio.sleep(0.02)
         for version in ("1", "2"):
-            full = reader.read([IMAGE] * 5, ReadOptions(), version=version)
+            full = reader.read(ReadRequest([IMAGE] * 5, ReadOptions(), version=version))
             assert await problem_of(full) is Problem.QUEUE_FULL
         for one in waiting:
             one.cancel()
@@ -262,7 +268,7 @@ def test_a_canary_gets_its_share_of_the_requests_and_keeps_them_as_it_grows(tmp_
 def test_a_retired_model_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
     async def test(reader: Played, change: ModelChange) -> None:
         old = weakref.ref(reader.main)
-        await reader.read_one(IMAGE, ReadOptions())
+        await read_one(reader, IMAGE, ReadOptions())
         gc.disable()
         try:
             await change.load(tmp_path / "2")

@@ -176,7 +176,7 @@ def test_the_real_mindspore_is_imported() -> None:
 
 
 def test_a_python_without_the_library_is_told_from_one_that_is_none() -> None:
-    check = libraries(Settings(worker_python=BARE_PYTHON))["MindSpore"]
+    check = libraries(Settings(engine="mindspore", worker_python=BARE_PYTHON))["MindSpore"]
     assert (check.status, check.found) == ("failed", f"not installed for {BARE_PYTHON}")
     assert probe_import("/no/such/python", "mindspore").failure == "not a Python that can run"
     assert "not a Python" in probe_import("/bin/echo", "mindspore").failure

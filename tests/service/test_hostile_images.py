@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import re
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from abinet_client.batch.thumbnail import Thumbnails
-from service.image_files import BrokenImage, NotAnImage, look
+from service.image_files import BrokenImage, NotAnImage, decode, look
 from tests.support.decoder_trial import DECODERS, Trial, TrialFailed
 from tests.support.empty_bundle import empty_bundle
 from tests.support.hostile_images import (
@@ -139,6 +142,16 @@ def test_what_follows_an_image_reaches_no_decoder() -> None:
         assert look(body + b"PK\3\4" * 100).content == look(body).content, name
 
 
+def test_nothing_is_printed_of_a_broken_image(capfd: pytest.CaptureFixture[str]) -> None:
+    for body in corpus().values():
+        with contextlib.suppress(ValueError):
+            decode(body)
+    assert capfd.readouterr() == ("", "")
+    # But what others print of other things is.
+    ctypes.CDLL(None).perror(b"heard")
+    assert "heard" in capfd.readouterr().err
+
+
 # The service.
 
 
@@ -192,6 +205,25 @@ def test_memory_stays_flat_over_5000_hostile_images(running: ServiceProcess) -> 
     before = resident_bytes(running)
     send(5000)
     assert resident_bytes(running) - before < 64 << 20
+
+
+def test_a_form_of_large_images_does_not_hold_up_the_crops_of_others(running: ServiceProcess) -> None:
+    large = encoded(np.zeros((4000, 4000, 3), np.uint8), ".webp")
+    outcomes: list[int] = []
+
+    def send_form() -> None:
+        with httpx.Client(base_url=running.client.base_url, timeout=60) as client:
+            outcomes.extend(batch(client, [large] * BATCH))
+
+    sending = threading.Thread(target=send_form)
+    sending.start()
+    waited, sound = [], encoded(crop())
+    while sending.is_alive():
+        started = time.monotonic()
+        assert running.client.post("/v1/read", content=sound).status_code == 200
+        waited.append(time.monotonic() - started)
+    assert set(outcomes) == {200, 429}
+    assert sorted(waited)[len(waited) // 2] < 0.5  # a safety net: a large one takes as long
 
 
 # The client.

@@ -12,10 +12,10 @@ import pytest
 
 from service.http.app import create_app
 from service.http.routes.page import PAGE_PATHS
-from service.http.schemas import ModelName
 from service.observability.observer import Observer
 from service.reading.reader import Reader
 from service.settings.model import Settings
+from service.types import ModelName
 
 WEB = Path(__file__).resolve().parents[2] / "service" / "web"
 OF_PAGES = re.compile(r"(?:from |src=|href=)[\"'](?:\./|web/)([\w./-]+)[\"']")

@@ -45,9 +45,9 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
+from service.commands.read_on_ray.corpus import read
+from service.commands.read_on_ray.files import image_files, place_of, write_whole
 from service.on_ray.arguments import ArgumentError, read_arguments
-from service.on_ray.corpus import read
-from service.on_ray.files import image_files, place_of, write_whole
 from service.on_ray.proxy import ProblemMiddleware
 from service.on_ray.reader import assigned_devices, resources
 from service.ray_app import app

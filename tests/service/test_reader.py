@@ -11,17 +11,20 @@ from typing import cast
 import numpy as np
 import pytest
 
+from service.crop import Crop
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
-from service.http.schemas import ReadOptions
 from service.observability.observer import Observer
 from service.reading.reader import Reader
-from service.scheduling.scheduler import BatchFailedError, Crop
+from service.reading.request import ReadRequest
 from service.settings.model import Settings
+from service.types import ReadOptions
+from service.workers.in_flight import BatchFailedError
 from service.workers.supervisor import Supervisor
+from tests.support.reading import read_one
 from tests.support.tiny_service import crop, encoded, tiny_bundle
 
 VISION_ALONE = ReadOptions(iterations=0)
@@ -72,7 +75,7 @@ def with_reader(
         reader = Reader(Bundle(str(tiny_bundle())), settings or Settings(), Observer())
         reader.main._engines = [cast(Supervisor, engine)]
         await reader.start()
-        await asyncio.wait_for(test(reader), 10)
+        await asyncio.wait_for(test(reader), 60)
         await reader.stop()
 
     asyncio.run(main())
@@ -86,7 +89,7 @@ async def problem_of(reading: Awaitable[object]) -> ServiceError:
 
 def test_a_batch_that_failed_says_how() -> None:
     async def test(reader: Reader) -> None:
-        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE))
+        error = await problem_of(read_one(reader, IMAGE, VISION_ALONE))
         assert (error.problem, error.detail) == (Problem.ENGINE_FAILED, "the engine raised no memory.")
 
     with_reader(test, PlayedEngine(error=BatchFailedError("the engine raised no memory")))
@@ -94,7 +97,7 @@ def test_a_batch_that_failed_says_how() -> None:
 
 def test_the_deadline_includes_the_engine() -> None:
     async def test(reader: Reader) -> None:
-        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.01))
+        error = await problem_of(read_one(reader, IMAGE, VISION_ALONE, timeout_s=0.01))
         assert error.problem is Problem.DEADLINE
 
     with_reader(test, PlayedEngine(answers=False))
@@ -112,9 +115,9 @@ class OnceAnsweringEngine(PlayedEngine):
 def test_a_turned_crop_is_late_while_one_of_its_readings_is() -> None:
     async def test(reader: Reader) -> None:
         tall = encoded(crop().transpose(1, 0, 2))
-        error = await problem_of(reader.read_one(tall, VISION_ALONE, timeout_s=0.2))
+        error = await problem_of(read_one(reader, tall, VISION_ALONE, timeout_s=0.2))
         assert error.problem is Problem.DEADLINE
-        error = await problem_of(reader.read([tall, tall], VISION_ALONE, timeout_s=0.2))
+        error = await problem_of(reader.read(ReadRequest([tall, tall], VISION_ALONE, timeout_s=0.2)))
         assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
 
     with_reader(test, OnceAnsweringEngine())
@@ -124,9 +127,9 @@ def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> No
     engine = PlayedEngine(answers=False)
 
     async def test(reader: Reader) -> None:
-        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        busy = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
-        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE, timeout_s=0.2))
+        error = await problem_of(read_one(reader, IMAGE, VISION_ALONE, timeout_s=0.2))
         assert error.problem is Problem.DEADLINE
         await asyncio.sleep(0.05)
         assert engine.crops_seen == 1
@@ -139,14 +142,14 @@ def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
     engine = PlayedEngine(answers=False)
 
     async def test(reader: Reader) -> None:
-        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        busy = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
         hang_up = asyncio.Event()
 
         async def client_gone() -> None:
             await hang_up.wait()
 
-        leaving = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE, client_gone=client_gone))
+        leaving = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE, client_gone=client_gone))
         await asyncio.sleep(0.01)
         hang_up.set()
         assert (await problem_of(leaving)).problem is Problem.CLIENT_GONE
@@ -160,11 +163,14 @@ def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
     engine = PlayedEngine(answers=False)
 
     async def test(reader: Reader) -> None:
-        busy = asyncio.create_task(reader.read_one(IMAGE, VISION_ALONE))
+        busy = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
-        waiting = asyncio.create_task(reader.read([IMAGE] * 2, VISION_ALONE))
+        waiting = asyncio.create_task(reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE)))
         await asyncio.sleep(0.01)
-        for refused in (reader.read_one(IMAGE, VISION_ALONE), reader.read([IMAGE] * 2, VISION_ALONE)):
+        for refused in (
+            read_one(reader, IMAGE, VISION_ALONE),
+            reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE)),
+        ):
             error = await problem_of(refused)
             assert (error.problem, error.retry_after) == (Problem.QUEUE_FULL, 1)
         busy.cancel()
@@ -180,8 +186,8 @@ def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
             return await super().run(kind, columns, size, times)
 
     async def test(reader: Reader) -> None:
-        first, second = await reader.read([IMAGE] * 2, VISION_ALONE, timeout_s=2.0)
-        assert first.predictions
+        first, second = await reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=2.0))
+        assert first.words
         assert cast(ServiceError, second.error).problem is Problem.DEADLINE
 
     with_reader(test, Slowing())
@@ -189,7 +195,7 @@ def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
 
 def test_a_batch_of_which_nothing_was_read_in_time_fails_as_a_whole() -> None:
     async def test(reader: Reader) -> None:
-        error = await problem_of(reader.read([IMAGE] * 2, VISION_ALONE, timeout_s=0.01))
+        error = await problem_of(reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=0.01)))
         assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
 
     with_reader(test, PlayedEngine(answers=False))
@@ -197,10 +203,10 @@ def test_a_batch_of_which_nothing_was_read_in_time_fails_as_a_whole() -> None:
 
 def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
     def outcome(crop: Crop) -> object:
-        return crop.error.problem if isinstance(crop.error, ServiceError) else len(crop.predictions)
+        return crop.error.problem if isinstance(crop.error, ServiceError) else len(crop.words)
 
     async def test(reader: Reader) -> None:
-        crops = await reader.read([IMAGE, b"hello", IMAGE, "?"], VISION_ALONE)
+        crops = await reader.read(ReadRequest([IMAGE, b"hello", IMAGE, "?"], VISION_ALONE))
         assert [*map(outcome, crops)] == [1, Problem.NOT_AN_IMAGE, 1, Problem.NOT_AN_IMAGE]
 
     with_reader(test, PlayedEngine())
@@ -208,7 +214,7 @@ def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
 
 def test_crops_are_freed_without_the_garbage_collector() -> None:
     async def test(reader: Reader) -> None:
-        crops = await reader.read([IMAGE] * 2, VISION_ALONE)
+        crops = await reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE))
         submission = weakref.ref(crops[0].submission)
         gc.disable()
         del crops
@@ -224,7 +230,7 @@ def test_a_service_whose_workers_keep_dying_is_not_ready() -> None:
 
     async def test(reader: Reader) -> None:
         engine.failing = True
-        error = await problem_of(reader.read_one(IMAGE, VISION_ALONE))
+        error = await problem_of(read_one(reader, IMAGE, VISION_ALONE))
         assert (error.problem, error.retry_after) == (Problem.NOT_READY, 1)
 
     with_reader(test, engine)

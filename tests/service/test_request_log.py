@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from service.engines.simulated import TEXT
-from service.http.schemas import Timings
 from service.observability.observer import STAGES
 from service.observability.request_log import RequestLog, configure_logging
 from service.settings.model import Settings
+from service.types import Timings
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import crop, encoded, service
 

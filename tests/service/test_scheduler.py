@@ -8,22 +8,15 @@ from collections.abc import Awaitable, Callable, Sequence
 import numpy as np
 import pytest
 
+from service.crop import Crop, Room, Submission, Wish
 from service.engines.connection import NeverRanError, WorkerDiedError
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import Rows
-from service.http.schemas import ModelName
 from service.observability.observer import Observer
 from service.reading.decode import Decoder
-from service.scheduling.scheduler import (
-    BatchFailedError,
-    Crop,
-    QueueFullError,
-    Room,
-    Scheduler,
-    Submission,
-    TooLateError,
-    Wish,
-)
+from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
+from service.types import ModelName
+from service.workers.in_flight import BatchFailedError
 
 SHAPE, STEPS, CLASSES = (3, 32, 128), 26, 37
 CHEAP_BATCHES = [Cost(kind, batch, 0.001) for kind in ("vision", "refine") for batch in (1, 4)]
@@ -177,7 +170,7 @@ def test_every_crop_of_a_batch_gets_its_own_logits(costs: list[Cost]) -> None:
         assert [float(crop.logits[0][0, 0]) for crop in crops] == [1, 2, 3, 4]
         assert [float(crop.logits[-1][0, 0]) for crop in crops] == [3, 2, 4, 6]
         assert [crop.refinements for crop in crops] == [2, 0, 1, 2]
-        assert [len(crop.predictions) for crop in crops] == [5, 1, 3, 5]
+        assert [len(crop.words) for crop in crops] == [5, 1, 3, 5]
 
     scheduled(test, costs)
 
@@ -198,8 +191,8 @@ def test_a_batch_whose_crops_all_want_the_same_is_read_in_one_call() -> None:
         engine.let_go(1)
         first, second = await crops_of(readings)
         assert (engine.calls, engine.times) == ([("read", 2)], [2])
-        assert (first.refinements, len(first.predictions)) == (2, 5)
-        assert first.predictions[0].confidence == second.predictions[0].confidence
+        assert (first.refinements, len(first.words)) == (2, 5)
+        assert first.words[0].confidence == second.words[0].confidence
 
     scheduled(test)
 
@@ -350,6 +343,20 @@ def test_more_than_the_queue_holds_goes_into_an_empty_one_alone() -> None:
     scheduled(test, max_queue=3)
 
 
+def test_large_requests_leave_room_for_single_crops() -> None:
+    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+        scheduler.admit(60, Wish(0))
+        with pytest.raises(QueueFullError):
+            scheduler.admit(60, Wish(0))
+        scheduler.admit(4, Wish(0))
+        scheduler.admit(4, Wish(0))
+        scheduler.admit(4, Wish(0))
+        with pytest.raises(QueueFullError):
+            scheduler.admit(1, Wish(0))
+
+    scheduled(test, max_queue=64)
+
+
 def test_what_is_still_being_decoded_takes_room_until_it_is_given_up() -> None:
     async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
         decoding = scheduler.admit(2, Wish(0))
@@ -368,7 +375,7 @@ def test_a_crop_that_could_not_be_decoded_fails_alone() -> None:
         engine.let_go(1)
         await submission.done
         assert engine.calls == [("read", 1)]
-        assert (broken.predictions, len(sound.predictions)) == ([], 1)
+        assert (broken.words, len(sound.words)) == ([], 1)
 
     scheduled(test)
 
@@ -436,7 +443,7 @@ def test_an_error_of_the_engine_reaches_its_batch_and_no_other() -> None:
         reading = reads(scheduler, 0)
         engine.let_go(1)
         (crop,) = await crops_of(reading)
-        assert crop.predictions
+        assert crop.words
 
     scheduled(test)
 
@@ -463,7 +470,7 @@ def test_a_batch_that_never_ran_because_another_killed_the_worker_is_not_to_blam
         engine.error = None
         engine.let_go(1)
         (crop,) = await crops_of(reading)
-        assert crop.predictions
+        assert crop.words
 
     scheduled(test)
 
@@ -537,7 +544,7 @@ def test_an_idle_engine_tries_whatever_deadline_there_is() -> None:
         submission.crops[0].image = image()
         scheduler.put(submission.crops)
         engine.let_go(1)
-        assert (await crops_of([submission]))[0].predictions
+        assert (await crops_of([submission]))[0].words
 
     scheduled(test, SLOW_BATCHES)
 
@@ -596,7 +603,7 @@ def test_a_batch_whose_worker_dies_is_run_by_another_engine() -> None:
         other.let_go(1)
         (crop,) = await crops_of(reading)
         assert dying.calls == other.calls == [("read", 1)]
-        assert crop.predictions
+        assert crop.words
 
     on_two_engines(test)
 

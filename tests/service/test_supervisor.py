@@ -14,7 +14,7 @@ from service.engines.connection import CallError, Loaded, NeverRanError, WorkerD
 from service.engines.engine import Answer
 from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
-from service.scheduling.scheduler import BatchFailedError
+from service.workers.in_flight import BatchFailedError
 from service.workers.supervisor import Supervisor
 
 

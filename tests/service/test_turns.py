@@ -17,13 +17,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from models.evaluation import turns as evaluated
+from service.crop import Crop
 from service.errors import Problem, ServiceError
-from service.http.schemas import Turns
 from service.image_decoding.preprocess import decode_image, turned
 from service.image_files import upright_size
 from service.reading.decode import Decoder, certainty
 from service.reading.turns import surest, ways_up
-from service.scheduling.scheduler import Crop
+from service.types import Turns
 from tests.support.tiny_service import (
     ServiceProcess,
     crop,
@@ -122,11 +122,6 @@ def test_the_answer_is_the_surest_reading_with_the_times_of_the_last(
     assert made.index(answer) == sureness.tolist().index(sureness.max())
     if len(made) > 1:
         assert answer.since == answer.queue_s == answer.refine_s == len(logits) - 1
-
-
-@given(logits)
-def test_evaluation_is_as_sure_as_the_service(logits: np.ndarray) -> None:
-    np.testing.assert_allclose(evaluated.certainty(logits), certainty(logits), rtol=1e-5)
 
 
 def test_a_word_is_no_surer_for_being_short() -> None:

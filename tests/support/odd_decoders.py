@@ -13,16 +13,22 @@ import time
 import numpy as np
 
 from service.image_decoding import process as image_process
+from service.image_files import Picture
 
 kept: list[np.ndarray] = []
 
 
-def decode(body: bytes, max_pixels: int) -> np.ndarray:
+def look(body: bytes, max_pixels: int) -> Picture:
+    return Picture(2000, 1000, body) if body == b"large" else Picture(6, 4, body)
+
+
+def decode(picture: Picture) -> np.ndarray:
+    body = picture.content
     if body == b"crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     while body == b"hang":
         pass
-    if body == b"slow":
+    if body in (b"slow", b"large"):
         time.sleep(0.2)
     if body == b"leak":
         kept.append(np.ones(48 << 20, np.uint8))
@@ -35,6 +41,7 @@ def decode(body: bytes, max_pixels: int) -> np.ndarray:
 
 if __name__ == "__main__":
     image_process.CPU_S = 0.2
-    image_process.decode_image = decode
+    image_process.look_within = look
+    image_process.pixels_of = decode
     image_process.main()
     sys.exit()

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from models.data.rendering.words import MAX_LENGTH, label_of
+from models.charset import MAX_LENGTH, fold
 from service import image_files
 
 Image = npt.NDArray[Any]
@@ -26,7 +26,7 @@ def fold_label(text: str) -> str:
 
     Raises: UnusableSample, "empty label" or "too long label".
     """
-    label = label_of(text)
+    label = fold(text)
     if not label:
         raise UnusableSample("empty label")
     if len(label) > MAX_LENGTH:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from service.http.schemas import Health, ModelInfo
+from service.http.schemas import Health
 from service.reading.reader import Reader
+from service.types import ModelInfo
 
 
 def status_router(reader: Reader) -> APIRouter:

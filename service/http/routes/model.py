@@ -14,9 +14,10 @@ from service.http.body import read_body
 from service.http.json_body import json_object, validated
 from service.http.lean import JsonResponse, LeanRoute
 from service.http.problems import documented
-from service.http.schemas import LoadRequest, ModelInfo
+from service.http.schemas import LoadRequest
 from service.reading.model_change import Change, bundle_in
 from service.reading.reader import Reader
+from service.types import ModelInfo
 
 ADMIN_PATHS = frozenset({"/v1/model/load", "/v1/model/promote", "/v1/model/rollback"})
 """What asks for an admin key, in place of an API key."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,7 +14,7 @@ from starlette.responses import Response
 from service.errors import Problem, ServiceError
 from service.http.answers import answer
 from service.http.body import read_body
-from service.http.lean import JsonResponse, LeanRoute, client_gone, model_version, timeout_s
+from service.http.lean import JsonResponse, LeanRoute, model_version, read_request, timeout_s
 from service.http.routes.open_inference_messages import (
     NAME,
     OUTPUTS,
@@ -29,8 +28,8 @@ from service.http.routes.open_inference_messages import (
     parse,
     write,
 )
-from service.http.schemas import ReadOptions
 from service.reading.reader import Reader
+from service.types import ReadOptions
 
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -125,15 +124,9 @@ async def _infer(request: Request, reader: Reader) -> Response:
     body = await read_body(request, settings.max_body_bytes)
     asked, images = parse(body, _json_bytes(request, body), settings.max_batch_items)
     request.state.crops = len(images)
-    crops = await reader.read(
-        images,
-        ReadOptions(**asked.parameters.model_dump(exclude={"binary_data_output"})),
-        detail=False,
-        timeout_s=timeout_s(request),
-        client_gone=partial(client_gone, request),
-        version=_version(request),
-        request_id=request.state.request_id,
-    )
+    options = ReadOptions(**asked.parameters.model_dump(exclude={"binary_data_output"}))
+    wanted = read_request(request, images, options, timeout_s(request))
+    crops = await reader.read(wanted._replace(detail=False, version=_version(request)))
     for index, crop in enumerate(crops):
         if isinstance(crop.error, ServiceError):
             raise ServiceError(crop.error.problem, f"image[{index}]: {crop.error.detail}")

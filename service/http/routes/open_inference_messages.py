@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import Problem, ServiceError
 from service.http.json_body import json_object, validated
-from service.http.schemas import Turns
 from service.image_decoding.decoders import ImageFile
+from service.types import Turns
 
 NAME = "abinet"
 _LENGTH = struct.Struct("<I")

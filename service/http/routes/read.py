@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.crop import Crop
 from service.errors import Problem, ServiceError, problem_details
 from service.http.answers import answer
 from service.http.body import header, is_form, read_body, read_files
@@ -18,17 +18,16 @@ from service.http.json_body import json_object, validated
 from service.http.lean import (
     JsonResponse,
     LeanRoute,
-    client_gone,
     documented_options,
-    model_version,
     read_options,
+    read_request,
     timeout_s,
 )
 from service.http.problems import documented
-from service.http.schemas import BatchImage, BatchRequest, BatchResult, ReadOptions, ReadResult, Timings
+from service.http.schemas import BatchImage, BatchRequest, BatchResult, ReadResult
 from service.reading.reader import Reader
-from service.scheduling.scheduler import Crop
 from service.settings.model import Settings
+from service.types import ReadOptions, Timings
 
 _BINARY = {"type": "string", "format": "binary"}
 _ONE = {
@@ -100,14 +99,9 @@ def read_router(reader: Reader) -> APIRouter:
             ((_, body),) = await read_files(request, settings.max_body_bytes, most=1)
         else:
             body = await read_body(request, settings.max_body_bytes)
-        crop = await reader.read_one(
-            body,
-            options,
-            timeout_s=timeout,
-            client_gone=partial(client_gone, request),
-            version=model_version(request),
-            request_id=request.scope["state"]["request_id"],
-        )
+        (crop,) = await reader.read(read_request(request, [body], options, timeout))
+        if crop.error is not None:
+            raise crop.error
         reading, timings = answer(crop)
         reader.observer.crop(timings)
         request.scope["state"].update(crops=1, timings=timings)
@@ -135,15 +129,8 @@ def read_router(reader: Reader) -> APIRouter:
             sent = [(one.id, one.image) for one in images]
             options = options.model_copy(update=batch.model_dump(exclude={"images"}, exclude_unset=True))
         request.scope["state"]["crops"] = len(sent)
-        crops = await reader.read(
-            [body for _, body in sent],
-            options,
-            detail=False,
-            timeout_s=timeout,
-            client_gone=partial(client_gone, request),
-            version=model_version(request),
-            request_id=request.scope["state"]["request_id"],
-        )
+        wanted = read_request(request, [body for _, body in sent], options, timeout)
+        crops = await reader.read(wanted._replace(detail=False))
         return _batch_response(request, [name for name, _ in sent], crops, reader)
 
     return router

@@ -15,7 +15,7 @@ class HasDue(Protocol):
 Item = TypeVar("Item", bound=HasDue)
 
 
-class WaitingLine(Generic[Item]):
+class DueQueue(Generic[Item]):
     """A queue whose next item is the one that is due first; of equal ones, the first that came."""
 
     def __init__(self) -> None:

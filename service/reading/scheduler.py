@@ -7,21 +7,25 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from service.crop import Crop, Room, Submission, Wish
 from service.engines.connection import NeverRanError, WorkerDiedError
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import SLOTS, Rows
-from service.http.schemas import ModelName
 from service.observability.observer import Observer
-from service.reading.decode import Decoder, Prediction, settled, sure
-from service.scheduling.pace import Pace
-from service.scheduling.waiting import WaitingLine
+from service.reading.batch_sizes import BatchCosts
+from service.reading.decode import Decoder, settled, sure
+from service.reading.due_queue import DueQueue
+from service.reading.pace import Pace
+from service.types import ModelName
+from service.workers.in_flight import BatchFailedError, EngineClient
 
 _APART = 8
 """A request's crops are due so many times as far apart as crops take: others fit between."""
+_READINGS_OF_A_CROP = 4
+"""One that is read every way up."""
 _SPREAD = 0.5
 """But the last one is due after this part of the time that the request has."""
 _SPARE = 0.25
@@ -47,122 +51,10 @@ class TooLateError(Exception):
     """A crop that could not have been read by its deadline any more."""
 
 
-class BatchFailedError(Exception):
-    """A batch that the engine could not run, also not when it was tried a second time."""
-
-
-class Engine(Protocol):
-    """One device: what runs graphs of fixed batch size (see service.engines.engine.Engine.run)."""
-
-    async def wait_until_ready(self) -> None: ...
-
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-        """Makes one call with rows padded to a batch of `size`.
-
-        Raises WorkerDiedError where the call may be tried again, BatchFailedError where not.
-        """
-
-
-class Wish(NamedTuple):
-    """What a request wants to know of its crops: `detail` means every stage and not only the last."""
-
-    iterations: int
-    early_stop: bool = False
-    detail: bool = True
-
-
-class Room:
-    """How many crops may wait for their first batch, and how many do, whichever schedulers they wait in.
-
-    A crop that is read several ways up counts as so many.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.depth = 0
-
-
-class Submission:
-    """The crops of one request for one model, and the promise that each will be read or fail."""
-
-    def __init__(
-        self, count: int, wish: Wish, model: ModelName, timeout_s: float = math.inf, apart_s: float = 0.0
-    ) -> None:
-        """Its crops are due `apart_s` seconds apart."""
-        self.wish = wish
-        self.model = model
-        self.started = time.perf_counter()
-        self.deadline = self.started + timeout_s
-        self.given_up = False
-        """Nobody waits any more: what is left of the work is dropped."""
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.crops = [Crop(self, self.started + index * apart_s) for index in range(count)]
-        self.unfinished = count
-
-    def finish_one(self) -> None:
-        self.unfinished -= 1
-        if not self.unfinished and not self.done.done():
-            self.done.set_result(None)
-
-
-class Crop:
-    """One crop on its way through the engines, and in the end what the network said about it.
-
-    One that is read several ways up is several of these: `turned` is by how many degrees clockwise.
-
-    `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
-    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
-    crops leave the queue in the order in which they are `due`.
-    """
-
-    __slots__ = (
-        "batch_s",
-        "decode_s",
-        "due",
-        "error",
-        "features",
-        "image",
-        "is_waiting",
-        "logits",
-        "predictions",
-        "queue_s",
-        "refine_s",
-        "retried",
-        "since",
-        "submission",
-        "turned",
-        "vision_s",
-    )
-
-    def __init__(self, submission: Submission, due: float) -> None:
-        self.submission = submission
-        self.due = due
-        self.turned = 0
-        self.image: np.ndarray | None = None
-        self.features: np.ndarray | None = None
-        self.logits: list[np.ndarray] = []
-        self.predictions: list[Prediction] = []
-        self.error: Exception | None = None
-        self.is_waiting = True
-        self.retried = False
-        self.since = submission.started
-        self.decode_s = self.queue_s = self.batch_s = self.vision_s = self.refine_s = 0.0
-
-    @property
-    def refinements(self) -> int:
-        """How many have run."""
-        return len(self.logits) // 2
-
-    def take_times(self, other: Crop) -> None:
-        """Its times are those of another from now on."""
-        self.since, self.decode_s, self.queue_s = other.since, other.decode_s, other.queue_s
-        self.batch_s, self.vision_s, self.refine_s = other.batch_s, other.vision_s, other.refine_s
-
-
 class _Lane:
     """One engine, and what it has been given to do."""
 
-    def __init__(self, engine: Engine, costs: Sequence[Cost]) -> None:
+    def __init__(self, engine: EngineClient, costs: Sequence[Cost]) -> None:
         self.engine = engine
         self.pace = Pace(costs)
         self.sizes = self.pace.sizes
@@ -233,19 +125,29 @@ class Scheduler:
         self._room = room
         self._vision_threshold = vision_threshold
         self._settled_threshold = settled_threshold
-        self._waiting: WaitingLine[Crop] = WaitingLine()
+        self._waiting: DueQueue[Crop] = DueQueue()
         self._refining: deque[Crop] = deque()
         self._lanes: list[_Lane] = []
         self._usual_stop = 1.0
         self._changed = asyncio.Event()
 
+    @property
+    def batch_costs(self) -> list[BatchCosts]:
+        """What batches cost on each engine, as its latest calls have it."""
+        return [
+            {kind: dict(sorted(sizes.seconds.items())) for kind, sizes in sorted(lane.sizes.items())}
+            for lane in self._lanes
+        ]
+
     def admit(self, count: int, wish: Wish, timeout_s: float = math.inf) -> Submission:
         """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError.
 
-        Into an empty queue goes even what is more than the room: it would never be taken otherwise.
+        Into an empty queue goes even what is more than the room: it would never be taken otherwise. And a
+        single crop may take an eighth more than the room, which large requests would have to themselves.
         """
         room = self._room
-        if room.depth and room.depth + count > room.limit:
+        limit = room.limit + (room.limit // 8 if count <= _READINGS_OF_A_CROP else 0)
+        if room.depth and room.depth + count > limit:
             raise QueueFullError(f"{room.depth} readings are waiting, {room.limit} may")
         lanes = [lane for lane in self._lanes if lane.is_up]
         apart_s = 0.0
@@ -327,7 +229,7 @@ class Scheduler:
         self._waiting.keep(lambda crop: crop.submission is not submission)
         self._refining = deque(crop for crop in self._refining if crop.submission is not submission)
 
-    async def serve(self, engine: Engine, costs: Sequence[Cost]) -> None:
+    async def serve(self, engine: EngineClient, costs: Sequence[Cost]) -> None:
         """Serves crops on one engine, whose graphs cost this, until it is cancelled."""
         lane = _Lane(engine, costs)
         self._lanes.append(lane)
@@ -494,7 +396,7 @@ class Scheduler:
         for index, crop in enumerate(crops):
             crop.logits = [tensor[index] for tensor in tensors]
             stages = predictions[index :: len(crops)]
-            crop.predictions = stages if crop.submission.wish.detail else stages[-1:]
+            crop.words = stages if crop.submission.wish.detail else stages[-1:]
             if not crop.submission.given_up:
                 crop.submission.finish_one()
 
@@ -532,7 +434,7 @@ class Scheduler:
                 if crop.submission.wish.early_stop:
                     self._usual_stop += _WEIGHT * (crop.refinements - self._usual_stop)
                 end += len(stage)
-                crop.predictions = predictions[end - len(stage) : end]
+                crop.words = predictions[end - len(stage) : end]
                 crop.submission.finish_one()
         if len(done) < len(crops):
             finished = set(done)

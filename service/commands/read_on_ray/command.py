@@ -11,8 +11,8 @@ from typing import get_args
 
 from abinet_client.batch.rows import FORMATS
 from service.extras import remedy
-from service.http.schemas import ReadOptions, Turns
 from service.on_ray.arguments import read_arguments
+from service.types import ReadOptions, Turns
 
 PART_FILES = 1000
 SOME_FAILED = 1
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         import ray
 
-        from service.on_ray.corpus import read
+        from service.commands.read_on_ray.corpus import read
     except ModuleNotFoundError as error:
         raise ValueError(remedy(error.name or "ray")) from None
     names = [*_SETTINGS, "replicas", "max_replicas", "cpus"]

@@ -21,12 +21,13 @@ from ray.exceptions import RayError
 
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import IMAGES
+from service.commands.read_on_ray.files import Place, content, image_files, is_empty, place_of, write_whole
+from service.crop import Crop
 from service.errors import Problem, ServiceError
-from service.http.schemas import ReadOptions
 from service.on_ray.arguments import Arguments
-from service.on_ray.files import Place, content, image_files, is_empty, place_of, write_whole
 from service.on_ray.reader import resources, started_reader
-from service.scheduling.scheduler import Crop
+from service.reading.request import ReadRequest
+from service.types import ReadOptions
 
 T = TypeVar("T")
 
@@ -166,7 +167,7 @@ class PartReader:
                 return Row(name, error=error.detail)
             except (OSError, ValueError) as error:
                 return Row(name, error=" ".join(str(error).split()))
-        final = crop.predictions[-1]
+        final = crop.words[-1]
         return Row(name, final.text, final.confidence)
 
     async def _read(self, body: bytes) -> Crop:
@@ -174,7 +175,10 @@ class PartReader:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                return await self._reader.read_one(body, self._job.options)
+                (crop,) = await self._reader.read(ReadRequest([body], self._job.options))
+                if crop.error is None:
+                    return crop
+                raise crop.error
             except ServiceError as error:
                 if error.problem is not Problem.NOT_READY or time.monotonic() > deadline:
                     raise

@@ -1,0 +1,26 @@
+"""What a request wants read, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from service.image_decoding.decoders import ImageFile
+from service.types import ReadOptions
+
+
+class ReadRequest(NamedTuple):
+    """Image files, and what the client wants of them.
+
+    `detail` is for options that do not say. `timeout_s` is the client's own deadline, in seconds.
+    `client_gone` returns when nobody waits any more. `version` and `request_id` say which model reads (see
+    Reader.choose).
+    """
+
+    images: Sequence[ImageFile]
+    options: ReadOptions
+    detail: bool = True
+    timeout_s: float | None = None
+    client_gone: Callable[[], Awaitable[None]] | None = None
+    version: str = ""
+    request_id: str = ""
