@@ -36,6 +36,7 @@ Key = Annotated[SecretStr, Field(min_length=1)]
 # Lists may also come as one string with commas.
 Devices = Annotated[tuple[Device, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -99,6 +100,8 @@ class Settings(BaseSettings):
     """Keys of those who may change the model; without any, nobody may over HTTP."""
     admin_keys_file: Path | None = None
     """File with such keys, one a line."""
+    cors_origins: Origins = ()
+    """Pages of other hosts whose scripts may ask, such as https://shop.example; * for any."""
     bundles: Path | None = None
     """Folder of the bundles that may be loaded over HTTP."""
 

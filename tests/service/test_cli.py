@@ -21,8 +21,8 @@ from service.terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-CHECKPOINT = str(Path(__file__).resolve().parents[2] / "models/zoo/abinet_small_en.ckpt")
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT = str(ROOT / "models/zoo/abinet_small_en.ckpt")
 Failing = Callable[[BaseException], int]
 
 
