@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 TRAINING = ("MJ/MJ_train", "MJ/MJ_valid", "MJ/MJ_test", "ST")
 EVALUATION = ("CUTE80", "SVT")
-CROPS = 30
+CROPS = 20
 
 
 def crops(fonts: list[Path]) -> Iterator[tuple[bytes, str]]:
@@ -86,12 +86,12 @@ def test_a_user_of_mindocr_trains_is_killed_goes_on_and_gets_the_table(
         )
     )
     logs = [tmp_path / "killed", tmp_path / "resumed"]
-    assert distributed.run(2, logs[0], "train", f"--config={config}", KILLED_AT="3") != 0
+    assert distributed.run(2, logs[0], "train", f"--config={config}", KILLED_AT="2") != 0
     assert "not used here: " in distributed.said(logs[0], 0)
     assert f"starts from {pretrained}: MindOCR" in distributed.said(logs[0], 0)
     assert distributed.run(2, logs[1], "train", f"--config={config}") == 0
     steps = round(10 * len(TRAINING) * CROPS / (2 * 96))
-    assert f"goes on from step 2 of {steps}" in distributed.said(logs[1], 0)
+    assert f"goes on from step 1 of {steps}" in distributed.said(logs[1], 0)
     rows = (run / "curves.csv").read_text().splitlines()[1:]
     assert [row.split(",")[2] for row in rows] == [str(step) for step in range(1, steps + 1)]
     capsys.readouterr()
