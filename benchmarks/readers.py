@@ -28,7 +28,7 @@ from rapidocr.ch_ppocr_rec import TextRecInput
 
 from abinet_client.local_service import local_service
 from models.charset import Word
-from models.data.sets.folders import find_sets
+from models.data.sets.folders import SetPath, find_sets
 from models.evaluation.reading import CropReader, LabelledCrop, StagedReading, Turns
 from models.evaluation.scoring import score_set
 from service.commands.evaluate.service_reader import ServiceReader
@@ -108,7 +108,7 @@ def tiny_and_small(threads: int) -> list[PaddleOcr]:
     ]
 
 
-def measure(readers: Sequence[Timed], sets: Sequence[Path], limit: int | None) -> list[SetResult]:
+def measure(readers: Sequence[Timed], sets: Sequence[SetPath], limit: int | None) -> list[SetResult]:
     """Every set with every reader."""
     results = []
     for path in sets:

@@ -1,11 +1,13 @@
 """From a checkpoint to a bundle (see :mod:`export.bundle`)."""
 
+import contextlib
 import datetime
 import json
+import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -117,7 +119,8 @@ def _export_graph(
     path = folder / graph_file(graph, batch)
     inputs = [Tensor(np.zeros(shape, np.float32)) for shape in input_shapes(config, graph, batch)]
     try:
-        ms.export(cell_of(network, graph), *inputs, file_name=str(path), file_format="MINDIR")
+        with _inside(folder):
+            ms.export(cell_of(network, graph), *inputs, file_name=path.name, file_format="MINDIR")
         path.chmod(0o644)  # MindSpore writes it for its owner's eyes only, but a service may be another user
         difference = largest_difference(path, graph, batch, reference)
     except Exception as error:
@@ -155,6 +158,17 @@ def _exporter(graph: Path) -> Exporter:
         "python": platform.python_version(),
         "mind_ir_version": mind_ir_version(graph),
     }
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """With the folder as the current one: MindSpore refuses paths with spaces, umlauts and other signs."""
+    before = os.getcwd()
+    os.chdir(str(folder))
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _precision_difference(trained: Reference, rounded: Reference) -> PrecisionDifference:

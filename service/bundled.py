@@ -12,7 +12,8 @@ import subprocess
 from pathlib import Path
 
 from service.bundle_format.hashes import sha256_of
-from service.engines.bundle import Bundle, BundleError
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.engines.process import module_command
 
 log = logging.getLogger("abinet")

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import tee
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from models.charset import NULL, fold, text_lengths
-from models.data.sets.folders import LabelledSet, open_set
-from models.data.sets.samples import UnusableSample, decode_crop
+from models.data.sets.folders import LabelledSet, SetPath, open_set
+from models.data.sets.samples import UnusableSample, decode_crop, fold_label
 from models.evaluation.reading import CropReader, LabelledCrop, Refusal, StagedReading
 
 
@@ -21,7 +20,7 @@ from models.evaluation.reading import CropReader, LabelledCrop, Refusal, StagedR
 class Mistake:
     """A crop whose final reading is wrong; ``number`` counts the set at ``path`` from 0 on."""
 
-    path: Path
+    path: SetPath
     number: int
     label: str
     reading: StagedReading
@@ -40,7 +39,7 @@ class SetScore:
     ``outcomes`` has their final readings; ``skipped`` counts the samples that were not read, by reason."""
 
     name: str
-    path: Path
+    path: SetPath
     right: np.ndarray
     crops: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -67,14 +66,19 @@ def reads(text: str, label: str) -> bool:
 
 
 def score_set(
-    reader: CropReader, path: Path, limit: int | None = None, advance: Callable[[], object] = lambda: None
+    reader: CropReader,
+    path: SetPath,
+    limit: int | None = None,
+    advance: Callable[[], object] = lambda: None,
+    labels: Callable[[str], str] = fold_label,
 ) -> SetScore:
-    """Reads the first ``limit`` samples of a set; calls ``advance`` after each.
+    """Reads the first ``limit`` samples of a set, whose labels are what ``labels`` makes of the texts; calls
+    ``advance`` after each.
 
     Raises:
         ValueError, OSError: no such set, or the engine cannot go on.
     """
-    labelled = open_set(path)
+    labelled = open_set(path, fold=labels)
     score = SetScore(labelled.name, path, np.zeros(1 + 2 * reader.iterations, int))
     for crop, reading in read_set(reader, labelled, score.skipped, limit, advance):
         _count(score, crop, reading)

@@ -116,6 +116,10 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
         with open(path, encoding="utf-8") as file:
             manifest: Manifest = json.load(file)
     except OSError as error:
+        if os.fspath(folder).endswith(".ckpt") and os.path.isfile(folder):
+            raise BundleError(
+                f"{folder}: a checkpoint; export it first: abinet export {folder} --output BUNDLE"
+            ) from error
         raise BundleError(
             f"{path}: {error.strerror}; so this is not a bundle, which is a folder made by `abinet export`"
         ) from error

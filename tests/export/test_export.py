@@ -22,6 +22,8 @@ from service.bundle_format.hashes import sha256_of
 from service.bundle_format.manifest import BundleError, Manifest, read_manifest
 from tests.support.tiny_service import tiny_bundle, tiny_checkpoint
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

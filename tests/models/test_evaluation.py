@@ -47,6 +47,8 @@ from service.image_decoding.preprocess import decode_image
 from tests.support.processes import child_pids
 from tests.support.tiny_service import crop, encoded, service, tiny_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINT = SAMPLES.parent / f"{NAME}.ckpt"
 CONFIG = NetworkConfig()
 ITERATIONS = CONFIG.iterations

@@ -26,10 +26,11 @@ from models.calibration import Calibration, fit
 from models.checkpoints.checkpoint import CheckpointError, read_sidecar
 from models.evaluation.reliability import reliability
 from models.evaluation.scoring import score_set
+from service.bundle_format.manifest import BundleError
 from service.bundled import NAME
 from service.cli import main
 from service.commands.evaluate.service_reader import ServiceReader
-from service.engines.bundle import Bundle, BundleError
+from service.engines.bundle import Bundle
 from service.reading import calibration as served
 from tests.support.tiny_service import (
     ServiceProcess,
@@ -40,6 +41,8 @@ from tests.support.tiny_service import (
     tiny_bundle,
     tiny_checkpoint,
 )
+
+pytestmark = pytest.mark.slow
 
 FITTED = {"slope": 1.3, "intercept": -0.4, "crops": 1000}
 

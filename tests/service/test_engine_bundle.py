@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from service.engines.bundle import Bundle, BundleError, check_release
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle, check_release
 from tests.support.tiny_service import tiny_bundle
+
+pytestmark = pytest.mark.slow
 
 Edit = Callable[[dict[str, Any]], object]
 

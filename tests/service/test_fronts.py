@@ -18,6 +18,8 @@ from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children, until
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service
 
+pytestmark = pytest.mark.slow
+
 SIMULATED = ("--engine", "simulated", "--simulated-ms", "2", "--fronts", "2")
 
 

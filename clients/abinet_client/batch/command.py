@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
             ended = error
         reading.finish(args)
         if isinstance(ended, KeyboardInterrupt):
+            if args.output:
+                reading.progress.say("stopped; the same command with --resume goes on")
             return INTERRUPTED
         if ended is not None:
             raise ended

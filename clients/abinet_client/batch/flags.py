@@ -8,6 +8,8 @@ from typing import get_args
 
 from abinet_client import Turns
 from abinet_client.batch.rows import FORMATS
+from abinet_client.batch.sources import Inputs
+from abinet_client.connect import connect
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--output", "-o", metavar="FILE", help="CSV, TSV or JSONL (default: TSV to the standard output)"
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="CSV, TSV or JSONL; - is the standard output (default: TSV to it)",
     )
     output.add_argument("--format", choices=FORMATS, help="of the output (default: as the file's name ends)")
     output.add_argument(
@@ -78,6 +83,14 @@ def _share(text: str) -> float:
 
 def check(args: argparse.Namespace) -> None:
     """All that a command line can have wrong is said before the long work."""
+    if args.output == "-":
+        args.output = None
+    if args.url:
+        try:
+            connect(args.url).close()
+        except ValueError as error:
+            raise ValueError(str(error).replace("base_url", "--url", 1)) from None
+    Inputs(args.inputs, null=args.null).check()
     private = serve_options(args)
     if args.url and private:
         raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")

@@ -21,7 +21,7 @@ from abinet_client.batch.report import Report
 from abinet_client.batch.resume import Earlier
 from abinet_client.batch.rows import Row
 from abinet_client.batch.sources import Inputs, Item
-from abinet_client.connect import connect
+from abinet_client.connect import LOCAL, connect, is_served
 from abinet_client.local_service import local_service
 
 SOME_FAILED = 1
@@ -45,7 +45,8 @@ class Run:
     failed: int = 0
     below: int = 0
     skipped: int = 0
-    seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
     exhausted: bool = False
 
     @classmethod
@@ -91,10 +92,9 @@ class Run:
         with self._address(args) as address, connect(address, timeout=PATIENCE_S, retry=RETRY) as client:
             try:
                 wait_until_ready(client, self.progress.say)
-                started = time.monotonic()
+                self.waited = time.monotonic() - self.began
                 for result in read_items(client, itertools.chain([first], items), options):
                     self._take(result)
-                    self.seconds = time.monotonic() - started
             except AbinetError as error:
                 kept = "; the rows so far are kept, --resume goes on" if self.done else ""
                 raise ValueError(f"{address}: {error}{kept}") from error
@@ -105,6 +105,8 @@ class Run:
             yield args.url
             return
         name = args.bundle or "the bundled model"
+        if not serve_options(args) and is_served(LOCAL):
+            self.progress.say(f"a service runs at {LOCAL}: --url {LOCAL} would read with it")
         self.progress.say(f"starting a service for {name}")
         options = ["--timeout-s", str(PATIENCE_S), "--drain-s", "1", "--max-queue", str(READINGS)]
         options += serve_options(args)
@@ -162,15 +164,19 @@ class Run:
         say = self.progress.say
         if self.labels or str(self.tally) != str(Tally()):
             say(str(self.tally))
-        rate = f" ({self.done / self.seconds:,.0f} crops/s)" if self.seconds else ""
-        parts = [f"{self.done:,} crops in {self.seconds:,.1f} s{rate}"]
+        seconds = time.monotonic() - self.began
+        waited = f", {self.waited:,.1f} s of them until the service was ready" if self.waited >= 1 else ""
+        rate = self.done / max(seconds - self.waited, 1e-9)
+        parts = [f"{self.done:,} crops in {seconds:,.1f} s{waited} ({rate:,.0f} crops/s while reading)"]
         parts.append(f"{self.failed:,} could not be read")
         if self.min_confidence is not None:
             parts.append(f"{self.below:,} below {self.min_confidence:g}")
         if self.skipped:
             parts.append(f"{self.skipped:,} skipped that the output already has")
         if self.inputs.skipped:
-            parts.append(f"{self.inputs.skipped:,} files passed over that are no images by their names")
+            files = sum(self.inputs.skipped.values())
+            kinds = ", ".join(f"{count:,} {ending}" for ending, count in self.inputs.skipped.most_common(5))
+            parts.append(f"{files:,} files passed over that are no images by their names ({kinds})")
         say("; ".join(parts))
 
 
