@@ -23,7 +23,9 @@ TERMINATED = 128 + signal.SIGTERM
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
-        module.configure(commands.add_parser(name, help=summary, description=summary))
+        subparser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        subparser.set_defaults(parser=subparser)
+        module.configure(subparser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from models.charset import NULL, fold, text_lengths
 from models.data.sets.folders import LabelledSet, SetPath, open_set
 from models.data.sets.samples import UnusableSample, decode_crop, fold_label
-from models.evaluation.reading import Crop, Reader, Reading, Refusal
+from models.evaluation.reading import CropReader, LabelledCrop, Refusal, StagedReading
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Mistake:
     path: SetPath
     number: int
     label: str
-    reading: Reading
+    reading: StagedReading
 
 
-class Outcome(NamedTuple):
+class Judgement(NamedTuple):
     """How sure a final reading was, 0 to 1, and whether it is right."""
 
     confidence: float
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 @dataclass
 class SetScore:
-    """How a set was read. ``right`` counts the crops read without a mistake by each of `Reading.stages`;
+    """How a set was read. ``right`` counts the crops that each of `StagedReading.stages` read rightly;
     ``outcomes`` has their final readings; ``skipped`` counts the samples that were not read, by reason."""
 
     name: str
@@ -44,7 +44,7 @@ class SetScore:
     crops: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     mistakes: list[Mistake] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Judgement] = field(default_factory=list)
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -66,7 +66,7 @@ def reads(text: str, label: str) -> bool:
 
 
 def score_set(
-    reader: Reader,
+    reader: CropReader,
     path: SetPath,
     limit: int | None = None,
     advance: Callable[[], object] = lambda: None,
@@ -86,12 +86,12 @@ def score_set(
 
 
 def read_set(
-    reader: Reader,
+    reader: CropReader,
     labelled: LabelledSet,
     skipped: Counter[str],
     limit: int | None = None,
     advance: Callable[[], object] = lambda: None,
-) -> Iterator[tuple[Crop, Reading]]:
+) -> Iterator[tuple[LabelledCrop, StagedReading]]:
     """The crops among the first ``limit`` samples of a set, and what the reader reads in them; counts in
     ``skipped`` those that were not read, by reason, and calls ``advance`` after each.
 
@@ -109,11 +109,11 @@ def read_set(
 
 def _usable(
     labelled: LabelledSet, limit: int, skipped: Counter[str], advance: Callable[[], object]
-) -> Iterator[Crop]:
+) -> Iterator[LabelledCrop]:
     for number in range(min(limit, len(labelled))):
         try:
             encoded, label = labelled.encoded(number)
-            crop = Crop(number, label, encoded, decode_crop(encoded))
+            crop = LabelledCrop(number, label, encoded, decode_crop(encoded))
         except UnusableSample as error:
             skipped[error.reason] += 1
             advance()
@@ -121,10 +121,10 @@ def _usable(
             yield crop
 
 
-def _count(score: SetScore, crop: Crop, reading: Reading) -> None:
+def _count(score: SetScore, crop: LabelledCrop, reading: StagedReading) -> None:
     right = [reads(stage.text, crop.label) for stage in reading.stages]
     score.right += right
     score.crops += 1
-    score.outcomes.append(Outcome(reading.confidence, right[-1]))
+    score.outcomes.append(Judgement(reading.confidence, right[-1]))
     if not right[-1]:
         score.mistakes.append(Mistake(score.path, crop.number, crop.label, reading))

@@ -26,13 +26,13 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.checkpoints.checkpoint import read_checkpoint
-    from models.checkpoints.hashes import sha256_of
     from models.training.backends import open_backend
     from models.training.batches import batches_ahead
     from models.training.command import named, with_options
     from models.training.data import TrainingData
     from models.training.misreadings import measure
     from models.training.recipe import Recipe
+    from service.bundle_format.hashes import sha256_of
 
     recipe = with_options(Recipe.from_yaml(named(args.config)), args)
     parameters, sidecar = read_checkpoint(args.checkpoint)

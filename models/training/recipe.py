@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -29,6 +29,9 @@ class Section(BaseModel):
     """A part of the file; a key that is not known is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Section)
 
 
 class System(Section):
@@ -256,6 +259,20 @@ class Eval(Section):
     batch_size: Annotated[int, Field(ge=1)] = 64
     dataset: Dataset = Dataset()
 
+    @classmethod
+    def from_yaml(cls, path: Path) -> Eval:
+        """The section of a recipe, which may be MindOCR's: keys that only it has are passed over.
+
+        Raises:
+            ValueError: one line, the file and its faults.
+            OSError: it cannot be read.
+        """
+        match _load(path):
+            case {"eval": {"dataset": dict(dataset), **section}}:
+                known = {**_known(cls, section), "dataset": _known(Dataset, dataset)}
+                return _valid(cls, path, known)
+        return cls()
+
 
 class Recipe(Section):
     """A configuration file, read and checked; its keys are the field's where the field has a key."""
@@ -305,19 +322,31 @@ class Recipe(Section):
             ValueError: one line, the file and its faults.
             OSError: it cannot be read.
         """
+        values, said = _load(path), list[str]()
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            said: list[str] = []
             if mindocr.is_mindocr(values):
                 values, said = mindocr.translated(values, path)
-            return cls.model_validate(values), said
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'the recipe'}: {fault['msg']}"
-                for fault in error.errors()
-            )
-            raise ValueError(f"{path}: {faults}") from None
         except mindocr.NotHonouredError as error:
             raise ValueError(f"{path}: {error}") from None
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+        return _valid(cls, path, values), said
+
+
+def _load(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+
+
+def _known(section: type[Section], values: dict[Any, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in section.model_fields}
+
+
+def _valid(section: type[S], path: Path, values: Any) -> S:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'the recipe'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ValueError(f"{path}: {faults}") from None

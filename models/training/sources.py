@@ -22,7 +22,7 @@ from models.data.augment import augment
 from models.data.framing import move_away, reframe
 from models.data.rendering.fonts import family_of, is_held_out
 from models.data.rendering.glyphs import LayoutStyle, Typeface
-from models.data.rendering.renderer import Crop, WordRenderer
+from models.data.rendering.renderer import RenderedCrop, WordRenderer
 from models.data.rendering.words import Split, WordSampler
 from models.data.sets.folders import LabelledSet, SetPath, open_set
 from models.data.sets.samples import UnusableSample, decode_crop
@@ -103,7 +103,7 @@ class PlainRenderer:
         self.words = source.words
         self.longest = source.longest
 
-    def render(self, rng: np.random.Generator) -> Crop:
+    def render(self, rng: np.random.Generator) -> RenderedCrop:
         """One crop; the word is drawn again until its typeface leaves ink."""
         while True:
             text = self.words.sample(rng)
@@ -116,7 +116,7 @@ class PlainRenderer:
         light, dark = rng.uniform(140, 255, 3), rng.uniform(0, 100, 3)
         paper, colour = (light, dark) if rng.random() < 0.5 else (dark, light)
         image = paper + (colour - paper) * ink + rng.normal(0.0, 6.0, (*ink.shape[:2], 1))
-        return Crop(np.clip(image, 0, 255).astype(np.uint8), fold(text))
+        return RenderedCrop(np.clip(image, 0, 255).astype(np.uint8), fold(text))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from service.bundle_format.manifest import BundleError
 from service.bundled import bundled_model
 from service.doctor.check import Check
 from service.doctor.failures import remedy_for
-from service.engines.bundle import Bundle, BundleError
+from service.engines.bundle import Bundle
 from service.engines.connection import EngineError
 from service.engines.engine import KINDS, EngineOptions, described
 from service.engines.process import EngineProcess
@@ -75,7 +76,9 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
         except (BundleError, EngineError) as error:
             said = output.read_text(encoding="utf-8", errors="replace")
             last = (said.strip().splitlines() or [""])[-1]
-            found = f"{error}; {last}" if last and last not in str(error) else str(error)
+            # A line of a C++ log says nothing to anybody; its meaning is the remedy.
+            tells = last and last not in str(error) and not last.startswith("[")
+            found = f"{error}; {last}" if tells else str(error)
             return Check(name, "failed", found, remedy_for(f"{error}\n{said}"))
         finally:
             worker.kill()

@@ -29,6 +29,8 @@ from models.preprocessing import Preprocessing
 from tests.oracles import network as oracle
 from tests.support.foreign_checkpoints import Parameters, below, names, to_mindocr, to_official
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(
     d_model=32, d_inner=48, vision_layers=2, language_layers=3, resnet_channels=(8, 8, 12, 16, 32),
     resnet_blocks=(2, 1, 1, 2, 1), attention_channels=8,
@@ -256,8 +258,15 @@ def test_a_charset_of_another_length_is_refused_at_import(mindocr: Path) -> None
 
 
 def test_another_file_type_is_refused_at_import(tmp_path: Path) -> None:
+    path = tmp_path / "weights.onnx"
+    path.write_bytes(b"onnx")
     with pytest.raises(CheckpointError, match=r"neither a MindOCR \.ckpt nor an official \.pth"):
-        import_checkpoint(tmp_path / "weights.onnx")
+        import_checkpoint(path)
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.ckpt: no such file"):
+        import_checkpoint(tmp_path / "none.ckpt")
 
 
 def arguments(*words: str) -> argparse.Namespace:

@@ -14,6 +14,8 @@ from models.training.spelling import SpellingBatches, Vocabulary
 from service.cli import main
 from tests.support.tiny_training import TINY
 
+pytestmark = pytest.mark.slow
+
 WIKITEXT = """ = Valkyria Chronicles III = \n
  Senjō no Valkyria 3 : <unk> Chronicles ( Japanese : 3 , lit . Valkyria of the Battlefield 3 ) @-@ \n
  supercalifragilisticexpialidocious the the \n"""

@@ -11,6 +11,8 @@ import yaml
 from models.training.recipe import Recipe
 from tests.support.mindocr_file import mindocr_file
 
+pytestmark = pytest.mark.slow
+
 
 def read(values: Any, folder: Path) -> tuple[Recipe, list[str]]:
     path = folder / "abinet_resnet45_en.yaml"

@@ -28,6 +28,8 @@ from tests.support.foreign_checkpoints import Parameters, to_mindocr
 from tests.support.mindocr_file import mindocr_file
 from tests.support.tiny_training import TINY
 
+pytestmark = pytest.mark.slow
+
 TRAINING = ("MJ/MJ_train", "MJ/MJ_valid", "MJ/MJ_test", "ST")
 EVALUATION = ("CUTE80", "SVT")
 CROPS = 20

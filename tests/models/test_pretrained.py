@@ -15,6 +15,8 @@ from models.checkpoints.pretrained import read_pretrained
 from tests.support.foreign_checkpoints import to_mindocr
 from tests.support.tiny_training import TINY
 
+pytestmark = pytest.mark.slow
+
 Arrays = dict[str, np.ndarray]
 
 

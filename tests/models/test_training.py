@@ -48,6 +48,8 @@ from service.cli import main
 from tests.support.drawn_fonts import made_up_words
 from tests.support.tiny_training import TINY, Broken, Letters
 
+pytestmark = pytest.mark.slow
+
 WORDS = list(made_up_words(SHARED_WORDS + 2000))
 
 

@@ -20,6 +20,8 @@ from models.training.backends import Backend, averaging_share, open_backend  # n
 from models.training.batches import Batch  # noqa: E402
 from models.training.recipe import Recipe, Stage  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = ("mindspore", "torch")
 STAGES = ("language", "vision", "joint")

@@ -43,7 +43,7 @@ class Broken:
 def kill_between_the_saves(saves: int) -> None:
     from models.training import train
 
-    save_state = train.save_state
+    save_state = train.save_state  # type: ignore[attr-defined]
     left = iter(range(saves - 1, -1, -1))
 
     def save_or_die(*arguments: Any) -> None:

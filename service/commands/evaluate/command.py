@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         to_json,
     )
     from models.evaluation.scoring import score_set
-    from models.evaluation.sources import open_reader
+    from service.commands.evaluate.sources import open_reader
 
     if args.config and (args.source or args.sets):
         raise ValueError("--config names the checkpoint and the sets itself; leave out SOURCE and SETS")
@@ -125,22 +125,15 @@ def _positive(text: str) -> int:
 
 def _of_config(path: Path) -> tuple[str, list[SetPath]]:
     """The checkpoint and the sets that a recipe's ``eval`` section names, this project's or MindOCR's."""
-    import yaml
+    from models.training.recipe import Eval
 
-    from models.training.recipe import Dataset
-
-    try:
-        section = yaml.safe_load(path.read_text(encoding="utf-8"))["eval"]
-        source, given = section["ckpt_load_path"], section["dataset"]
-        named = {key: given[key] for key in ("dataset_root", "data_dir", "label_file") if given.get(key)}
-        return str(source), Dataset(dataset_root=Path(named.pop("dataset_root")), **named).roots
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML ({error})") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    section = Eval.from_yaml(path)
+    if section.ckpt_load_path is None or section.dataset.dataset_root is None:
         raise ValueError(
             f"{path}: needs eval.ckpt_load_path and eval.dataset.dataset_root, and may have "
-            f"eval.dataset.data_dir, folders below it, and label_file ({error})"
-        ) from None
+            "eval.dataset.data_dir, folders below it, and label_file"
+        )
+    return str(section.ckpt_load_path), section.dataset.roots
 
 
 def _serve_options(args: argparse.Namespace) -> list[str]:
