@@ -19,7 +19,6 @@ from models.training.recipe import Recipe, Stage
 from models.training.train import Trainer
 from tests.support import distributed
 from tests.support.drawn_fonts import made_up_words
-from tests.support.processes import until
 from tests.support.tiny_training import TINY
 
 pytestmark = pytest.mark.slow
@@ -87,7 +86,7 @@ def killed(recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
     with distributed.msrun(2, folder / "logs", *arguments, KILLED_AT="2") as msrun:
         distributed.wait_for(folder / "logs", 0, "step 1 ")
         os.kill(msrun.pid, signal.SIGSTOP)  # it would end the other one itself
-        until(lambda: not any(map(distributed.runs, distributed.workers(msrun.pid))), 90)
+        distributed.wait_for(folder / "logs", 1, "has ended")
     return Killed(folder / "run", config, folder / "logs")
 
 

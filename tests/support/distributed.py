@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support.processes import child_pids
-
 PROGRAM = Path(__file__).with_name("tiny_training.py")
 #: No two of the same machine at once: each has an address of its own.
 _ports = iter(range(20000 + os.getpid() % 10000, 65536))
@@ -43,24 +41,6 @@ def run(count: int, logs: Path, *arguments: str, **environment: str) -> int:
     with msrun(count, logs, *arguments, **environment) as process:
         process.communicate(timeout=300)
         return process.returncode
-
-
-def workers(msrun: int) -> list[int]:
-    """The processes that train."""
-    return [pid for pid in child_pids(msrun) if b"MS_ROLE=MS_WORKER" in _environment(pid)]
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is more than its exit code."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def _environment(pid: int) -> bytes:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/environ").read_bytes()
-    return b""
 
 
 def said(logs: Path, rank: int) -> str:
