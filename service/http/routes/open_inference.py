@@ -49,8 +49,8 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
     model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
 
-    def get(path: str, model: type[BaseModel]) -> Any:
-        return router.get(path, response_model=model, responses=_ERRORS)
+    def get(path: str, model: type[BaseModel], **described: Any) -> Any:
+        return router.get(path, response_model=model, responses=_ERRORS, openapi_extra=described)
 
     @get("", ServerMetadata)
     async def server(request: Request) -> Response:
@@ -94,12 +94,26 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         return await _infer(request, reader)
 
     for path in model_paths:
-        get(path, ModelMetadata)(model)
-        get(f"{path}/ready", ModelReady)(model_ready)
+        parameters = _path_parameters(path)
+        get(path, ModelMetadata, **parameters)(model)
+        get(f"{path}/ready", ModelReady, **parameters)(model_ready)
         router.post(
-            f"{path}/infer", response_model=InferResponse, responses=_ERRORS, openapi_extra=_INFER_BODY
+            f"{path}/infer",
+            response_model=InferResponse,
+            responses=_ERRORS,
+            openapi_extra={**_INFER_BODY, **parameters},
         )(infer)
     return router
+
+
+def _path_parameters(path: str) -> dict[str, Any]:
+    """For OpenAPI: the parameters that a path has."""
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", path)
+        ]
+    }
 
 
 def _readiness(content: dict[str, Any]) -> Response:
