@@ -11,7 +11,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from service.engines.bundle import Bundle, BundleError, file_sha256
+from service.bundle_format.hashes import sha256_of
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.engines.process import module_command
 
 log = logging.getLogger("abinet")
@@ -30,7 +32,7 @@ def bundled_model(python: str) -> Path:
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: the bundled checkpoint is missing; pass --bundle")
     # Also its config: the same weights with another calibration are another bundle.
-    weights, config = (file_sha256(str(file))[:12] for file in (checkpoint, checkpoint.with_suffix(".json")))
+    weights, config = (sha256_of(file)[:12] for file in (checkpoint, checkpoint.with_suffix(".json")))
     bundle = cache() / "bundles" / f"{NAME}-{weights}-{config}-mindspore-{_mindspore_release(python)}"
     if _is_sound(bundle):  # first, because an image's cache cannot be written
         return bundle

@@ -41,7 +41,7 @@ COMMANDS = {
     "misreadings": Command(
         "models.training.misreadings_command", "measure how a checkpoint's vision model misreads characters"
     ),
-    "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
+    "eval": Command("service.commands.evaluate.command", "measure word accuracy on labelled crops"),
     "calibrate": Command(
         "models.evaluation.calibrate_command", "fit a checkpoint's confidences to labelled crops"
     ),
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data,
     training and evaluation need is an extra.
     """
+    # What is started from here, as by multiprocessing, imports nothing from the current folder (Python 3.11).
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     with visible_output():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
 

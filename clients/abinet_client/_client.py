@@ -22,7 +22,7 @@ from abinet_client._calls import Answer, Call, Options, Turns
 from abinet_client._exceptions import AbinetError, error_of_transport
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
-from abinet_client._packs import Crop, Outcome, Pack, Packer, bodies, load, outcomes
+from abinet_client._packs import EncodedImage, Outcome, Pack, Packer, bodies, load, outcomes
 from abinet_client._retry import Attempts, Retry
 from abinet_client._threads import Workers
 
@@ -451,7 +451,7 @@ class AsyncClient:
     ) -> AsyncIterator[Outcome]:
         free = asyncio.Semaphore(concurrency)
         crops = _crops(images)
-        upcoming: asyncio.Task[Crop | None] | None = asyncio.create_task(_next(crops))
+        upcoming: asyncio.Task[EncodedImage | None] | None = asyncio.create_task(_next(crops))
         pending: deque[asyncio.Task[list[Outcome]]] = deque()
         try:
             while upcoming or pending:
@@ -538,11 +538,11 @@ async def _crops(images: Iterable[Image] | AsyncIterable[Image]) -> Any:
             yield await _load(image)
 
 
-async def _load(image: Image) -> Crop:
+async def _load(image: Image) -> EncodedImage:
     return load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
 
 
-async def _next(crops: AsyncIterator[Crop]) -> Crop | None:
+async def _next(crops: AsyncIterator[EncodedImage]) -> EncodedImage | None:
     """None where there are no more."""
     async for crop in crops:
         return crop

@@ -6,12 +6,14 @@ import argparse
 import signal
 import sys
 
+from models.data import text_command
 from models.data.rendering import render_command
 from models.data.sets import pack_command, stats_command
 
 COMMANDS = {
     "render": (render_command, "render labelled word crops from fonts and words"),
     "pack": (pack_command, "write labelled images as one LMDB"),
+    "text": (text_command, "count the words of running text, for the language stage"),
     "stats": (stats_command, "say what labelled sets hold, and show it"),
 }
 

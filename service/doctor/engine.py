@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from service.bundle_format.manifest import BundleError
 from service.bundled import bundled_model
 from service.doctor.check import Check
 from service.doctor.failures import remedy_for
-from service.engines.bundle import Bundle, BundleError
+from service.engines.bundle import Bundle
 from service.engines.connection import EngineError
 from service.engines.engine import KINDS, EngineOptions, described
 from service.engines.process import EngineProcess

@@ -8,7 +8,8 @@ from typing import Callable, Iterable, List, NamedTuple
 
 import numpy as np
 
-from service.engines.bundle import Bundle, BundleError, check_release
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle, check_release
 from service.engines.cores import bind_threads
 
 Run = Callable[[List[np.ndarray]], List[np.ndarray]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.engines.process import ending
+from service.engines.process import ending, module_command
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
 from service.errors import ServiceError
 from service.reading.model_change import Change
@@ -43,7 +43,7 @@ class _Process(NamedTuple):
         # A front that takes no more messages must not hold up the others.
         ours.setblocking(False)
         with theirs:
-            command = [sys.executable, "-m", "service.fronts.process", str(theirs.fileno())]
+            command = [*module_command(sys.executable, "service.fronts.process"), str(theirs.fileno())]
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.PIPE,

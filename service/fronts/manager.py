@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -29,6 +30,7 @@ log = logging.getLogger("abinet")
 _AGAIN_S = 0.05
 _NEWS_S = 0.5
 """How often fronts are told what only the manager sees."""
+_LONGEST_FOLDER = 64
 _LAST_S = 5.0
 """What a front may take beyond its own time to finish."""
 
@@ -37,7 +39,7 @@ async def serve_with_fronts(
     bundle: Bundle, settings: Settings, listener: socket.socket, started: float
 ) -> None:
     """Serves until SIGTERM or Ctrl-C. Raises ValueError where a worker cannot start."""
-    with tempfile.TemporaryDirectory(prefix="abinet-") as folder:
+    with tempfile.TemporaryDirectory(prefix="abinet-", dir=_short_folder()) as folder:
         fronts = [Front(folder, number, settings) for number in range(settings.fronts)]
         stopping = _stop_at_signals(fronts)
         models = SharedReader(bundle, settings, folder, fronts)
@@ -66,6 +68,11 @@ async def serve_with_fronts(
         (failure,) = await asyncio.gather(starting, return_exceptions=True)
         if isinstance(failure, Exception) and not stopping.is_set():
             raise failure
+
+
+def _short_folder() -> str | None:
+    """Where TMPDIR is too long for the path of a socket, which has 107 bytes, another one."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER else None
 
 
 def _stop_at_signals(fronts: Sequence[Front]) -> asyncio.Event:

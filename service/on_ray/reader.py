@@ -56,4 +56,5 @@ def assigned_devices(devices: Sequence[str], assigned: Sequence[str], visible: s
 
 
 def _npus_of_ray() -> list[str]:
-    return ray.get_runtime_context().get_accelerator_ids()[_NPU]
+    numbers: list[str] = ray.get_runtime_context().get_accelerator_ids()[_NPU]
+    return numbers

@@ -75,14 +75,14 @@ class Reader:
             graph=self.settings.graph,
             devices=list(self.settings.devices),
             batch_ms=[in_milliseconds(costs) for costs in self.main.batch_costs],
-            manifest=self.main.bundle.manifest,
+            manifest=dict(self.main.bundle.manifest),
             canary=None
             if canary is None
             else CanaryInfo(
                 **vars(canary.model),
                 percent=self.canary_percent,
                 engine=canary.engine,
-                manifest=canary.bundle.manifest,
+                manifest=dict(canary.bundle.manifest),
             ),
         )
 

@@ -117,6 +117,8 @@ class Settings(BaseSettings):
     """Bytes of all bodies that may be held at a time, beyond the first 64 KiB of each."""
     max_connections: Count = 4096
     """Connections that may be open; one more takes the place of the one that has been idle for longest."""
+    keep_alive_s: Seconds = 75.0
+    """Seconds that a connection may be idle between requests; a proxy should allow fewer (nginx: 60)."""
     max_pixels: Count = 16_000_000
     """Pixels of one image, checked before it is decoded."""
     timeout_s: Seconds = 30.0

@@ -42,6 +42,8 @@ from tests.support.both_clients import Connect, both_clients
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 CROP = encoded(crop())
 

@@ -35,6 +35,8 @@ from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import descendants
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "service", "read"]
 
@@ -397,9 +399,9 @@ def test_a_killed_run_takes_its_service_along(bundle: str) -> None:
 
 
 def test_the_socket_is_this_users_alone(bundle: str) -> None:
-    from abinet_client.batch.private_service import private_service
+    from abinet_client.local_service import local_service
 
-    with private_service(["--bundle", bundle, "--engine", "simulated"]) as address:
+    with local_service(["--bundle", bundle, "--engine", "simulated"]) as address:
         socket = Path(address.removeprefix("unix:"))
         assert socket.is_socket()
         assert os.stat(socket.parent).st_mode & 0o777 == 0o700

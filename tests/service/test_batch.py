@@ -23,6 +23,8 @@ from tests.support.tiny_service import (
     tiny_bundle,
 )
 
+pytestmark = pytest.mark.slow
+
 FILES = [("images", (f"{seed}.png", encoded(crop(seed)))) for seed in range(6)]
 BASE64 = base64.b64encode(encoded(crop())).decode()
 

@@ -19,6 +19,8 @@ import pytest
 from service import cli
 from service.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = str(ROOT / "models/zoo/abinet_small_en.ckpt")
 Failing = Callable[[BaseException], int]

@@ -18,6 +18,8 @@ from service.doctor.machine import address_check, library_checks, probe_import
 from service.settings.model import Settings
 from tests.support.empty_bundle import empty_bundle
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
 """Without any package."""
