@@ -98,7 +98,7 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
         return _info()
 
     def _info() -> Response:
-        return JsonResponse(reader.info.model_dump())
+        return JsonResponse(reader.info.model_dump(mode="json"))
 
     return router
 
