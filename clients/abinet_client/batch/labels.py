@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 
 from abinet_client.batch.label_files import LabelFile
 from abinet_client.batch.sources import Item
@@ -12,8 +13,9 @@ _LONGEST = 25
 
 
 def fold(text: str) -> str:
-    """What is compared: lower case, and only [0-9a-z]."""
-    return "".join([character for character in text.lower() if character in _COUNTED])
+    """What is compared, as `abinet eval` has it: without accents (NFKD), lower case, and only [0-9a-z]."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join([character for character in decomposed.lower() if character in _COUNTED])
 
 
 class Labels:
