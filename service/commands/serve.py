@@ -50,10 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
     # The address first: a mistake there must not wait for the model.
     with listening(settings) as listener:
         settings, reason = chosen(settings)
-        log.info("the engine is %s: %s", settings.engine, reason)
         folder = settings.bundle or bundled_model(settings.worker_python)
         # Where a link leads now: a worker that is restarted later must find the same bundle.
         bundle = Bundle(os.path.realpath(folder))
+        log.info("the engine is %s: %s", settings.engine, reason)
         uvloop.run(serve_with_fronts(bundle, settings, listener, started))
     return 0
 

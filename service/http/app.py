@@ -10,11 +10,12 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from service.errors import Problem
 from service.http.auth import KeyRing
 from service.http.body import BodyRoom
 from service.http.lean import LeanDispatch, LeanRoute
-from service.http.middleware import ApiKeyMiddleware, RequestMiddleware
-from service.http.problems import add_handlers
+from service.http.middleware import OPEN_PATHS, ApiKeyMiddleware, RequestMiddleware
+from service.http.problems import add_handlers, documented
 from service.http.routes.health import status_router
 from service.http.routes.metrics import observability_router
 from service.http.routes.model import ADMIN_SCHEMES, model_change_router
@@ -22,7 +23,7 @@ from service.http.routes.open_inference import open_inference_router
 from service.http.routes.open_inference_messages import InferRequest
 from service.http.routes.page import add_page
 from service.http.routes.read import read_router
-from service.http.schemas import BatchRequest, CropRequest, LoadRequest
+from service.http.schemas import BatchRequest, CropRequest, LoadRequest, ProblemDetails
 from service.observability.all_fronts import Fronts
 from service.observability.request_log import RequestLog
 from service.reading.model_change import Change, ModelChange
@@ -83,7 +84,10 @@ class _Service(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             _, schema = models_json_schema(
-                [(model, "validation") for model in (BatchRequest, InferRequest, LoadRequest, CropRequest)],
+                [
+                    (model, "validation")
+                    for model in (BatchRequest, InferRequest, LoadRequest, CropRequest, ProblemDetails)
+                ],
                 ref_template="#/components/schemas/{model}",
             )
             document["components"]["schemas"].update(schema["$defs"])
@@ -91,4 +95,16 @@ class _Service(FastAPI):
             if self._reader.settings.api_keys:
                 schemes.update(_KEY_SCHEMES)
                 document["security"] = [{name: []} for name in _KEY_SCHEMES]
+                _add_keys(document["paths"])
         return super().openapi()
+
+
+def _add_keys(paths: dict[str, Any]) -> None:
+    """To the description: which operations need no key, and what the others answer without one."""
+    for path, operations in paths.items():
+        for operation in operations.values():
+            if path in OPEN_PATHS:
+                operation["security"] = []
+            elif not path.startswith("/v2"):  # whose own errors are described for all of 4XX
+                without = documented(Problem.UNAUTHORISED)
+                operation["responses"].update({str(status): text for status, text in without.items()})

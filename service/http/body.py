@@ -62,6 +62,12 @@ class BodyRoom:
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Raises ServiceError where the body is longer than `limit` bytes, too slow, or its client hangs up."""
+    encoding = header(request, b"content-encoding").strip().lower()
+    if encoding not in (b"", b"identity"):
+        raise ServiceError(
+            Problem.UNSUPPORTED_BODY,
+            f"Content-Encoding {encoding.decode('latin-1')[:32]!r} is not read here: send the body as it is.",
+        )
     room: BodyRoom = request.scope["state"]["body_room"]
     try:
         with Deadline(room.seconds):

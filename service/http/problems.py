@@ -56,7 +56,7 @@ def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": " / ".join(problem.title for problem in problems if problem.status == status),
-            "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
+            "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}},
         }
         for status in sorted({problem.status for problem in problems})
     }

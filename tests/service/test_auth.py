@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import cast
 
 import httpx
@@ -25,6 +26,7 @@ class StartingReader:
     def __init__(self, *keys: str) -> None:
         self.settings = Settings(api_keys=tuple(map(SecretStr, keys)))
         self.observer = Observer()
+        self.main = SimpleNamespace(batch_costs=[])
 
 
 def get(

@@ -365,7 +365,7 @@ def test_a_canary_can_be_judged_by_its_metrics(running: ServiceProcess) -> None:
 def test_the_description_tells_admins_apart(running: ServiceProcess) -> None:
     document = running.client.get("/openapi.json").json()
     load_route = document["paths"]["/v1/model/load"]["post"]
-    assert [list(one) for one in load_route["security"]] == [["admin bearer"], ["admin key"]]
+    assert [list(one) for one in load_route["security"]] == [["adminBearer"], ["adminKey"]]
     assert load_route["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("LoadRequest")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import struct
 from typing import Any
@@ -107,7 +108,18 @@ def test_a_crop_that_cannot_be_read_fails_the_request_and_is_named(running: Serv
         ({"shape": [0]}, "inputs.0.shape.0"),
         ({"data": [1, 2, 3]}, "an element of data is no string"),
         ({"shape": [65], "data": [""] * 65}, "More than 64 crops"),
-        ({"shape": [1], "data": None, "parameters": {"binary_data_size": 9}}, "0 elements do not make"),
+        (
+            {"shape": [1], "data": None, "parameters": {"binary_data_size": 9}},
+            "binary_data_size is 9, and 0 bytes follow",
+        ),
+        (
+            {"shape": [3, 1], "data": [[BASE64[0]], BASE64[1:]]},
+            "the rows of data do not make the shape [3, 1]",
+        ),
+        (
+            {"shape": [3, 1], "data": [[BASE64[0]], *BASE64[1:]]},
+            "the rows of data do not make the shape [3, 1]",
+        ),
     ],
 )
 def test_a_tensor_that_is_none_of_images_is_refused(
@@ -115,6 +127,41 @@ def test_a_tensor_that_is_none_of_images_is_refused(
 ) -> None:
     tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": BASE64, **change}
     assert message in error(infer(running, inputs=[tensor]))
+
+
+def test_no_parameters_may_be_null(running: ServiceProcess) -> None:
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": BASE64, "parameters": None}
+    wanted = [{"name": "text", "parameters": None}]
+    assert outputs(infer(running, inputs=[tensor], parameters=None, outputs=wanted))["text"]
+
+
+@pytest.mark.parametrize("name", ["iteration", "priority", "sequence_id"])
+def test_a_parameter_that_is_not_honoured_is_refused(running: ServiceProcess, name: str) -> None:
+    assert f"parameters.{name}" in error(infer(running, parameters={name: 1}))
+
+
+def test_tritons_timeout_is_the_deadline(running: ServiceProcess) -> None:
+    assert infer(running, parameters={"timeout": 1}).status_code == 504
+    assert infer(running, parameters={"timeout": 20_000_000}).status_code == 200
+
+
+def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(running: ServiceProcess) -> None:
+    response = running.client.post(INFER, content=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"})
+    assert response.status_code == 415
+    assert error(response).startswith("Content-Encoding 'gzip' is not read here")
+
+
+def test_an_address_that_ends_with_a_slash_is_not_sent_elsewhere(running: ServiceProcess) -> None:
+    assert running.client.get("/v2/").json() == running.client.get("/v2").json()
+
+
+def test_tritons_clients_find_the_configuration_and_the_repository(running: ServiceProcess) -> None:
+    model = running.client.get("/v2/models/abinet").json()
+    config = running.client.get("/v2/models/abinet/config").json()
+    assert [tensor["name"] for tensor in config["input"]] == ["image"]
+    assert [tensor["name"] for tensor in config["output"]] == [tensor["name"] for tensor in model["outputs"]]
+    (listed,) = running.client.post("/v2/repository/index", json={}).json()
+    assert listed == {"name": "abinet", "version": model["versions"][0], "state": "READY", "reason": ""}
 
 
 def test_an_output_that_does_not_exist_is_refused(running: ServiceProcess) -> None:

@@ -13,7 +13,7 @@ _LONGEST = 25
 
 
 def fold(text: str) -> str:
-    """What is compared: accents taken off (NFKD), lower case, and then only [0-9a-z]."""
+    """What is compared, as `abinet eval` has it: without accents (NFKD), lower case, and only [0-9a-z]."""
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join([character for character in decomposed.lower() if character in _COUNTED])
 

@@ -24,8 +24,8 @@ ADMIN_PATHS = frozenset({"/v1/model/load", "/v1/model/promote", "/v1/model/rollb
 """What asks for an admin key, in place of an API key."""
 
 ADMIN_SCHEMES = {
-    "admin bearer": {"type": "http", "scheme": "bearer"},
-    "admin key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "adminBearer": {"type": "http", "scheme": "bearer"},
+    "adminKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 _LONGEST_BODY = 1 << 16
 _LOAD_BODY = {

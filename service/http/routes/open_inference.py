@@ -22,9 +22,11 @@ from service.http.routes.open_inference_messages import (
     InferError,
     InferResponse,
     Live,
+    ModelConfig,
     ModelMetadata,
     ModelReady,
     Ready,
+    RepositoryModel,
     ServerMetadata,
     parse,
     write,
@@ -35,6 +37,8 @@ from service.types import ReadOptions
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
 _ANY = -1
+PLATFORM = "mindspore_mindir"
+_TRITON_TYPES = {"BYTES": "TYPE_STRING", "FP32": "TYPE_FP32", "INT32": "TYPE_INT32"}
 _ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": InferError}, "5XX": {"model": InferError}}
 _INFER_BODY = {
     "requestBody": {
@@ -50,13 +54,16 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
     model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
 
-    def get(path: str, model: type[BaseModel]) -> Callable[[Endpoint], Endpoint]:
-        return router.get(path, response_model=model, responses=_ERRORS)
+    def get(path: str, model: type[BaseModel], **described: Any) -> Callable[[Endpoint], Endpoint]:
+        return router.get(path, response_model=model, responses=_ERRORS, openapi_extra=described)
 
     @get("", ServerMetadata)
     async def server(request: Request) -> Response:
         """What answers here."""
         return JsonResponse({"name": NAME, "version": version, "extensions": ["binary_tensor_data"]})
+
+    # A client that ends the address with a slash must not be sent elsewhere.
+    router.get("/", include_in_schema=False)(server)
 
     @get("/health/live", Live)
     async def live(request: Request) -> Response:
@@ -75,13 +82,36 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
             {
                 "name": NAME,
                 "versions": [one.model.version for one in reader.deployments],
-                "platform": "mindspore_mindir",
+                "platform": PLATFORM,
                 "inputs": [{"name": "image", "datatype": "BYTES", "shape": [_ANY]}],
                 "outputs": [
                     {"name": name, "datatype": output.datatype, "shape": [_ANY]}
                     for name, output in OUTPUTS.items()
                 ],
             }
+        )
+
+    async def config(request: Request) -> Response:
+        """The same in the words of Triton's configuration."""
+        _check_model(request, reader)
+        tensors = {"image": "BYTES", **{name: output.datatype for name, output in OUTPUTS.items()}}
+        image, *outputs = [
+            {"name": name, "data_type": _TRITON_TYPES[datatype], "dims": [_ANY]}
+            for name, datatype in tensors.items()
+        ]
+        described = {"name": NAME, "platform": PLATFORM, "max_batch_size": 0}
+        return JsonResponse({**described, "input": [image], "output": outputs})
+
+    @router.post("/repository/index", response_model=list[RepositoryModel], responses=_ERRORS)
+    async def index(request: Request) -> Response:
+        """The versions being served, as Triton lists its repository."""
+        state = "READY" if reader.state == "ready" else "UNAVAILABLE"
+        reason = "" if state == "READY" else f"the service is {reader.state}"
+        return JsonResponse(
+            [
+                {"name": NAME, "version": one.model.version, "state": state, "reason": reason}
+                for one in reader.deployments
+            ]
         )
 
     async def model_ready(request: Request) -> Response:
@@ -95,12 +125,27 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         return await _infer(request, reader)
 
     for path in model_paths:
-        get(path, ModelMetadata)(model)
-        get(f"{path}/ready", ModelReady)(model_ready)
+        parameters = _path_parameters(path)
+        get(path, ModelMetadata, **parameters)(model)
+        get(f"{path}/ready", ModelReady, **parameters)(model_ready)
+        get(f"{path}/config", ModelConfig, **parameters)(config)
         router.post(
-            f"{path}/infer", response_model=InferResponse, responses=_ERRORS, openapi_extra=_INFER_BODY
+            f"{path}/infer",
+            response_model=InferResponse,
+            responses=_ERRORS,
+            openapi_extra={**_INFER_BODY, **parameters},
         )(infer)
     return router
+
+
+def _path_parameters(path: str) -> dict[str, Any]:
+    """For OpenAPI: the parameters that a path has."""
+    return {
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"{(\w+)}", path)
+        ]
+    }
 
 
 def _readiness(content: dict[str, Any]) -> Response:
@@ -125,8 +170,11 @@ async def _infer(request: Request, reader: Reader) -> Response:
     body = await read_body(request, settings.max_body_bytes)
     asked, images = parse(body, _json_bytes(request, body), settings.max_batch_items)
     request.state.crops = len(images)
-    options = ReadOptions(**asked.parameters.model_dump(exclude={"binary_data_output"}))
-    wanted = read_request(request, images, options, timeout_s(request))
+    options = ReadOptions(**asked.parameters.model_dump(exclude={"binary_data_output", "timeout"}))
+    patience = asked.parameters.timeout
+    wanted = read_request(
+        request, images, options, timeout_s(request) if patience is None else patience / 1e6
+    )
     crops = await reader.read(wanted._replace(detail=False, version=_version(request)))
     for index, crop in enumerate(crops):
         if isinstance(crop.error, ServiceError):

@@ -10,11 +10,11 @@ import itertools
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.errors import Problem, ServiceError
 from service.http.json_body import json_object, validated
@@ -26,6 +26,9 @@ _LENGTH = struct.Struct("<I")
 
 
 Dimension = Annotated[int, Field(ge=1)]
+Parameters = TypeVar("Parameters", bound=BaseModel)
+OrNone = Annotated[Parameters, BeforeValidator(lambda given: {} if given is None else given)]
+"""Some clients write null where there are none."""
 
 
 class Tensor(BaseModel):
@@ -48,6 +51,31 @@ class ModelMetadata(BaseModel):
     platform: str
     inputs: list[Tensor]
     outputs: list[Tensor]
+
+
+class ConfigTensor(BaseModel):
+    name: str
+    data_type: str
+    dims: list[int]
+
+
+class ModelConfig(BaseModel):
+    """The configuration that Triton's clients ask for; 0 says that the first axis is none of batches."""
+
+    name: str
+    platform: str
+    max_batch_size: int
+    input: list[ConfigTensor]
+    output: list[ConfigTensor]
+
+
+class RepositoryModel(BaseModel):
+    """A version of the model, as Triton lists its repository."""
+
+    name: str
+    version: str
+    state: str
+    reason: str = ""
 
 
 class Live(BaseModel):
@@ -75,20 +103,23 @@ class RequestInput(BaseModel):
     name: str
     datatype: str
     shape: list[Dimension] = Field(min_length=1, max_length=8)
-    parameters: TensorParameters = TensorParameters()
+    parameters: OrNone[TensorParameters] = TensorParameters()
     data: list[Any] | None = Field(default=None, description="Image files, base64.")
 
 
 class RequestOutput(BaseModel):
     name: str
-    parameters: TensorParameters = TensorParameters()
+    parameters: OrNone[TensorParameters] = TensorParameters()
 
 
 class RequestParameters(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     iterations: int | None = Field(default=None, ge=0)
     early_stop: bool = False
     turns: Turns | None = None
     binary_data_output: bool = False
+    timeout: int | None = Field(default=None, ge=1, description="Deadline in microseconds, as Triton has it.")
 
 
 class InferRequest(BaseModel):
@@ -103,7 +134,7 @@ class InferRequest(BaseModel):
     )
 
     id: str | None = None
-    parameters: RequestParameters = RequestParameters()
+    parameters: OrNone[RequestParameters] = RequestParameters()
     inputs: list[RequestInput] = Field(min_length=1, max_length=1)
     outputs: Annotated[list[RequestOutput], Field(max_length=3)] | None = None
 
@@ -204,8 +235,14 @@ def write(asked: InferRequest, values: dict[str, list[Any]], version: str) -> tu
 def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
     if (tensor.name, tensor.datatype) != ("image", "BYTES"):
         raise ServiceError(Problem.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
-    if tensor.parameters.binary_data_size is not None:
-        unpacked = _unpacked(binary[: tensor.parameters.binary_data_size])
+    size = tensor.parameters.binary_data_size
+    if size is not None:
+        if size != len(binary):
+            raise ServiceError(
+                Problem.INVALID_REQUEST,
+                f"image: binary_data_size is {size}, and {len(binary)} bytes follow the JSON.",
+            )
+        unpacked = _unpacked(binary)
         images: list[Any] = list(itertools.islice(unpacked, most + 1))
     else:
         images = _flat(tensor)
@@ -231,8 +268,14 @@ def _unpacked(binary: bytes) -> Iterable[bytes]:
 
 
 def _flat(tensor: RequestInput) -> list[Any]:
-    """Its elements, whether they were given in the tensor's shape or in one row."""
+    """Its elements, whether they were given in the tensor's shape or in one row. Raises ServiceError."""
     data = tensor.data or []
-    for _ in tensor.shape[1:]:
-        data = [element for row in data for element in (row if isinstance(row, list) else [row])]
+    if not any(isinstance(row, list) for row in data):
+        return data
+    for length in tensor.shape[1:]:
+        if not all(isinstance(row, list) and len(row) == length for row in data):
+            raise ServiceError(
+                Problem.INVALID_REQUEST, f"image: the rows of data do not make the shape {tensor.shape}."
+            )
+        data = [element for row in data for element in row]
     return data
