@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import secrets
 import threading
 import time
 from collections import deque
@@ -17,7 +18,14 @@ import httpx
 
 from abinet_client import _calls as calls
 from abinet_client._calls import Answer, Call, Options, Turns
-from abinet_client._exceptions import AbinetError, error_of_transport
+from abinet_client._connections import (
+    LIMITS,
+    AsyncConnections,
+    Connections,
+    naming_variables,
+    trusts_environment,
+)
+from abinet_client._exceptions import AbinetError, UnexpectedAnswer, error_of_transport
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
 from abinet_client._packs import Crop, Outcome, Pack, Packer, bodies, load, outcomes
@@ -29,7 +37,6 @@ _CONNECT_S = 5.0
 _GRACE_S = 0.25
 """How much longer than its deadline an answer is waited for: the service's own words say more than ours."""
 _LONGEST_TIMEOUT_MS = 999_999_999
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 
 
 class _Settings:
@@ -40,9 +47,21 @@ class _Settings:
     ) -> None:
         self.base_url = _checked_url(base_url)
         self.uds = None if uds is None else os.fspath(uds)
+        self.trusts_environment = trusts_environment(base_url, self.uds)
+        self.name = secrets.token_hex(8)
         self.headers = {} if api_key is None else {b"Authorization": b"Bearer " + _checked_key(api_key)}
         self.timeout = _checked_timeout(timeout)
         self.retry = retry
+
+    def request_id(self) -> str:
+        """Of one attempt, by which its answer is known; never that of another, in a forked process either."""
+        return f"{self.name}-{secrets.token_hex(8)}"
+
+    def check(self, response: httpx.Response, request: httpx.Request) -> None:
+        """Raises UnexpectedAnswer for the answer to another of our requests; a proxy may have its own names."""
+        name = response.headers.get("x-request-id", "")
+        if name.startswith(self.name) and name != request.headers["x-request-id"]:
+            raise UnexpectedAnswer(f"The answer is that to another request ({name}).")
 
     def attempts(self, call: Call[Any], timeout: float | None) -> Attempts:
         retry = self.retry if call.may_retry else Retry(attempts=1)
@@ -50,7 +69,7 @@ class _Settings:
 
 
 class Client:
-    """An abinet service. Connections are kept; threads may share one client.
+    """An abinet service. Connections are kept; threads may share one client, and forked processes.
 
         with Client(api_key="...") as client:
             reading = client.read("crop.png")
@@ -81,14 +100,20 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._settings = _Settings(base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry)
-        if self._settings.uds is not None:
-            transport = httpx.HTTPTransport(uds=self._settings.uds, limits=_LIMITS)
-        self._http = httpx.Client(
-            base_url=self._settings.base_url,
-            headers=self._settings.headers,
-            limits=_LIMITS,
-            transport=transport,
-        )
+        settings, given = self._settings, transport
+
+        def connect() -> httpx.Client:
+            uds, trusting = settings.uds, settings.trusts_environment
+            transport = httpx.HTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else given
+            return httpx.Client(
+                base_url=settings.base_url,
+                headers=settings.headers,
+                limits=LIMITS,
+                transport=transport,
+                trust_env=trusting,
+            )
+
+        self._connections = Connections(lambda: naming_variables(connect))
 
     def __enter__(self) -> Client:
         return self
@@ -103,7 +128,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        self._connections.close()
 
     def read(
         self,
@@ -242,16 +267,18 @@ class Client:
 
     def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
-        request = self._http.build_request(
+        http = self._connections.here()
+        request = http.build_request(
             call.method,
             call.path,
-            headers={**_deadline(left), **call.headers},
+            headers={**_deadline(left), "X-Request-ID": self._settings.request_id(), **call.headers},
             timeout=_timeout(left),
             **call.request,
         )
         try:
-            response = self._http.send(request, stream=True)
+            response = http.send(request, stream=True)
             try:
+                self._settings.check(response, request)
                 body = bytearray()
                 for part in response.iter_bytes():
                     body += part
@@ -264,7 +291,7 @@ class Client:
 
 
 class AsyncClient:
-    """An abinet service, for asyncio; otherwise as `Client`.
+    """An abinet service, for asyncio and as many event loops as one likes; otherwise as `Client`.
 
         async with AsyncClient() as client:
             reading = await client.read("crop.png")
@@ -285,14 +312,20 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = _Settings(base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry)
-        if self._settings.uds is not None:
-            transport = httpx.AsyncHTTPTransport(uds=self._settings.uds, limits=_LIMITS)
-        self._http = httpx.AsyncClient(
-            base_url=self._settings.base_url,
-            headers=self._settings.headers,
-            limits=_LIMITS,
-            transport=transport,
-        )
+        settings, given = self._settings, transport
+
+        def connect() -> httpx.AsyncClient:
+            uds, trusting = settings.uds, settings.trusts_environment
+            transport = httpx.AsyncHTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else given
+            return httpx.AsyncClient(
+                base_url=settings.base_url,
+                headers=settings.headers,
+                limits=LIMITS,
+                transport=transport,
+                trust_env=trusting,
+            )
+
+        self._connections = AsyncConnections(lambda: naming_variables(connect))
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -307,7 +340,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._http.aclose()
+        await self._connections.close()
 
     async def read(
         self,
@@ -422,16 +455,18 @@ class AsyncClient:
 
     async def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
-        request = self._http.build_request(
+        http = self._connections.here()
+        request = http.build_request(
             call.method,
             call.path,
-            headers={**_deadline(left), **call.headers},
+            headers={**_deadline(left), "X-Request-ID": self._settings.request_id(), **call.headers},
             timeout=_timeout(left),
             **call.request,
         )
         try:
-            response = await self._http.send(request, stream=True)
+            response = await http.send(request, stream=True)
             try:
+                self._settings.check(response, request)
                 body = bytearray()
                 async for part in response.aiter_bytes():
                     body += part
