@@ -58,7 +58,7 @@ class _Settings:
         return f"{self.name}-{secrets.token_hex(8)}"
 
     def check(self, response: httpx.Response, request: httpx.Request) -> None:
-        """Raises UnexpectedAnswer for the answer to another of our requests; a proxy may have its own names."""
+        """Raises UnexpectedAnswer for the answer to another of our requests. A proxy may name them anew."""
         name = response.headers.get("x-request-id", "")
         if name.startswith(self.name) and name != request.headers["x-request-id"]:
             raise UnexpectedAnswer(f"The answer is that to another request ({name}).")

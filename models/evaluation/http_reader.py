@@ -10,7 +10,7 @@ from abinet_client import Reading as Answer
 from abinet_client.batch.connect import connect
 from models.evaluation.reading import Crop, Prediction, Reading, Refusal, Turns
 
-CONCURRENT = 8
+CONCURRENT, BATCH = 8, 4
 PATIENCE_S = 300.0
 """How long crops are offered to a service that is too busy or not ready."""
 _RETRY = Retry(attempts=20, longest_pause=2.0)
@@ -58,6 +58,7 @@ class HttpReader:
             turns=self.turns,
             detail=True,
             concurrency=CONCURRENT,
+            batch_size=BATCH,
         )
         for outcome in outcomes:
             if outcome.reading is not None:

@@ -60,6 +60,20 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path, name: str, path: 
     assert written(table, [], resume=True)[0] == Row(path, "=text", 0.5)
 
 
+def test_rows_go_to_a_device_or_a_pipe_as_to_the_standard_output(tmp_path: Path) -> None:
+    pipe = str(tmp_path / "pipe")
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for path in ("/dev/null", pipe):
+        rows = format_named(None, path)(False)
+        output = Output(path, rows)
+        output.close()
+        with pytest.raises(ValueError, match="is no file that --resume could go on with"):
+            Output(path, rows, resume=True)
+    assert os.read(reading, 1 << 16) == FORMATS["tsv"](False).header()
+    os.close(reading)
+
+
 def test_a_terminal_is_not_told_what_names_of_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = os.openpty()
     with open(theirs, "w") as terminal, open(ours, "rb", buffering=0) as shown:

@@ -433,13 +433,13 @@ def test_a_bundle_on_lite_measures_as_its_checkpoint(
 
 
 def test_a_busy_service_is_asked_again(bundle: Path, words: Path) -> None:
-    busy = ("--engine", "simulated", "--simulated-ms", "100", "--max-queue", "2", "--max-batch-items", "1")
+    busy = ("--engine", "simulated", "--simulated-ms", "300", "--max-queue", "1", "--max-batch-items", "1")
     with (
         service("--bundle", str(bundle), *busy) as running,
         HttpReader(str(running.client.base_url)) as reader,
     ):
-        score = score_set(reader, words, limit=8)
-    assert score.crops == 8
+        score = score_set(reader, words, limit=12)
+    assert score.crops == 12
     assert any("429" in line for line in running.lines)
 
 

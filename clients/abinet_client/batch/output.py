@@ -38,6 +38,13 @@ class Output:
             self._file: BinaryIO = sys.stdout.buffer
             self._file.write(format.header())
             return
+        if _is_stream(path):
+            if resume:
+                raise ValueError(f"{path}: is no file that --resume could go on with")
+            self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
+            self._is_terminal = self._file.isatty()
+            self._file.write(format.header())
+            return
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
         try:
             _lock(self._file, path)
@@ -68,16 +75,21 @@ class Output:
 
 
 def format_named(name: str | None, path: str | None) -> type[Format]:
-    """The format of that name, or the one that a file's ending says; TSV for the standard output.
+    """The format of that name, or the one that a file's ending says; TSV for standard output, pipe or device.
 
     Raises:
         ValueError: the ending says nothing.
     """
-    if name is None and path is not None:
+    if name is None and path is not None and not _is_stream(path):
         name = os.path.splitext(path)[1].lower().lstrip(".")
         if name not in FORMATS:
             raise ValueError(f"{path}: ends in none of .csv, .tsv and .jsonl; say which with --format")
     return FORMATS[name or "tsv"]
+
+
+def _is_stream(path: str) -> bool:
+    """Whether there is a pipe, a terminal or another device, such as /dev/stdout or /dev/null."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _lock(file: BinaryIO, path: str) -> None:
