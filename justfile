@@ -1,15 +1,40 @@
 # The usual commands: https://just.systems
 
-# Lint, format and types
+# Lint, format, types and the arrows between packages
 check:
-    uv run ruff check
-    uv run ruff format --check
-    uv run mypy
+    uv run --group dev ruff check
+    uv run --group dev ruff format --check
+    uv run --group dev mypy
+    uv run --group dev lint-imports
 
 # All tests, or those that are named
 test *arguments:
-    uv run pytest {{arguments}}
+    uv run --group dev pytest {{arguments}}
+
+# The tests that start no service, export nothing and train nothing: a minute
+test-fast:
+    uv run --group dev pytest -m "not slow"
+
+# What the tests run through, also in the processes that they start
+coverage *arguments:
+    rm -rf .coverage && mkdir .coverage
+    uv run --group dev coverage run -m pytest {{arguments}}
+    uv run --group dev coverage combine --quiet
+    uv run --group dev coverage report
 
 # Hostile images for every decoder
 fuzz seconds="180":
-    uv run python -m tests.support.hostile_images --seconds {{seconds}}
+    uv run --group dev python -m tests.support.hostile_images --seconds {{seconds}}
+
+# The service beside rivals, and its scenarios
+bench *arguments:
+    uv run --group benchmark python benchmarks/serving.py {{arguments}}
+
+# The documentation's tables from docs/figures, and a look at its links and paths
+docs:
+    uv run --group dev python benchmarks/doc_tables.py
+    uv run --group dev pytest tests/project/test_docs.py
+
+# The wheels, built, installed and run on each Python
+release:
+    .ci/wheels 3.10 3.11 3.12

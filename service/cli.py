@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NamedTuple
 
+from service.extras import remedy
 from service.terminal import visible, visible_output
 
 
@@ -26,8 +27,11 @@ class Command(NamedTuple):
 COMMANDS = {
     "serve": Command("service.commands.serve", "read crops over HTTP"),
     "read": Command(
-        "abinet_client.batch.command", "read folders of crops into a table", "service.on_ray.read"
+        "abinet_client.batch.command",
+        "read folders of crops into a table",
+        "service.commands.read_on_ray.command",
     ),
+    "lite": Command("service.commands.lite", "make MindSpore Lite's environment, for a faster service"),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
@@ -37,7 +41,7 @@ COMMANDS = {
     "misreadings": Command(
         "models.training.misreadings_command", "measure how a checkpoint's vision model misreads characters"
     ),
-    "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
+    "eval": Command("service.commands.evaluate.command", "measure word accuracy on labelled crops"),
     "calibrate": Command(
         "models.evaluation.calibrate_command", "fit a checkpoint's confidences to labelled crops"
     ),
@@ -74,8 +78,7 @@ def _main(words: list[str]) -> int:
         missing = (error.name or "").partition(".")[0]
         if missing in ("", "service", "export", "models", "abinet_client"):
             raise
-        extra = {"ray": "ray", "pyarrow": "ray", "torch": "torch"}.get(missing, "train")
-        print(f"abinet: {missing} is not installed: pip install 'abinet-ascend[{extra}]'", file=sys.stderr)
+        print(f"abinet: {remedy(missing)}", file=sys.stderr)
         return USER_ERROR
     except (OSError, ValueError) as error:
         if os.environ.get("ABINET_DEBUG") == "1":
@@ -94,9 +97,12 @@ def _run(words: list[str]) -> int:
         subparser = subparsers.add_parser(
             name, help=command.summary, description=command.summary, allow_abbrev=False
         )
+        subparser.set_defaults(parser=subparser)
         if name == chosen:
             _module(command, words).configure(subparser)
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:  # with the usage of the command that they were meant for
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     exit_code: int = _module(COMMANDS[options.command], words).run(options)
     return exit_code
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import os
 import secrets
+import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 import httpx
 
@@ -28,8 +30,9 @@ from abinet_client._connections import (
 from abinet_client._exceptions import AbinetError, UnexpectedAnswer, error_of_transport
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
-from abinet_client._packs import Crop, Outcome, Pack, Packer, bodies, load, outcomes
+from abinet_client._packs import EncodedImage, Outcome, Pack, Packer, bodies, load, outcomes
 from abinet_client._retry import Attempts, Retry
+from abinet_client._threads import Workers
 
 T = TypeVar("T")
 
@@ -39,37 +42,73 @@ _GRACE_S = 0.25
 _LONGEST_TIMEOUT_MS = 999_999_999
 
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+Timeout = Union[float, None, "Default"]
+"""Seconds, None for no limit, or what the client was made with."""
+
+
+class Default:
+    """In place of a per-call option: as the client was made."""
+
+
+DEFAULT = Default()
+
+
 class _Settings:
-    """What both clients are told, checked."""
+    """What both clients are told, checked; environment variables stand in for what is not given."""
 
     def __init__(
-        self, base_url: str, *, uds: Any | None, api_key: str | None, timeout: float, retry: Retry
+        self,
+        base_url: str | None,
+        *,
+        uds: Any | None,
+        api_key: str | None,
+        timeout: float | None,
+        retry: Retry,
+        headers: Mapping[str, str] | None,
     ) -> None:
-        self.base_url = _checked_url(base_url)
+        name = "base_url" if base_url is not None else "ABINET_URL"
+        given = base_url if base_url is not None else os.environ.get("ABINET_URL") or DEFAULT_URL
+        self.base_url = _checked_url(name, given)
         self.uds = None if uds is None else os.fspath(uds)
-        self.trusts_environment = trusts_environment(base_url, self.uds)
+        self.trusts_environment = trusts_environment(given, self.uds)
         self.name = secrets.token_hex(8)
-        self.headers = {} if api_key is None else {b"Authorization": b"Bearer " + _checked_key(api_key)}
+        api_key = os.environ.get("ABINET_API_KEY") or None if api_key is None else api_key
+        self.headers = {
+            **{name.encode(): value.encode() for name, value in (headers or {}).items()},
+            **({} if api_key is None else {b"Authorization": b"Bearer " + _checked_key(api_key)}),
+        }
         self.timeout = _checked_timeout(timeout)
         self.retry = retry
 
-    def request_id(self) -> str:
-        """Of one attempt, by which its answer is known; never that of another, in a forked process either."""
-        return f"{self.name}-{secrets.token_hex(8)}"
+    def changed(self, timeout: Timeout, retry: Retry | None, headers: Mapping[str, str] | None) -> _Settings:
+        changed = copy.copy(self)
+        if not isinstance(timeout, Default):
+            changed.timeout = _checked_timeout(timeout)
+        changed.retry = retry or self.retry
+        own = {name.encode(): value.encode() for name, value in (headers or {}).items()}
+        changed.headers = {**self.headers, **own}
+        return changed
+
+    def headers_of(self, call: Call[Any], seconds: float) -> dict[bytes, bytes]:
+        """Among them a name by which the answer is known: of no other attempt, in a forked process either."""
+        own = {name.encode(): value.encode() for name, value in call.headers.items()}
+        name = f"{self.name}-{secrets.token_hex(8)}".encode()
+        return {b"X-Request-ID": name, **self.headers, **_deadline(seconds), **own}
 
     def check(self, response: httpx.Response, request: httpx.Request) -> None:
         """Raises UnexpectedAnswer for the answer to another of our requests. A proxy may name them anew."""
         name = response.headers.get("x-request-id", "")
-        if name.startswith(self.name) and name != request.headers["x-request-id"]:
+        if name.startswith(self.name) and name not in request.headers.get_list("x-request-id"):
             raise UnexpectedAnswer(f"The answer is that to another request ({name}).")
 
-    def attempts(self, call: Call[Any], timeout: float | None) -> Attempts:
+    def attempts(self, call: Call[Any], timeout: Timeout) -> Attempts:
         retry = self.retry if call.may_retry else Retry(attempts=1)
-        return Attempts(retry, self.timeout if timeout is None else _checked_timeout(timeout))
+        return Attempts(retry, self.timeout if isinstance(timeout, Default) else _checked_timeout(timeout))
 
 
 class Client:
-    """An abinet service. Connections are kept; threads may share one client, and forked processes.
+    """An abinet service. Connections are kept; threads may share one client.
 
         with Client(api_key="...") as client:
             reading = client.read("crop.png")
@@ -77,13 +116,18 @@ class Client:
                 ...
 
     Args:
-        base_url: where the service listens.
+        base_url: where the service listens; by default the environment variable ABINET_URL, or
+            http://127.0.0.1:8000.
         uds: the Unix socket on which it listens instead.
-        api_key: one of the service's keys, where it asks for one.
+        api_key: one of the service's keys, where it asks for one; by default ABINET_API_KEY.
         timeout: seconds for one call, the service's queue, retries and pauses included. The service is told,
-            and drops what is late.
+            and drops what is late. None is no limit.
         retry: how often and how patiently a call is tried again.
+        headers: sent with every request.
+        verify: as httpx has it: whose certificates are trusted, or False for anybody's.
         transport: carries the requests in place of the network.
+        http_client: an httpx client of your own, which is not closed; it has its own transport and
+            certificates.
 
     Raises:
         ValueError: an option that cannot be right.
@@ -91,26 +135,27 @@ class Client:
 
     def __init__(
         self,
-        base_url: str = "http://127.0.0.1:8000",
+        base_url: str | None = None,
         *,
         uds: str | os.PathLike[str] | None = None,
         api_key: str | None = None,
-        timeout: float = 30.0,
+        timeout: float | None = 30.0,
         retry: Retry = Retry(),  # noqa: B008, it is frozen
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx.BaseTransport | None = None,
+        http_client: httpx.Client | None = None,
     ) -> None:
-        self._settings = _Settings(base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry)
-        settings, given = self._settings, transport
+        self._settings = _Settings(
+            base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry, headers=headers
+        )
+        self._owns_http = http_client is None
+        uds, trusting = self._settings.uds, self._settings.trusts_environment
 
         def connect() -> httpx.Client:
-            uds, trusting = settings.uds, settings.trusts_environment
-            transport = httpx.HTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else given
-            return httpx.Client(
-                base_url=settings.base_url,
-                headers=settings.headers,
-                limits=LIMITS,
-                transport=transport,
-                trust_env=trusting,
+            way = httpx.HTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else transport
+            return http_client or httpx.Client(
+                limits=LIMITS, verify=verify, transport=way, trust_env=trusting
             )
 
         self._connections = Connections(lambda: naming_variables(connect))
@@ -128,7 +173,21 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._connections.close()
+        if self._owns_http:
+            self._connections.close()
+
+    def with_options(
+        self,
+        *,
+        timeout: Timeout = DEFAULT,
+        retry: Retry | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Client:
+        """A client with other options on the same connections; closing it leaves these open."""
+        changed = copy.copy(self)
+        changed._settings = self._settings.changed(timeout, retry, headers)
+        changed._owns_http = False
+        return changed
 
     def read(
         self,
@@ -138,7 +197,7 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop.
 
@@ -151,7 +210,7 @@ class Client:
                 either side, "all" every crop all four ways up, "none" only as it is; the surest reading is
                 the answer. The default is the service's own.
             detail: with `Reading.iterations`.
-            timeout: seconds, in place of the client's own.
+            timeout: seconds, or None for no limit, in place of the client's own.
 
         Raises:
             AbinetError: one of its kinds (see `abinet_client._exceptions`).
@@ -167,7 +226,7 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
     ) -> Iterator[Outcome]:
@@ -186,6 +245,7 @@ class Client:
         Raises:
             TypeError: something in `images` is no image.
         """
+        _several(images)
         packer, concurrency = (
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
@@ -193,15 +253,15 @@ class Client:
         options = Options(iterations, early_stop, turns, detail)
         return self._read_many(images, packer, options, timeout, concurrency)
 
-    def health(self, *, timeout: float | None = None) -> Health:
+    def health(self, *, timeout: Timeout = DEFAULT) -> Health:
         """Whether the service takes crops. Asks once; raises ConnectionFailed where nobody is there."""
         return self._send(calls.health(), timeout)
 
-    def latency(self, *, timeout: float | None = None) -> LatencyReport:
+    def latency(self, *, timeout: Timeout = DEFAULT) -> LatencyReport:
         """Where the time of crops went over the last 1 and 5 minutes."""
         return self._send(calls.latency(), timeout)
 
-    def model(self, *, timeout: float | None = None) -> ModelInfo:
+    def model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
         """The bundle being served and what runs it."""
         return self._send(calls.model(), timeout)
 
@@ -210,16 +270,16 @@ class Client:
         images: Iterable[Image],
         packer: Packer,
         options: Options,
-        timeout: float | None,
+        timeout: Timeout,
         concurrency: int,
     ) -> Iterator[Outcome]:
         abandoned = threading.Event()
-        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="abinet-client")
+        workers = Workers(concurrency)
         pending: deque[Future[list[Outcome]]] = deque()
 
         def send(*, at_once: bool) -> None:
             for pack in packer.leaving(at_once=at_once):
-                pending.append(pool.submit(self._read_pack, pack, options, timeout, abandoned.wait))
+                pending.append(workers.submit(self._read_pack, pack, options, timeout, abandoned.wait))
 
         try:
             for image in images:
@@ -232,15 +292,15 @@ class Client:
                 yield from pending.popleft().result()
         finally:
             abandoned.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            workers.close()
 
     def _read_pack(
-        self, pack: Pack, options: Options, timeout: float | None, pause: Callable[[float], Any]
+        self, pack: Pack, options: Options, timeout: Timeout, pause: Callable[[float], Any]
     ) -> list[Outcome]:
         return outcomes(pack, self._read_bodies(bodies(pack), options, timeout, pause))
 
     def _read_bodies(
-        self, bodies: list[bytes], options: Options, timeout: float | None, pause: Callable[[float], Any]
+        self, bodies: list[bytes], options: Options, timeout: Timeout, pause: Callable[[float], Any]
     ) -> list[Reading | AbinetError]:
         try:
             if len(bodies) > 1:
@@ -255,7 +315,7 @@ class Client:
             *self._read_bodies(bodies[half:], options, timeout, pause),
         ]
 
-    def _send(self, call: Call[T], timeout: float | None, pause: Callable[[float], Any] = time.sleep) -> T:
+    def _send(self, call: Call[T], timeout: Timeout, pause: Callable[[float], Any] = time.sleep) -> T:
         """`pause` returns something true where nobody waits for the answer any more."""
         attempts = self._settings.attempts(call, timeout)
         while True:
@@ -267,16 +327,15 @@ class Client:
 
     def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
-        http = self._connections.here()
-        request = http.build_request(
+        request = self._connections.here().build_request(
             call.method,
-            call.path,
-            headers={**_deadline(left), "X-Request-ID": self._settings.request_id(), **call.headers},
+            self._settings.base_url.rstrip("/") + call.path,
+            headers=self._settings.headers_of(call, left),
             timeout=_timeout(left),
             **call.request,
         )
         try:
-            response = http.send(request, stream=True)
+            response = self._connections.here().send(request, stream=True)
             try:
                 self._settings.check(response, request)
                 body = bytearray()
@@ -287,11 +346,11 @@ class Client:
                 response.close()
         except httpx.RequestError as error:
             raise error_of_transport(error) from error
-        return Answer(response.status_code, response.headers, bytes(body))
+        return Answer(response.status_code, response.headers, bytes(body), str(request.url))
 
 
 class AsyncClient:
-    """An abinet service, for asyncio and as many event loops as one likes; otherwise as `Client`.
+    """An abinet service, for asyncio; otherwise as `Client`.
 
         async with AsyncClient() as client:
             reading = await client.read("crop.png")
@@ -303,26 +362,27 @@ class AsyncClient:
 
     def __init__(
         self,
-        base_url: str = "http://127.0.0.1:8000",
+        base_url: str | None = None,
         *,
         uds: str | os.PathLike[str] | None = None,
         api_key: str | None = None,
-        timeout: float = 30.0,
+        timeout: float | None = 30.0,
         retry: Retry = Retry(),  # noqa: B008, it is frozen
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._settings = _Settings(base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry)
-        settings, given = self._settings, transport
+        self._settings = _Settings(
+            base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry, headers=headers
+        )
+        self._owns_http = http_client is None
+        uds, trusting = self._settings.uds, self._settings.trusts_environment
 
         def connect() -> httpx.AsyncClient:
-            uds, trusting = settings.uds, settings.trusts_environment
-            transport = httpx.AsyncHTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else given
-            return httpx.AsyncClient(
-                base_url=settings.base_url,
-                headers=settings.headers,
-                limits=LIMITS,
-                transport=transport,
-                trust_env=trusting,
+            way = httpx.AsyncHTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else transport
+            return http_client or httpx.AsyncClient(
+                limits=LIMITS, verify=verify, transport=way, trust_env=trusting
             )
 
         self._connections = AsyncConnections(lambda: naming_variables(connect))
@@ -340,7 +400,21 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._connections.close()
+        if self._owns_http:
+            await self._connections.close()
+
+    def with_options(
+        self,
+        *,
+        timeout: Timeout = DEFAULT,
+        retry: Retry | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncClient:
+        """A client with other options on the same connections; closing it leaves these open."""
+        changed = copy.copy(self)
+        changed._settings = self._settings.changed(timeout, retry, headers)
+        changed._owns_http = False
+        return changed
 
     async def read(
         self,
@@ -350,7 +424,7 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop, as `Client.read`."""
         body = image if isinstance(image, bytes) else await asyncio.to_thread(file_bytes, image)
@@ -364,11 +438,12 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
     ) -> AsyncIterator[Outcome]:
         """Reads crops, as `Client.read_many`; from an asynchronous iterable, outcomes do not wait for it."""
+        _several(images)
         packer, concurrency = (
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
@@ -376,15 +451,15 @@ class AsyncClient:
         options = Options(iterations, early_stop, turns, detail)
         return self._read_many(images, packer, options, timeout, concurrency)
 
-    async def health(self, *, timeout: float | None = None) -> Health:
+    async def health(self, *, timeout: Timeout = DEFAULT) -> Health:
         """Whether the service takes crops. Asks once; raises ConnectionFailed where nobody is there."""
         return await self._send(calls.health(), timeout)
 
-    async def latency(self, *, timeout: float | None = None) -> LatencyReport:
+    async def latency(self, *, timeout: Timeout = DEFAULT) -> LatencyReport:
         """Where the time of crops went over the last 1 and 5 minutes."""
         return await self._send(calls.latency(), timeout)
 
-    async def model(self, *, timeout: float | None = None) -> ModelInfo:
+    async def model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
         """The bundle being served and what runs it."""
         return await self._send(calls.model(), timeout)
 
@@ -393,12 +468,12 @@ class AsyncClient:
         images: Iterable[Image] | AsyncIterable[Image],
         packer: Packer,
         options: Options,
-        timeout: float | None,
+        timeout: Timeout,
         concurrency: int,
     ) -> AsyncIterator[Outcome]:
         free = asyncio.Semaphore(concurrency)
         crops = _crops(images)
-        upcoming: asyncio.Task[Crop | None] | None = asyncio.create_task(_next(crops))
+        upcoming: asyncio.Task[EncodedImage | None] | None = asyncio.create_task(_next(crops))
         pending: deque[asyncio.Task[list[Outcome]]] = deque()
         try:
             while upcoming or pending:
@@ -424,13 +499,13 @@ class AsyncClient:
             await crops.aclose()
 
     async def _read_pack(
-        self, pack: Pack, options: Options, timeout: float | None, free: asyncio.Semaphore
+        self, pack: Pack, options: Options, timeout: Timeout, free: asyncio.Semaphore
     ) -> list[Outcome]:
         async with free:
             return outcomes(pack, await self._read_bodies(bodies(pack), options, timeout))
 
     async def _read_bodies(
-        self, bodies: list[bytes], options: Options, timeout: float | None
+        self, bodies: list[bytes], options: Options, timeout: Timeout
     ) -> list[Reading | AbinetError]:
         try:
             if len(bodies) > 1:
@@ -445,7 +520,7 @@ class AsyncClient:
             *await self._read_bodies(bodies[half:], options, timeout),
         ]
 
-    async def _send(self, call: Call[T], timeout: float | None) -> T:
+    async def _send(self, call: Call[T], timeout: Timeout) -> T:
         attempts = self._settings.attempts(call, timeout)
         while True:
             try:
@@ -455,16 +530,15 @@ class AsyncClient:
 
     async def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
-        http = self._connections.here()
-        request = http.build_request(
+        request = self._connections.here().build_request(
             call.method,
-            call.path,
-            headers={**_deadline(left), "X-Request-ID": self._settings.request_id(), **call.headers},
+            self._settings.base_url.rstrip("/") + call.path,
+            headers=self._settings.headers_of(call, left),
             timeout=_timeout(left),
             **call.request,
         )
         try:
-            response = await http.send(request, stream=True)
+            response = await self._connections.here().send(request, stream=True)
             try:
                 self._settings.check(response, request)
                 body = bytearray()
@@ -475,7 +549,7 @@ class AsyncClient:
                 await response.aclose()
         except httpx.RequestError as error:
             raise error_of_transport(error) from error
-        return Answer(response.status_code, response.headers, bytes(body))
+        return Answer(response.status_code, response.headers, bytes(body), str(request.url))
 
 
 async def _crops(images: Iterable[Image] | AsyncIterable[Image]) -> Any:
@@ -487,33 +561,37 @@ async def _crops(images: Iterable[Image] | AsyncIterable[Image]) -> Any:
             yield await _load(image)
 
 
-async def _load(image: Image) -> Crop:
+async def _load(image: Image) -> EncodedImage:
     return load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
 
 
-async def _next(crops: AsyncIterator[Crop]) -> Crop | None:
+async def _next(crops: AsyncIterator[EncodedImage]) -> EncodedImage | None:
     """None where there are no more."""
     async for crop in crops:
         return crop
     return None
 
 
-def _deadline(seconds: float) -> dict[str, str]:
+def _deadline(seconds: float) -> dict[bytes, bytes]:
+    if seconds == math.inf:
+        return {}
     milliseconds = min(max(1, round(1e3 * seconds)), _LONGEST_TIMEOUT_MS)
-    return {"X-Timeout-Ms": str(milliseconds)}
+    return {b"X-Timeout-Ms": str(milliseconds).encode()}
 
 
 def _timeout(seconds: float) -> httpx.Timeout:
-    return httpx.Timeout(seconds + _GRACE_S, connect=min(seconds, _CONNECT_S))
+    return httpx.Timeout(
+        None if seconds == math.inf else seconds + _GRACE_S, connect=min(seconds, _CONNECT_S)
+    )
 
 
-def _checked_url(url: str) -> str:
+def _checked_url(name: str, url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ValueError(f"base_url {url!r}: {error}") from None
+        raise ValueError(f"{name} {url!r}: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"base_url {url!r} is not like http://127.0.0.1:8000")
+        raise ValueError(f"{name} {url!r} is not like {DEFAULT_URL}")
     return url
 
 
@@ -523,10 +601,17 @@ def _checked_key(key: str) -> bytes:
     return key.encode()
 
 
-def _checked_timeout(timeout: float) -> float:
+def _checked_timeout(timeout: float | None) -> float:
+    if timeout is None:
+        return math.inf
     if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"timeout {timeout!r} is not a number of seconds above 0")
+        raise ValueError(f"timeout {timeout!r} is neither a number of seconds above 0 nor None")
     return timeout
+
+
+def _several(images: object) -> None:
+    if isinstance(images, (str, bytes, bytearray, os.PathLike)):
+        raise TypeError(f"read_many takes several images: [{images!r:.40}] is a list of one")
 
 
 def _positive(name: str, value: int) -> int:

@@ -4,8 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Dict, Tuple
 
-#: Class 0 is the null (stop) character; class ``i`` is ``charset[i - 1]``.
-CHARSET_36 = "abcdefghijklmnopqrstuvwxyz1234567890"
+from models.charset import CHARSET_36, MAX_LENGTH
 
 #: What a text without a stop character is taken for: all steps (MindOCR, the paper's meaning), or the
 #: shortest length, 2 (what the official code's clamp makes of it).
@@ -33,7 +32,7 @@ class NetworkConfig:
     attention_channels: int = 64
     dropout: float = 0.1
     iterations: int = 3
-    max_length: int = 25
+    max_length: int = MAX_LENGTH
     charset: str = CHARSET_36
     no_stop_length: str = "full"
 

@@ -8,6 +8,7 @@ from mindspore import Tensor, nn, ops
 
 from models.abinet.config import NetworkConfig
 from models.abinet.transformer import PositionalEncoding, TransformerLayer, dense
+from models.charset import NULL
 
 #: Added to the score of what may not be seen; large enough for softmax, small enough for half precision.
 HIDDEN = -1e4
@@ -28,7 +29,7 @@ class TextLength(nn.Cell):
         self.first = ops.ReduceMin()
 
     def construct(self, logits: Tensor) -> Tensor:
-        reads_on = (self.argmax(logits) != 0).astype(ms.float32)
+        reads_on = (self.argmax(logits) != NULL).astype(ms.float32)
         length = self.first(self.ends + reads_on * self.steps, 1)
         unstopped = (length > self.steps).astype(ms.float32)
         length = unstopped * self.without_stop + (1.0 - unstopped) * length

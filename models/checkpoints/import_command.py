@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Imports ``args.source``; returns the exit code."""
-    from models.abinet.config import CHARSET_36
+    from models.charset import CHARSET_36
     from models.checkpoints.checkpoint import CheckpointError, save_checkpoint
     from models.checkpoints.importers import import_checkpoint
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple, Uni
 import numpy as np
 
 from models.abinet import NetworkConfig
-from models.abinet.config import CHARSET_36
+from models.charset import CHARSET_36
 from models.checkpoints.checkpoint import (
     CheckpointError,
     Sidecar,
@@ -102,6 +102,8 @@ def import_checkpoint(
     from models.abinet.abinet import ABINet
 
     source = Path(source)
+    if not source.is_file():
+        raise CheckpointError(f"{source}: no such file")
     if source.suffix == ".ckpt":
         if normalise is None:
             raise CheckpointError(
@@ -187,7 +189,8 @@ def read_torch(path: Path) -> Dict[str, np.ndarray]:
         import torch
     except ImportError:
         raise CheckpointError(
-            f"{path}: reading a .pth needs PyTorch; install it (pip install torch) and try again"
+            f"{path}: reading a .pth needs PyTorch: run it as `uv run --extra torch abinet import ...`, "
+            "or pip install torch"
         ) from None
     try:
         state: Any = torch.load(str(path), map_location="cpu", weights_only=True)

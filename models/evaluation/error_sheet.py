@@ -9,7 +9,7 @@ from itertools import zip_longest
 import cv2
 import numpy as np
 
-from models.data.rendering.words import label_of
+from models.charset import fold
 from models.data.sets.folders import open_set
 from models.evaluation.scoring import Mistake
 
@@ -64,7 +64,7 @@ def _draw(cell: np.ndarray, mistake: Mistake, rgb: np.ndarray, set_name: str) ->
     scale = min(_CROP_HEIGHT / height, (cell.shape[1] - 2 * _MARGIN) / width)
     shown = cv2.resize(rgb, (max(1, int(width * scale)), max(1, int(height * scale))))
     cell[: shown.shape[0], _MARGIN : _MARGIN + shown.shape[1]] = shown
-    pairs = align(mistake.label, label_of(mistake.reading.final.text))
+    pairs = align(mistake.label, fold(mistake.reading.final.text))
     for column, (wanted, read) in enumerate(pairs):
         middle = _MARGIN + column * _PITCH + _PITCH // 2
         _write(cell, wanted, (middle - _width(wanted) // 2, 64), _BLACK)

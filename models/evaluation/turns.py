@@ -1,11 +1,11 @@
-"""Which ways up a crop is read and how sure each reading is, as in service/reading/turns.py."""
+"""Which ways up a crop is read, as in service/reading/turns.py."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from models.evaluation.reading import Turns, word_lengths
+from models.evaluation.reading import Turns
 
 TALL = 1.5
 
@@ -23,13 +23,3 @@ def ways_up(rgb: np.ndarray, turns: Turns) -> tuple[int, ...]:
 def turned(rgb: np.ndarray, degrees: int) -> np.ndarray:
     """A crop (H, W, 3) uint8, turned clockwise by 0, 90, 180 or 270 degrees."""
     return cv2.rotate(rgb, _ROTATIONS[degrees]) if degrees else rgb
-
-
-def certainty(logits: np.ndarray) -> np.ndarray:
-    """Logits (N, T, classes) -> (N,): exponentiated mean log-probability of a word's characters and its stop
-    (paper section 3.4). The surest reading of a crop is the one where it is highest."""
-    read = np.arange(logits.shape[1]) <= word_lengths(logits.argmax(axis=-1))[:, None]
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    logs = -np.log(np.exp(shifted).sum(axis=-1))
-    answer: np.ndarray = np.exp(logs.mean(axis=-1, where=read))
-    return answer

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.charset import text_lengths
 from models.training.batches import Batch
 
 BUNDLED = Path(__file__).with_name("misreadings.npz")
@@ -83,9 +84,8 @@ def measure(
     for batch in batches:
         probabilities = _softmax(read(batch.inputs))
         classes = probabilities.argmax(-1)
-        stops = np.where((classes == 0).any(1), (classes == 0).argmax(1), classes.shape[1]) + 1
         crops += len(classes)
-        for n in np.flatnonzero(stops == batch.lengths):
+        for n in np.flatnonzero(text_lengths(classes) + 1 == batch.lengths):
             length = batch.lengths[n]
             labels, read_as = batch.labels[n, :length], probabilities[n, :length]
             right += bool((classes[n, :length] == labels).all())

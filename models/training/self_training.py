@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from models.abinet import NetworkConfig
+from models.charset import certainty, text_lengths, texts
+from models.data.sets.folders import SetPath
 from models.data.sets.samples import UnusableSample
 from models.preprocessing import Preprocessing
 from models.training.sources import Joined
@@ -15,30 +17,19 @@ from models.training.sources import Joined
 BATCH = 64
 
 
-def certainty(logits: Sequence[np.ndarray]) -> np.ndarray:
+def ensemble_certainty(logits: Sequence[np.ndarray]) -> np.ndarray:
     """How certain the ensemble of the iterations' fused readings is of N texts (equations 8 and 9).
 
-    logits: one (N, T, classes) an iteration. An iteration's certainty is the exponentiated mean
-    log-probability of its characters and its stop; the ensemble's is the least of them, (N,), in (0, 1].
+    logits: one (N, T, classes) an iteration -> (N,), in (0, 1]: that of the least certain iteration.
     """
-    return np.min([_certainty_of_one(part) for part in logits], axis=0)
-
-
-def _certainty_of_one(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    log_probability = -np.log(np.exp(shifted).sum(axis=-1))
-    stops = logits.argmax(axis=-1) == 0
-    lengths = np.where(stops.any(axis=1), stops.argmax(axis=1) + 1, stops.shape[1])
-    read = np.arange(stops.shape[1]) < lengths[:, None]
-    result: np.ndarray = np.exp((log_probability * read).sum(axis=1) / lengths)
-    return result
+    return np.min([certainty(part) for part in logits], axis=0)
 
 
 def pseudo_labels(
     read: Callable[[np.ndarray], Sequence[np.ndarray]],
     config: NetworkConfig,
     preprocessing: Preprocessing,
-    sets: Sequence[Path],
+    sets: Sequence[SetPath],
     numbers: Sequence[int],
     least: float,
     progress: Callable[[int], object] = lambda count: None,
@@ -51,12 +42,12 @@ def pseudo_labels(
         images = np.stack([image for _, image in batch])
         filled = np.concatenate([images, np.repeat(images[:1], BATCH - len(images), axis=0)])
         fused = [logits[: len(images)] for logits in read(filled)[2::2]]
-        for (number, _), classes, sure in zip(
-            batch, fused[-1].argmax(axis=-1), certainty(fused), strict=True
-        ):
-            length = int((classes == 0).argmax()) if (classes == 0).any() else 0
-            if length and sure >= least:
-                labels[number] = "".join(config.charset[c - 1] for c in classes[:length]), float(sure)
+        classes = fused[-1].argmax(axis=-1)
+        stopped = text_lengths(classes) < config.steps
+        rows = zip(batch, texts(classes, config.charset), stopped, ensemble_certainty(fused), strict=True)
+        for (number, _), text, has_stop, sure in rows:
+            if text and has_stop and sure >= least:
+                labels[number] = text, float(sure)
         progress(len(batch))
     return labels
 

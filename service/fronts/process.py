@@ -27,8 +27,8 @@ from service.engines.bundle import Bundle
 from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.fronts.handle import HEARTBEAT_S
-from service.fronts.shared import Fronts
 from service.http.server import HttpServer, settle_memory, share_interpreter
+from service.observability.all_fronts import Fronts
 from service.observability.observer import Observer
 from service.observability.request_log import configure_logging
 from service.reading.deployment import Deployment

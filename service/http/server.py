@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from service.fronts.shared import Fronts
 from service.http.app import create_app
 from service.http.limits import Crowd, LimitedProtocol
+from service.observability.all_fronts import Fronts
 from service.reading.model_change import Change
 from service.reading.reader import Reader
 

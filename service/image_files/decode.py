@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 import cv2
 import numpy as np
 
@@ -12,12 +14,29 @@ from service.image_files.structure import BrokenImage, Picture, TooManyPixels
 MOST_PIXELS = 16_000_000
 """Unless told otherwise: a crop of a word has some thousands."""
 
+_AS_IT_LIES = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_TOP_UNUSED = 1 << 14
+_LIGHTNESS = (0.114, 0.587, 0.299)
+"""Of blue, green and red (ITU-R BT.601)."""
+
+_TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda image: image,
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+"""By Exif's orientation."""
+
 
 def decode(body: bytes, max_pixels: int = MOST_PIXELS) -> np.ndarray:
     """PNG, JPEG, BMP, WebP or TIFF bytes -> RGB image (height, width, 3), uint8.
 
-    Grey and palette images become RGB, 16 bits become 8, alpha is dropped, EXIF rotation is applied; of an
-    animation or several pages the first is decoded.
+    Grey and palette images become RGB, 16 bits become 8, what is transparent gets a ground (see
+    `_on_a_ground`), the orientation is applied; of an animation or several pages the first is decoded.
 
     Raises NotAnImage, BrokenImage, and TooManyPixels before decoding where there are more than `max_pixels`.
     """
@@ -36,9 +55,47 @@ def pixels_of(picture: Picture) -> np.ndarray:
     """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage."""
     try:
         with silence():
-            image = cv2.imdecode(np.frombuffer(picture.content, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(
+                np.frombuffer(picture.content, np.uint8),
+                cv2.IMREAD_UNCHANGED if picture.has_alpha else _AS_IT_LIES,
+            )
     except cv2.error:
         image = None
-    if image is None or sorted(image.shape[:2]) != sorted(picture[:2]):
+    if image is None or image.shape[:2] != (picture.height, picture.width):
         raise BrokenImage("The image is cut off or broken.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    if image.dtype == np.uint16:
+        image = _in_eight_bits(image)
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    elif image.shape[2] == 4:
+        image = _on_a_ground(image, picture.is_premultiplied)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return _TURNED[picture.orientation](image)
+
+
+def _in_eight_bits(image: np.ndarray) -> np.ndarray:
+    """uint16 -> uint8; 10 to 14 bits in 16, as scanners and cameras have them, are stretched.
+
+    With alpha they are not: what is opaque has all bits.
+    """
+    top = int(image.max())
+    return cv2.convertScaleAbs(image, alpha=255 / (top if 0 < top < _TOP_UNUSED else 65535))
+
+
+def _on_a_ground(image: np.ndarray, is_premultiplied: bool) -> np.ndarray:
+    """BGRA -> BGR, on black where what is opaque is light, else on white: what can be seen stands out.
+
+    An image without any opaque pixel has its colours as they are: there alpha means nothing.
+    """
+    alpha = image[:, :, 3]
+    least, most, _, _ = cv2.minMaxLoc(alpha)
+    colours = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
+    if least == 255 or most == 0:
+        return colours
+    cover = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
+    if not is_premultiplied:
+        cv2.multiply(colours, cover, dst=colours, scale=1 / 255)
+    lightness = np.dot(cv2.mean(colours)[:3], _LIGHTNESS) / (cv2.mean(alpha)[0] / 255)
+    if lightness <= 127.5:
+        cv2.add(colours, cv2.bitwise_not(cover, dst=cover), dst=colours)
+    return colours

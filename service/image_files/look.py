@@ -13,12 +13,27 @@ from service.image_files.webp import look_at_webp
 
 FORMATS: dict[str, tuple[int, tuple[bytes, ...], Callable[[bytes], Picture]]] = {
     "PNG": (0, (b"\x89PNG\r\n\x1a\n",), look_at_png),
-    "JPEG": (0, (b"\xff\xd8\xff",), look_at_jpeg),
+    "JPEG": (0, (b"\xff\xd8",), look_at_jpeg),
     "BMP": (0, (b"BM",), look_at_bmp),
     "WebP": (8, (b"WEBP",), look_at_webp),
     "TIFF": (0, (b"II*\0", b"MM\0*"), look_at_tiff),
 }
 """Of each format: where its signature stands, the signature, and who reads on."""
+
+_AS_PNG = "save it as PNG or JPEG"
+OTHERS: tuple[tuple[str, int, tuple[bytes, ...], str], ...] = (
+    ("a GIF image", 0, (b"GIF87a", b"GIF89a"), "save its first frame as PNG"),
+    ("an AVIF image", 4, (b"ftypavif", b"ftypavis"), _AS_PNG),
+    ("an HEIC image", 4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), _AS_PNG),
+    ("a BigTIFF image", 0, (b"II+\0", b"MM\0+"), "save it as TIFF of less than 4 GB (not BigTIFF) or as PNG"),
+    ("a JPEG 2000 image", 0, (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), _AS_PNG),
+    ("a JPEG XL image", 0, (b"\0\0\0\x0cJXL ", b"\xff\x0a"), _AS_PNG),
+    ("an icon", 0, (b"\0\0\1\0", b"\0\0\2\0"), _AS_PNG),
+    ("a Photoshop file", 0, (b"8BPS",), _AS_PNG),
+    ("a PDF document", 0, (b"%PDF",), "save the page as PNG and cut the words out"),
+    ("an SVG drawing", 0, (b"<svg", b"<?xml"), _AS_PNG),
+)
+"""What people have besides, and what to do with it: name, where its signature stands, signatures, remedy."""
 
 
 def format_of(body: bytes) -> str:
@@ -26,6 +41,9 @@ def format_of(body: bytes) -> str:
     for name, (offset, signatures, _) in FORMATS.items():
         if body.startswith(signatures, offset):
             return name
+    for name, offset, signatures, remedy in OTHERS:
+        if body.startswith(signatures, offset):
+            raise NotAnImage(f"The bytes are {name}, which is not read here: {remedy}.")
     raise NotAnImage("The bytes must be a PNG, JPEG, BMP, WebP or TIFF image.")
 
 

@@ -21,12 +21,17 @@ class TooManyPixels(ValueError):  # noqa: N818 (says what the image has)
 class Picture(NamedTuple):
     """The first image of a file: width and height in pixels, and the bytes that make it, for a decoder.
 
-    A decoder that is given `content` makes an image of this very size, before any rotation.
+    A decoder that is given `content` makes an image of this very size. `orientation` is that of Exif, 1 to 8,
+    and left to whoever decodes; `has_alpha` says that the decoded image may have a fourth channel, and
+    `is_premultiplied` that its colours have been multiplied by that already.
     """
 
     width: int
     height: int
     content: bytes
+    orientation: int = 1
+    has_alpha: bool = False
+    is_premultiplied: bool = False
 
 
 def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:

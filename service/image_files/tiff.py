@@ -37,6 +37,9 @@ _KNOWN = {
 
 _NONE, _FAX, _LZW, _DEFLATE, _PACK_BITS = 1, (2, 3, 4), 5, (8, 32946), 32773
 _COMPRESSIONS = (_NONE, *_FAX, _LZW, *_DEFLATE, _PACK_BITS)
+_UNREAD = {6: "JPEG (old)", 7: "JPEG", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
+_ASSOCIATED = 1
+"""Alpha by which the colours have been multiplied."""
 _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE = 0, 1, 2, 3
 _SHAPES = {
     _WHITE_IS_0: ((1, 2), (1, 2, 4, 8, 16)),
@@ -55,7 +58,10 @@ def look_at_tiff(body: bytes) -> Picture:
     """
     order = "<" if body.startswith(b"II") else ">"
     tags = _tags(body, order)
-    check(not any(tag in tags for tag in _TILES), "it is made of tiles, and only strips are known here")
+    check(
+        not any(tag in tags for tag in _TILES),
+        "it is made of tiles, not read here; save it in strips or as PNG",
+    )
     width, height = _one(tags, _WIDTH), _one(tags, _HEIGHT)
     check(width > 0 and height > 0, "its header promises no pixels")
     _check_samples(tags)
@@ -63,7 +69,11 @@ def look_at_tiff(body: bytes) -> Picture:
     check(rows > 0, "its strips have no rows")
     strips = _strips(body, tags, -(-height // rows))
     tags[_ROWS] = (rows,)
-    return Picture(width, height, _written(order, tags, strips))
+    (orientation,) = tags.pop(_ORIENTATION, (1,))
+    # libtiff multiplies 8 bits by their alpha; 16 bits come as they are stored.
+    has_alpha = _one(tags, _SAMPLES, 1) == 4
+    is_premultiplied = tags[_BITS][0] == 8 or tags.get(_EXTRA) == (_ASSOCIATED,) if has_alpha else False
+    return Picture(width, height, _written(order, tags, strips), orientation, has_alpha, is_premultiplied)
 
 
 def _tags(body: bytes, order: str) -> Tags:
@@ -100,6 +110,12 @@ def _check_samples(tags: Tags) -> None:
     samples, compression = _one(tags, _SAMPLES, 1), _one(tags, _COMPRESSION, _NONE)
     bits = tags.get(_BITS, (1,))
     wanted = _SHAPES.get(_one(tags, _PHOTOMETRIC))
+    name = _UNREAD.get(compression, str(compression))
+    check(compression in _COMPRESSIONS, f"compression {name} is not read here; save it with LZW or as PNG")
+    check(
+        set(tags.get(_SIGN, (1,))) == {1},
+        "its samples are signed or floating-point numbers; save it with 8 or 16 bits a sample",
+    )
     check(wanted is not None, "it is neither grey nor RGB nor of a palette")
     assert wanted is not None
     check(
@@ -107,14 +123,15 @@ def _check_samples(tags: Tags) -> None:
         "its samples are not known here",
     )
     check(bits[0] in wanted[1], f"{bits[0]} bits a sample are not known here")
-    check(compression in _COMPRESSIONS, f"compression {compression} is not known here")
     check(compression not in _FAX or bits == (1,), "a fax has one bit a pixel")
     check(_one(tags, _FILL_ORDER, 1) in (1, 2), "its order of bits is not known")
     check(1 <= _one(tags, _ORIENTATION, 1) <= 8, "its orientation is not known")
     check(_one(tags, _PLANAR, 1) == 1, "its samples lie in planes")
     check(_one(tags, _PREDICTOR, 1) in (1, 2), "its predictor is not known here")
     check(_one(tags, _PREDICTOR, 1) == 1 or bits[0] in (8, 16), "its predictor does not fit its samples")
-    check(set(tags.get(_SIGN, (1,))) == {1}, "its samples are no unsigned numbers")
+    check(
+        samples != 2 or tags.get(_EXTRA, (0,)) == (0,), "it is grey with alpha, not read here; save it as PNG"
+    )
     check(len(tags.get(_EXTRA, ())) < samples, "all of its samples are extra ones")
     is_palette = wanted is _SHAPES[_PALETTE]
     check(len(tags.get(_COLOURS, ())) == (3 << bits[0] if is_palette else 0), "its palette is broken")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import struct
 
+from service.image_files.exif import UPRIGHT, orientation_of
 from service.image_files.structure import BrokenImage, Picture, check, unpack
 
 _HEADER_BYTES = 12
 _MOST_CHUNKS = 64
 _BITSTREAMS = (b"VP8 ", b"VP8L")
 _BEFORE_PIXELS = (b"ICCP", b"ANIM", b"ALPH", b"EXIF", b"XMP ")
+_HAS_ALPHA, _ALPHA_IS_USED = 0x10, 0x10
+"""Bits of the first byte of VP8X, and of the last of a VP8L header."""
 _FRAME_BYTES = 16
 """Of an animation's frame before its own chunks."""
 
 
 def look_at_webp(body: bytes) -> Picture:
-    """A WebP of nothing but the bitstream: no alpha beside it, no profile, of an animation the first frame.
+    """A WebP of nothing but the bitstream and its alpha: no profile, of an animation the first frame.
 
     That frame must fill the canvas. Raises BrokenImage.
     """
@@ -24,20 +27,33 @@ def look_at_webp(body: bytes) -> Picture:
     end = 8 + length
     check(length >= 4 and end <= len(body), "it is cut off")
     kind, start, stop = _chunk(body, _HEADER_BYTES, end)
-    canvas = None
+    canvas, orientation, beside = None, UPRIGHT, b""
     if kind == b"VP8X":
         canvas = _canvas(body, start, stop)
-        kind, start, stop = _bitstream(body, stop, end)
+        orientation = _orientation(body, stop, end)
+        beside, kind, start, stop = _bitstream(body, stop, end)
         if kind == b"ANMF":
             check(stop - start > _FRAME_BYTES, "its frame is cut off")
             check(not any(body[start : start + 6]), "its first frame does not fill the canvas")
-            kind, start, stop = _bitstream(body, start + _FRAME_BYTES, stop)
+            beside, kind, start, stop = _bitstream(body, start + _FRAME_BYTES, stop)
     check(kind in _BITSTREAMS, f"chunk {kind!r} is not known here")
     width, height = (_vp8 if kind == b"VP8 " else _vp8l)(body, start, stop)
     check(canvas in (None, (width, height)), "its picture has not the size of its canvas")
-    padding = b"\0" * ((stop - start) % 2)
-    chunk = struct.pack("<4sI", kind, stop - start) + body[start:stop] + padding
-    return Picture(width, height, struct.pack("<4sI4s", b"RIFF", 4 + len(chunk), b"WEBP") + chunk)
+    chunks = _written(kind, body[start:stop])
+    if kind == b"VP8L":
+        has_alpha = bool(body[start + 4] & _ALPHA_IS_USED)
+    else:
+        has_alpha = bool(beside)
+        if beside:
+            size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+            extended = _written(b"VP8X", bytes([_HAS_ALPHA, 0, 0, 0]) + size)
+            chunks = extended + _written(b"ALPH", beside) + chunks
+    content = struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WEBP") + chunks
+    return Picture(width, height, content, orientation, has_alpha)
+
+
+def _written(kind: bytes, data: bytes) -> bytes:
+    return struct.pack("<4sI", kind, len(data)) + data + b"\0" * (len(data) % 2)
 
 
 def _chunk(body: bytes, position: int, end: int) -> tuple[bytes, int, int]:
@@ -48,14 +64,29 @@ def _chunk(body: bytes, position: int, end: int) -> tuple[bytes, int, int]:
     return kind, position + 8, position + 8 + length
 
 
-def _bitstream(body: bytes, position: int, end: int) -> tuple[bytes, int, int]:
-    """The first chunk from here that makes an image, or an animation's frame."""
+def _bitstream(body: bytes, position: int, end: int) -> tuple[bytes, bytes, int, int]:
+    """The alpha, if any, and the first chunk from here that makes an image, or an animation's frame."""
+    alpha = b""
     for _ in range(_MOST_CHUNKS):
         kind, start, stop = _chunk(body, position + position % 2, end)
         if kind not in _BEFORE_PIXELS:
-            return kind, start, stop
+            return alpha, kind, start, stop
+        if kind == b"ALPH":
+            alpha = body[start:stop]
         position = stop
     raise BrokenImage(f"it has more than {_MOST_CHUNKS} chunks before its pixels")
+
+
+def _orientation(body: bytes, position: int, end: int) -> int:
+    """That of the Exif data, which usually come last."""
+    for _ in range(_MOST_CHUNKS):
+        if position + position % 2 + 8 > end:
+            break
+        kind, start, stop = _chunk(body, position + position % 2, end)
+        if kind == b"EXIF":
+            return orientation_of(body[start:stop])
+        position = stop
+    return UPRIGHT
 
 
 def _canvas(body: bytes, start: int, stop: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from service.engines.engine import Cost
 
@@ -12,6 +12,15 @@ _RISE = 1.25
 _DOUBT = 0.998
 #: The plan is made again if a cost has changed by this much.
 _STALE = 1.02
+
+
+BatchCosts = Mapping[str, Mapping[int, float]]
+"""Of each graph: by batch size, the seconds that a call takes."""
+
+
+def in_milliseconds(costs: BatchCosts) -> dict[str, dict[int, float]]:
+    """For people and JSON."""
+    return {kind: {size: round(1e3 * s, 3) for size, s in sizes.items()} for kind, sizes in costs.items()}
 
 
 class BatchSizes:
@@ -26,12 +35,9 @@ class BatchSizes:
         self._doubts = dict.fromkeys(self._least, 1.0)
         self.all = set(self._least)
         self.largest = max(self._least)
-        self._plan = self._planned()
-
-    @property
-    def seconds(self) -> dict[int, float]:
+        self.seconds = dict(self._least)
         """What a call at each batch size is taken to cost now."""
-        return {size: seconds * self._doubts[size] for size, seconds in self._least.items()}
+        self._plan = self._planned()
 
     def next(self, waiting: int) -> int:
         """The batch size to run now, when `waiting` crops (at least one) want this graph."""
@@ -46,6 +52,7 @@ class BatchSizes:
             self._doubts[other] *= _DOUBT
         self._doubts[size] = 1.0
         self._least[size] = min(seconds, _RISE * self._least[size])
+        self.seconds = {other: least * self._doubts[other] for other, least in self._least.items()}
         planned_with = self._planned_with
         if any(not 1 / _STALE < now / planned_with[other] < _STALE for other, now in self.seconds.items()):
             self._plan = self._planned()

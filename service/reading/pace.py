@@ -16,14 +16,13 @@ _LEAST_S = 1e-6
 class Pace:
     """The graphs of one engine with their batch sizes, and the calls that are under way. Times are seconds.
 
-    A call is expected to take what its graphs were measured to cost, times what they have lately taken over
-    that, and what has lately come on top: the way there and back, and calls of other fronts.
+    A call is expected to take what its graphs cost at their batch size, times what they have lately taken
+    over that, and what has lately come on top: the way there and back, and calls of other fronts.
     """
 
     def __init__(self, costs: Sequence[Cost]) -> None:
         kinds = {cost.kind for cost in costs}
         self.sizes = {kind: BatchSizes(cost for cost in costs if cost.kind == kind) for kind in kinds}
-        self._costs = {(cost.kind, cost.batch): cost.seconds for cost in costs}
         self._scales = dict.fromkeys(kinds, 1.0)
         self._on_top = 0.0
         self._under_way: deque[tuple[float, Mapping[str, float]]] = deque()
@@ -63,11 +62,11 @@ class Pace:
         return max(0.0, first - (now - self._begun)) + sum(others)
 
     def _parts(self, kind: str, size: int, times: float) -> dict[str, float]:
-        """What each graph of a call was measured to cost."""
+        """What each graph of a call costs."""
         if kind == "read":
             refine = min(size, self.sizes["refine"].largest)
             return {
-                "vision": self._costs["vision", size],
-                "refine": times * self._costs["refine", refine] * size / refine,
+                "vision": self.sizes["vision"].seconds[size],
+                "refine": times * self.sizes["refine"].seconds[refine] * size / refine,
             }
-        return {kind: self._costs[kind, size] * (times if kind == "refine" else 1)}
+        return {kind: self.sizes[kind].seconds[size] * (times if kind == "refine" else 1)}

@@ -18,7 +18,7 @@ from abinet_client.batch.output import Output, format_named
 from abinet_client.batch.resume import Earlier
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import Item
-from models.data.rendering.words import label_of
+from models import charset
 
 ODD = 'a,b\t"c"\nd\re\\n\udcff é.png'
 STAGE = {"stage": "vision", "text": "ab", "confidence": 0.5, "characters": ({"character": "a"},)}
@@ -58,20 +58,6 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(tmp_path: Path, name: str, path: 
     assert b"'=text" in first
     assert b"'@error" in second
     assert written(table, [], resume=True)[0] == Row(path, "=text", 0.5)
-
-
-def test_rows_go_to_a_device_or_a_pipe_as_to_the_standard_output(tmp_path: Path) -> None:
-    pipe = str(tmp_path / "pipe")
-    os.mkfifo(pipe)
-    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    for path in ("/dev/null", pipe):
-        rows = format_named(None, path)(False)
-        output = Output(path, rows)
-        output.close()
-        with pytest.raises(ValueError, match="is no file that --resume could go on with"):
-            Output(path, rows, resume=True)
-    assert os.read(reading, 1 << 16) == FORMATS["tsv"](False).header()
-    os.close(reading)
 
 
 def test_a_terminal_is_not_told_what_names_of_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +175,7 @@ def test_labels_are_found_by_the_tables_folder_the_read_folder_or_the_path(tmp_p
 
 @given(st.text())
 def test_labels_are_folded_as_the_evaluation_folds_them(text: str) -> None:
-    assert fold(text) == label_of(text)
+    assert fold(text) == charset.fold(text)
 
 
 def test_only_readable_crops_with_usable_labels_count() -> None:

@@ -17,6 +17,8 @@ from models.data.sets.folders import open_set
 from service.cli import main
 from tests.support.tiny_service import crop, encoded
 
+pytestmark = pytest.mark.slow
+
 GOOD = encoded(crop())
 SAMPLES = [
     ("good.png", GOOD, "It's"),
@@ -110,9 +112,9 @@ def test_pack_does_not_write_over_a_set(
     ("source", "expected"),
     [
         ("nowhere", "nowhere: No such file or directory"),
-        ("empty", "no data.mdb and no labels.tsv"),
+        ("empty", "no data.mdb, *.lmdb or a label file (labels.tsv, "),
         ("files/good.png", "good.png: not UTF-8 text"),
-        ("files/words.txt", "each line needs a file name, a tab and a label"),
+        ("files/words.txt", "words.txt: no labels; a line of them is a file name, a tab"),
         ("damaged", "damaged: not an LMDB set (File is not an LMDB file)"),
     ],
 )
@@ -216,6 +218,28 @@ def test_a_sheet_without_a_usable_sample_is_not_written(
     (folder / "labels.tsv").write_text("cut.png\tword\n")
     assert "no sample is usable" in complaint(capsys, "stats", folder, "--sheet", tmp_path / "sheet.png")
     assert not (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize("form", ["folder", "lmdb"])
+def test_rendering_leaves_a_set_that_is_there_as_it_is(
+    fonts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    (tmp_path / "words.txt").write_text("street\nparking\n")
+    options: list[str | Path] = [
+        "--fonts",
+        fonts[0].parent,
+        "--words",
+        tmp_path / "words.txt",
+        "--format",
+        form,
+    ]
+    options += ["--output", tmp_path / "words"]
+    assert data("render", "--count", "3", *options) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/words: 3 crops from ")
+    for other in ("folder", "lmdb"):
+        line = complaint(capsys, "render", "--count", "2", *options, "--format", other)
+        assert line == f"abinet: {tmp_path}/words: holds a set already; remove it or choose another name"
+    assert len(open_set(tmp_path / "words")) == 3
 
 
 def test_rendered_words_are_the_same_in_an_lmdb_and_in_files(fonts: list[Path], tmp_path: Path) -> None:

@@ -119,6 +119,32 @@ def test_an_unusable_sample_says_why(
     assert unusable.value.reason == reason
 
 
+def stored_in_a_file(path: Path, entries: dict[bytes, bytes]) -> Path:
+    with lmdb.open(str(path), subdir=False) as environment, environment.begin(write=True) as transaction:
+        for key, value in entries.items():
+            transaction.put(key, value)
+    return path
+
+
+ONE = {b"num-samples": b"1", b"image-000000001": b"image", b"label-000000001": b"word"}
+
+
+@pytest.mark.parametrize("name", ["CUTE80.lmdb", "CUTE80"])
+def test_a_single_file_is_a_set_as_well(tmp_path: Path, name: str) -> None:
+    labelled = open_set(stored_in_a_file(tmp_path / name, ONE))
+    assert (labelled.name, labelled.read(0)) == ("CUTE80", (b"image", "word"))
+
+
+def test_single_files_are_found_below_a_root(tmp_path: Path) -> None:
+    (tmp_path / "sets").mkdir()
+    path = stored_in_a_file(tmp_path / "sets/CUTE80.lmdb", ONE)
+    assert find_sets([tmp_path]) == find_sets([path]) == [path]
+
+
+def test_the_count_may_end_with_a_line_break(tmp_path: Path) -> None:
+    assert len(open_set(stored(tmp_path / "set", {**ONE, b"num-samples": b"1\n"}))) == 1
+
+
 def test_two_readers_of_one_set_share_its_file(tmp_path: Path) -> None:
     path = packed(tmp_path / "set", [(b"image", "word")])
     first, second = LmdbSet(path), LmdbSet(path)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from models.charset import CHARSET_36, fold
 from models.data import command
 from models.data.framing import RENDERED, reframe
 from models.data.rendering import renderer as synth
@@ -24,7 +25,7 @@ from models.data.rendering.photographs import HEIGHT, find_photographs, load_pho
 from models.data.rendering.placing import place_in_street
 from models.data.rendering.renderer import WordRenderer, write_folder
 from models.data.rendering.texts import STREET
-from models.data.rendering.words import WordListError, WordSampler, label_of
+from models.data.rendering.words import WordListError, WordSampler
 from models.data.sets.sheet import contact_sheet
 from tests.support.drawn_fonts import TEST_FAMILY, TRAIN_FAMILY, made_up_words, make_font
 
@@ -39,30 +40,26 @@ def renderer(fonts: list[Path], vocabulary: list[tuple[str, float]]) -> WordRend
     return WordRenderer(fonts, WordSampler(vocabulary), seed=7)
 
 
-def test_a_label_keeps_only_letters_and_digits_in_lower_case() -> None:
-    assert label_of("Macy's No. 5-A!") == "macysno5a"
-
-
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_every_label_has_1_to_25_characters_of_the_charset(
     split: words.Split, vocabulary: list[tuple[str, float]]
 ) -> None:
     sampler, rng = WordSampler(vocabulary, split), np.random.default_rng(0)
-    labels = [label_of(sampler.sample(rng)) for _ in range(500)]
-    assert all(1 <= len(label) <= 25 and set(label) <= set(words.ALPHANUMERIC) for label in labels)
+    labels = [fold(sampler.sample(rng)) for _ in range(500)]
+    assert all(1 <= len(label) <= 25 and set(label) <= set(CHARSET_36) for label in labels)
 
 
 def test_train_and_test_split_share_no_text(vocabulary: list[tuple[str, float]]) -> None:
     train, test = (WordSampler(vocabulary, split) for split in ("train", "test"))
     rng = np.random.default_rng(0)
-    seen = {label_of(train.sample(rng)) for _ in range(5000)}
+    seen = {fold(train.sample(rng)) for _ in range(5000)}
     assert not set(train.words) & set(test.words)
-    assert not seen & {label_of(test.sample(rng)) for _ in range(200)}
+    assert not seen & {fold(test.sample(rng)) for _ in range(200)}
 
 
 def test_frequent_words_are_drawn_more_often(vocabulary: list[tuple[str, float]]) -> None:
     sampler, rng = WordSampler(vocabulary), np.random.default_rng(0)
-    labels = [label_of(sampler.sample(rng)) for _ in range(3000)]
+    labels = [fold(sampler.sample(rng)) for _ in range(3000)]
     assert labels.count(vocabulary[0][0]) > 3 * max(1, labels.count(vocabulary[1000][0]))
 
 
@@ -88,7 +85,7 @@ def test_a_seventh_of_the_texts_is_long_although_such_words_are_rare() -> None:
     listed = [(word, 1.0) for word in made_up_words(words.SHARED_WORDS)]
     listed += [(2 * word + "ing", 0.001) for word, _ in listed[:500]]
     sampler, rng = WordSampler(listed), np.random.default_rng(0)
-    long = [len(label_of(sampler.sample(rng))) >= 12 for _ in range(2000)]
+    long = [len(fold(sampler.sample(rng))) >= 12 for _ in range(2000)]
     assert 0.1 < np.mean(long) < 0.25
 
 
@@ -121,7 +118,7 @@ def test_a_third_of_the_texts_has_punctuation_that_the_label_drops(
 ) -> None:
     sampler, rng = WordSampler(vocabulary), np.random.default_rng(0)
     drawn = [sampler.sample(rng) for _ in range(2000)]
-    assert 0.25 < np.mean([len(label_of(text)) < len(text) for text in drawn]) < 0.45
+    assert 0.25 < np.mean([len(fold(text)) < len(text) for text in drawn]) < 0.45
 
 
 def test_fonts_that_lack_a_character_are_left_out(tmp_path: Path) -> None:
@@ -286,13 +283,6 @@ def test_a_crop_is_a_natural_size_rgb_image(renderer: WordRenderer) -> None:
         assert image.shape[2] == 3
         assert 8 <= image.shape[0] <= 230
         assert 1 <= len(label) <= 25
-
-
-def test_the_fast_path_resizes_the_same_crop(renderer: WordRenderer) -> None:
-    image, label = renderer.render(3)
-    resized = renderer.render_resized(3)
-    assert resized.label == label
-    assert np.array_equal(resized.image, cv2.resize(image, (128, 32), interpolation=cv2.INTER_LINEAR))
 
 
 def test_seed_and_index_make_the_crop(fonts: list[Path], vocabulary: list[tuple[str, float]]) -> None:

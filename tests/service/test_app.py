@@ -13,8 +13,8 @@ from service.errors import Problem, ServiceError
 from service.http.app import create_app
 from service.observability.observer import Observer
 from service.reading.reader import Reader
+from service.reading.request import ReadRequest
 from service.settings.model import Settings
-from service.types import ReadOptions
 
 
 class FailingReader:
@@ -25,7 +25,7 @@ class FailingReader:
         self.observer = Observer()
         self._error = error
 
-    async def read_one(self, body: bytes, options: ReadOptions, **_: object) -> Crop:
+    async def read(self, request: ReadRequest) -> list[Crop]:
         raise self._error
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import crop, encoded, tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 NAMES = (
     *("service", "models", "export", "abinet", "abinet_client", "numpy", "cv2", "httpx"),
     *("types", "struct", "random", "json", "socket", "runpy", "base64", "logging", "tempfile"),

@@ -13,10 +13,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from abinet_client.batch.private_service import private_service
+from abinet_client.local_service import local_service
 from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children, until
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+
+pytestmark = pytest.mark.slow
 
 SIMULATED = ("--engine", "simulated", "--simulated-ms", "2", "--fronts", "2")
 
@@ -66,7 +68,7 @@ def test_every_front_reads_and_each_tells_what_all_have_counted(running: Service
 
 
 def test_a_private_service_may_have_several_fronts(folder: Path) -> None:
-    with private_service(["--bundle", str(folder), "--port", "0", *SIMULATED]) as url:
+    with local_service(["--bundle", str(folder), "--port", "0", *SIMULATED]) as url:
         assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
 
 

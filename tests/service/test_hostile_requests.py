@@ -21,6 +21,8 @@ from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children
 from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service
 
+pytestmark = pytest.mark.slow
+
 SOUND = base64.b64encode(encoded(crop())).decode()
 INFER = "/v2/models/abinet/infer"
 _STALL_S = 5.0

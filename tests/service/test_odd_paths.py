@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import crop, encoded, tiny_checkpoint
+
+pytestmark = pytest.mark.slow
 
 
 def abinet(*words: object, cwd: Path, **environment: str) -> str:

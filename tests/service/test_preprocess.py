@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageOps
 
-from service.engines.bundle import Bundle, BundleError
+from models.data.sets.samples import decode_crop
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
 from service.image_decoding.preprocess import Preprocessor, decode_image
-from service.image_files import look
+from service.image_files import look, upright_size
+from tests.support.hostile_images import chunk
 from tests.support.tiny_service import crop, encoded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -110,16 +114,117 @@ def test_sixteen_bits_become_eight() -> None:
     assert decode_image(encoded(deep), PLENTY).tolist() == np.full((4, 6, 3), 0x80).tolist()
 
 
-def test_alpha_is_dropped() -> None:
-    rgba = np.dstack([crop(), crop(1)[..., 0]])
-    np.testing.assert_array_equal(decode_image(saved(Image.fromarray(rgba), "PNG"), PLENTY), rgba[..., :3])
+def lettering(shade: int) -> Image.Image:
+    """Letters of one shade on a transparent ground of the same colour, as drawing programs save them."""
+    image = Image.new("RGBA", (90, 24), (shade, shade, shade, 0))
+    ImageDraw.Draw(image).text((5, 5), "Harbour", fill=(shade, shade, shade, 255))
+    return image
 
 
-def test_exif_rotation_is_applied() -> None:
+TRANSPARENT: dict[str, Callable[[Image.Image], bytes]] = {
+    "PNG": lambda image: saved(image, "PNG"),
+    "grey PNG": lambda image: saved(image.convert("LA"), "PNG"),
+    "palette PNG": lambda image: saved(image.quantize(16), "PNG"),
+    "16-bit PNG": lambda image: encoded(np.asarray(image, np.uint16) * 257),
+    "lossless WebP": lambda image: saved(image, "WEBP", lossless=True, exact=True),
+    "lossy WebP": lambda image: saved(image, "WEBP", quality=95),
+    "TIFF": lambda image: saved(image, "TIFF"),
+    "compressed TIFF": lambda image: saved(image, "TIFF", compression="tiff_lzw"),
+    "16-bit TIFF": lambda image: cv2.imencode(".tiff", np.asarray(image, np.uint16) * 257)[1].tobytes(),
+    "BMP": lambda image: saved(image, "BMP"),
+}
+
+
+@pytest.mark.parametrize(("shade", "ground"), [(0, 255), (100, 255), (180, 0), (255, 0)])
+@pytest.mark.parametrize("form", TRANSPARENT)
+def test_what_is_transparent_gets_the_ground_on_which_the_rest_stands_out(
+    form: str, shade: int, ground: int
+) -> None:
+    image = lettering(shade)
+    expected = Image.new("RGBA", image.size, (ground, ground, ground, 255))
+    expected.alpha_composite(image)
+    decoded = decode_image(TRANSPARENT[form](image), PLENTY)
+    tolerance = 48 if form in ("lossy WebP", "palette PNG") else 2
+    np.testing.assert_allclose(decoded, np.asarray(expected.convert("RGB")), atol=tolerance)
+
+
+@pytest.mark.parametrize("alpha", [0, 255])
+@pytest.mark.parametrize("form", ["PNG", "BMP"])
+def test_alpha_that_is_everywhere_the_same_means_nothing(form: str, alpha: int) -> None:
+    rgba = np.dstack([crop(), np.full(crop().shape[:2], alpha, np.uint8)])
+    np.testing.assert_array_equal(decode_image(saved(Image.fromarray(rgba), form), PLENTY), rgba[..., :3])
+
+
+def test_training_and_evaluation_see_the_same_ground() -> None:
+    body = saved(lettering(0), "PNG")
+    np.testing.assert_array_equal(decode_crop(body), decode_image(body, PLENTY))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_the_orientation_is_applied_in_every_format_that_has_one(form: str, orientation: int) -> None:
+    image = Image.fromarray(crop().repeat(2, axis=0).repeat(2, axis=1))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
-    body = saved(Image.fromarray(crop()), "JPEG", exif=exif)
-    assert decode_image(body, PLENTY).shape == (90, 24, 3)
+    exif[0x0112] = orientation
+    options: dict[str, object] = {"lossless": True} if form == "WEBP" else {}
+    options["tiffinfo" if form == "TIFF" else "exif"] = {0x0112: orientation} if form == "TIFF" else exif
+    body = saved(image, form, **options)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(body))).convert("RGB")
+    decoded = decode_image(body, PLENTY)
+    np.testing.assert_allclose(decoded, np.asarray(expected), atol=4 if form == "JPEG" else 0)
+    assert upright_size(body) == expected.size
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("form", [".png", ".tiff"])
+def test_fewer_bits_in_sixteen_are_stretched(form: str, bits: int) -> None:
+    shades = crop().astype(int) * ((1 << bits) - 1) // crop().max()
+    _, body = cv2.imencode(form, shades[..., ::-1].astype(np.uint16))
+    expected = crop().astype(float) * 255 / crop().max()
+    np.testing.assert_allclose(decode_image(body.tobytes(), PLENTY), expected, atol=1.5)
+
+
+def test_a_jpeg_with_stray_bytes_before_a_marker_is_read() -> None:
+    whole = saved(Image.fromarray(crop()), "JPEG")
+    tables = whole.index(b"\xff\xdb")
+    for at in (2, tables):
+        strays = whole[:at] + b"\0\x17" + whole[at:]
+        np.testing.assert_array_equal(decode_image(strays, PLENTY), decode_image(whole, PLENTY))
+
+
+def apples(body: bytes) -> bytes:
+    return body[:8] + chunk(b"CgBI", b"\x50\0\x20\x06") + body[8:]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (saved(lettering(0), "GIF"), "a GIF image, which is not read here: save its first frame as PNG"),
+        (saved(lettering(0).convert("RGB"), "AVIF"), "an AVIF image, which is not read here: save it as PNG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "an HEIC image, which is not read here: save it as PNG"),
+        (
+            saved(lettering(0), "TIFF", big_tiff=True),
+            "a BigTIFF image, which is not read here: save it as TIFF",
+        ),
+        (b"%PDF-1.7", "a PDF document, which is not read here: save the page as PNG"),
+        (apples(saved(lettering(0), "PNG")), "Apple's own kind (CgBI), made for apps; save it as PNG"),
+        (
+            saved(Image.fromarray(crop()), "TIFF", compression="zstd"),
+            "compression Zstandard is not read here",
+        ),
+        (saved(Image.fromarray(crop()), "TIFF", compression="lzma"), "compression LZMA is not read here"),
+        (saved(Image.fromarray(crop()), "TIFF", compression="jpeg"), "compression JPEG is not read here"),
+        (
+            saved(Image.fromarray(crop()[..., 0].astype(np.float32)), "TIFF"),
+            "its samples are signed or floating-point numbers",
+        ),
+        (saved(lettering(0).convert("LA"), "TIFF"), "it is grey with alpha, not read here; save it as PNG"),
+    ],
+)
+def test_what_is_not_read_is_named_with_the_remedy(body: bytes, said: str) -> None:
+    with pytest.raises(ServiceError) as refusal:
+        decode_image(body, PLENTY)
+    assert said in str(refusal.value)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
@@ -151,7 +256,7 @@ def test_every_cut_of_an_image_is_refused_or_read_but_never_an_accident(form: st
             decode_image(body[:length], PLENTY)
 
 
-@pytest.mark.parametrize("body", [b"", b"GIF89a" + bytes(50), b"<svg/>", b"RIFF1234WAVE"])
+@pytest.mark.parametrize("body", [b"", b"GIF89a" + bytes(50), b"Harbour", b"<svg/>", b"RIFF1234WAVE"])
 def test_any_other_format_is_no_image(body: bytes) -> None:
     with pytest.raises(ServiceError) as refusal:
         decode_image(body, PLENTY)

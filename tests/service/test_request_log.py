@@ -23,6 +23,8 @@ from service.types import Timings
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import crop, encoded, service
 
+pytestmark = pytest.mark.slow
+
 TIMINGS = Timings(**dict.fromkeys(STAGES, 1.25))
 READ: dict[str, Any] = {"request_id": "shop-42", "method": "POST", "route": "/v1/read", "seconds": 0.0504}
 

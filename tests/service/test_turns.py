@@ -34,6 +34,8 @@ from tests.support.tiny_service import (
     tiny_bundle,
 )
 
+pytestmark = pytest.mark.slow
+
 TURNS: tuple[Turns, ...] = ("auto", "none", "all")
 DEGREES = (0, 90, 180, 270)
 TALL = crop(3).transpose(1, 0, 2).copy()
@@ -122,11 +124,6 @@ def test_the_answer_is_the_surest_reading_with_the_times_of_the_last(
     assert made.index(answer) == sureness.tolist().index(sureness.max())
     if len(made) > 1:
         assert answer.since == answer.queue_s == answer.refine_s == len(logits) - 1
-
-
-@given(logits)
-def test_evaluation_is_as_sure_as_the_service(logits: np.ndarray) -> None:
-    np.testing.assert_allclose(evaluated.certainty(logits), certainty(logits), rtol=1e-5)
 
 
 def test_a_word_is_no_surer_for_being_short() -> None:

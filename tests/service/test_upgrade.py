@@ -16,6 +16,8 @@ import pytest
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service
 
+pytestmark = pytest.mark.slow
+
 OFFER = (
     b"Host: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
 )

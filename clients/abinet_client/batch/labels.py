@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from abinet_client.batch.label_files import LabelFile
 from abinet_client.batch.sources import Item
 
 _COUNTED = frozenset("0123456789abcdefghijklmnopqrstuvwxyz")
@@ -16,28 +17,26 @@ def fold(text: str) -> str:
 
 
 class Labels:
-    """A table of labels, one crop a line: file name, tab, text; in memory as long as it lives.
+    """A file of labels (see `LabelFile`), in memory as long as it lives.
 
-    A name is relative to the table's folder, or to the folder that is read, or is the path as it was given.
+    A name is relative to the file's root, or to the folder that is read, or is the path as it was given.
 
     Raises:
-        ValueError: no line is such.
-        OSError: the table cannot be read.
+        ValueError: it is no such file.
+        OSError: it cannot be read.
     """
 
-    def __init__(self, table: str) -> None:
-        self._folder = os.path.abspath(os.path.dirname(table))
-        with open(table, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-            lines = (line.rstrip("\r\n").partition("\t") for line in file)
-            self._labels = {os.path.normpath(name): text for name, tab, text in lines if tab and name}
-        if not self._labels:
-            raise ValueError(f"{table}: each line needs a file name, a tab and a label")
+    def __init__(self, path: str) -> None:
+        file = LabelFile(path)
+        self._root = file.root
+        labels = (file[index] for index in range(len(file)))
+        self._labels = {os.path.normpath(name): text for name, text in labels if name and text is not None}
 
     def of(self, item: Item) -> str | None:
-        """The label of a crop, where the table has one."""
+        """The label of a crop, where the file has one."""
         absolute = os.path.abspath(item.name)
         names = (
-            os.path.relpath(absolute, self._folder),
+            os.path.relpath(absolute, self._root),
             os.path.relpath(absolute, os.path.abspath(item.root)),
             os.path.normpath(item.name),
             absolute,

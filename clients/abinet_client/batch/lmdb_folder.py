@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-DATA_FILE = "data.mdb"
+DATA_FILE, FILE_ENDING = "data.mdb", ".lmdb"
 
 # py-lmdb refuses to open a file twice in one process, and counting and reading are two threads.
 _opened: dict[str, LmdbFolder] = {}
@@ -15,29 +15,32 @@ _opening = threading.Lock()
 
 
 class LmdbFolder:
-    """One set. Iterating gives each crop's name, "FOLDER:000000001", its image file's bytes (None where
-    there are none) and its label, where there is one.
+    """One set, a folder or a single file. Iterating gives each crop's name, "FOLDER:000000001", its image
+    file's bytes (None where there are none) and its label, where there is one.
 
-    Raises: ValueError where the folder holds no such set.
+    Raises: ValueError where there is no such set.
     """
 
     def __init__(self, folder: str) -> None:
         import lmdb
 
         self._folder = folder
-        path = os.path.join(folder, DATA_FILE)
+        path = folder if os.path.isfile(folder) else os.path.join(folder, DATA_FILE)
         try:
-            self._environment: Any = lmdb.open(folder, readonly=True, lock=False, readahead=False)
+            self._environment: Any = lmdb.open(
+                path, subdir=False, readonly=True, lock=False, readahead=False, create=False
+            )
             pages, page = self._environment.info()["last_pgno"] + 1, self._environment.stat()["psize"]
             if os.path.getsize(path) < pages * page:
-                raise ValueError(f"{folder}: {DATA_FILE} is cut off")
+                raise ValueError(f"{folder}: {os.path.basename(path)} is cut off")
             with self._environment.begin() as transaction:
                 count = transaction.get(b"num-samples")
         except lmdb.Error as error:
             raise ValueError(f"{folder}: not an LMDB set ({str(error).rpartition(': ')[2]})") from None
-        if count is None or not count.isdigit():
-            raise ValueError(f"{folder}: not an LMDB set (no num-samples)")
-        self._count = int(count)
+        digits = (count or b"").strip()  # some writers end it with a line break
+        if not digits.isdigit() or int(digits) > self._environment.stat()["entries"]:
+            raise ValueError(f"{folder}: not an LMDB set (num-samples is {digits[:20]!r})")
+        self._count = int(digits)
 
     def __len__(self) -> int:
         return self._count
@@ -60,8 +63,15 @@ class LmdbFolder:
         return value
 
 
+def is_lmdb(path: str) -> bool:
+    """Whether a folder holds the file of an LMDB, or a file is called one."""
+    return (path.endswith(FILE_ENDING) and os.path.isfile(path)) or os.path.isfile(
+        os.path.join(path, DATA_FILE)
+    )
+
+
 def open_lmdb(folder: str) -> LmdbFolder:
-    """The set in a folder, opened once in this process. Raises ValueError where there is none."""
+    """The set of a folder or a file, opened once in this process. Raises ValueError where there is none."""
     path = os.path.realpath(folder)
     with _opening:
         if path not in _opened:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from models.data.rendering.fonts import find_fonts
 from models.data.rendering.photographs import find_photographs
 from models.data.rendering.renderer import WordRenderer, encode_png, write_folder
 from models.data.rendering.words import WordSampler
-from models.data.sets.lmdb import LmdbWriter
+from models.data.sets.labels import label_file_in
+from models.data.sets.lmdb import LmdbWriter, is_lmdb
 from models.data.sets.sheet import check_sheet, contact_sheet
 
 SHEET_CROPS = 160
@@ -50,18 +52,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_sheet(args.sheet)
+    _refuse_a_set(args.output)
+    print("abinet: looking at the fonts", file=sys.stderr)
     words = (
         WordSampler.from_file(args.words, args.split) if args.words else WordSampler.from_wordfreq(args.split)
     )
     photographs = find_photographs(args.photographs)
-    renderer = WordRenderer(find_fonts(args.fonts), words, args.seed, args.split, photographs)
+    fonts = find_fonts(args.fonts)
+    renderer = WordRenderer(fonts, words, args.seed, args.split, photographs)
     write = write_lmdb if args.format == "lmdb" else write_folder
     # Without a terminal there is no bar.
     for _ in tqdm(write(renderer, args.count, args.output), total=args.count, unit=" crops", disable=None):
         pass
     if args.sheet:
         contact_sheet([renderer.render(index) for index in range(min(args.count, SHEET_CROPS))], args.sheet)
+    sheet = f", and {args.sheet} to look at" if args.sheet else ""
+    print(f"{args.output}: {args.count:,} crops from {len(fonts):,} fonts{sheet}")
     return 0
+
+
+def _refuse_a_set(folder: Path) -> None:
+    """Raises ValueError where crops would be written over those of another set."""
+    if is_lmdb(folder) or label_file_in(folder):
+        raise ValueError(f"{folder}: holds a set already; remove it or choose another name")
 
 
 def write_lmdb(renderer: WordRenderer, count: int, folder: Path) -> Iterator[int]:

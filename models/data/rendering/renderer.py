@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from models.charset import fold
 from models.data.framing import RENDERED, reframe
 from models.data.rendering.backgrounds import texture_bank
 from models.data.rendering.font_classes import FontShelf
@@ -20,12 +21,10 @@ from models.data.rendering.fonts import FontsNotFoundError, family_of, is_held_o
 from models.data.rendering.glyphs import Image, Typeface
 from models.data.rendering.looks import LOOKS
 from models.data.rendering.texts import weighted
-from models.data.rendering.words import Split, WordSampler, label_of
-
-INPUT_SIZE = (128, 32)
+from models.data.rendering.words import Split, WordSampler
 
 
-class Crop(NamedTuple):
+class RenderedCrop(NamedTuple):
     """image: (H, W, 3) uint8 RGB, H 8..230; label: 1..25 characters of [0-9a-z]."""
 
     image: Image
@@ -62,7 +61,7 @@ class WordRenderer:
         self._typefaces: dict[tuple[Path, int], Typeface] = {}
         self._bank = texture_bank(tuple(photographs))
 
-    def render(self, index: int) -> Crop:
+    def render(self, index: int) -> RenderedCrop:
         """The crop at its natural size."""
         rng = np.random.Generator(np.random.PCG64((self.seed, self.split == "test", index)))
         look = weighted(rng, LOOKS)
@@ -73,12 +72,7 @@ class WordRenderer:
             if scene is not None:
                 break
         image = look.capture(look.paint(scene, self._bank, rng), scene.tallness, self._bank, rng)
-        return Crop(reframe(image, rng, RENDERED), label_of(text))
-
-    def render_resized(self, index: int) -> Crop:
-        """The crop as the network takes it: (32, 128, 3) uint8 RGB, resized like any other crop."""
-        image, label = self.render(index)
-        return Crop(cv2.resize(image, INPUT_SIZE, interpolation=cv2.INTER_LINEAR), label)
+        return RenderedCrop(reframe(image, rng, RENDERED), fold(text))
 
     def _typeface(self, path: Path, em: int) -> Typeface:
         if (path, em) not in self._typefaces:

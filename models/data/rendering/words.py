@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import string
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from models.charset import MAX_LENGTH, fold
 from models.data.rendering.texts import STREET, Texts, draw
 
-MAX_LENGTH = 25
-ALPHANUMERIC = string.digits + string.ascii_lowercase
 Split = Literal["train", "test"]
 
 # Words of everyday signs belong to both splits: a reader that never saw "street" would be a poor one.
@@ -31,11 +29,6 @@ class WordListError(ValueError):
     """A word list that cannot be used; the message names it and the remedy."""
 
 
-def label_of(text: str) -> str:
-    """The label of drawn text: lower case, everything but [0-9a-z] dropped."""
-    return "".join(character for character in text.lower() if character in ALPHANUMERIC)
-
-
 def is_held_out(label: str) -> bool:
     """Whether a label belongs to the test split, by a hash that is the same on every machine."""
     return len(label) > 3 and zlib.crc32(label.encode()) % HELD_OUT_OF == 0
@@ -47,9 +40,9 @@ class WordSampler:
     def __init__(self, words: Iterable[tuple[str, float]], split: Split = "train") -> None:
         """words: (word, frequency > 0), most frequent first; words without a label of 1..25 are skipped."""
         self.split = split
-        usable = [(word, frequency) for word, frequency in words if 1 <= len(label_of(word)) <= MAX_LENGTH]
-        self._shared = {label_of(word) for word, _ in usable[:SHARED_WORDS]}
-        chosen = [(word, frequency) for word, frequency in usable if self._belongs(label_of(word))]
+        usable = [(word, frequency) for word, frequency in words if 1 <= len(fold(word)) <= MAX_LENGTH]
+        self._shared = {fold(word) for word, _ in usable[:SHARED_WORDS]}
+        chosen = [(word, frequency) for word, frequency in usable if self._belongs(fold(word))]
         if not chosen:
             raise WordListError(
                 f"word list: no words for the {split} split among {len(usable)}; "
@@ -58,7 +51,7 @@ class WordSampler:
         self.words = [word for word, _ in chosen]
         self.frequencies = np.array([frequency for _, frequency in chosen])
         self._cumulative = _cumulative(self.frequencies)
-        long = [(word, frequency) for word, frequency in chosen if len(label_of(word)) >= LONG] or chosen
+        long = [(word, frequency) for word, frequency in chosen if len(fold(word)) >= LONG] or chosen
         self._long_words = [word for word, _ in long]
         self._cumulative_long = _cumulative(frequency for _, frequency in long)
 
@@ -72,6 +65,11 @@ class WordSampler:
 
     @classmethod
     def from_file(cls, path: Path, split: Split = "train") -> WordSampler:
+        """The words of such a file as :meth:`read` reads. Raises WordListError."""
+        return cls(cls.read(path), split)
+
+    @staticmethod
+    def read(path: Path) -> list[tuple[str, float]]:
         """A text file, plain or .gz, of one word a line, most frequent first, optionally tab and frequency.
 
         Raises: WordListError where the file is missing or a frequency is not a positive number.
@@ -81,13 +79,16 @@ class WordSampler:
             text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise WordListError(f"{path}: not a word list ({error}); give UTF-8 text, plain or .gz") from None
-        return cls((_parse_line(path, line) for line in text.splitlines() if line.strip()), split)
+        words = [_parse_line(path, line) for line in text.splitlines() if line.strip()]
+        if not words:
+            raise WordListError(f"{path}: no words; give one a line")
+        return words
 
     def sample(self, rng: np.random.Generator, texts: Texts = STREET) -> str:
         """One text as it is drawn: cased, sometimes with punctuation."""
         while True:
             text = draw(texts, self, rng)
-            label = label_of(text)
+            label = fold(text)
             if 1 <= len(label) <= MAX_LENGTH and self._belongs(label):
                 return text
 

@@ -1,55 +1,40 @@
-"""Labelled sets of crops, one interface on LMDB folders and on folders with a `labels.tsv`."""
+"""Labelled sets of crops, one interface on LMDBs and on folders with a label file."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from models.data.sets.lmdb import DATA_FILE, LmdbSet
+from models.data.sets.labels import LABEL_FILES, LabelledFolder, label_file_in
+from models.data.sets.lmdb import DATA_FILE, LmdbSet, is_lmdb
 from models.data.sets.samples import Image, UnusableSample, decode_crop, fold_label, image_format
 
-__all__ = ["LABELS", "LabelledSet", "UnusableSample", "find_sets", "open_set"]
+__all__ = ["LABELS", "LabelTable", "LabelledSet", "SetPath", "UnusableSample", "find_sets", "open_set"]
 
-LABELS = "labels.tsv"
+LABELS = LABEL_FILES[0]
+"""What this project calls the label files that it writes."""
 
 
-class LabelledFolder:
-    """Reads the images that a table names: a line is a file name relative to the table, a tab, the text.
+class LabelTable(NamedTuple):
+    """A label file whose names count from the folder ``images``, wherever the file itself lies."""
 
-    Raises: ValueError where the table has no such line, OSError where it cannot be read.
-    """
+    table: Path
+    images: Path
 
-    def __init__(self, table: Path) -> None:
-        self.table = table
-        try:
-            lines = table.read_text(encoding="utf-8-sig").split("\n")
-        except UnicodeDecodeError:
-            raise ValueError(f"{table}: not UTF-8 text") from None
-        self._lines = [line for line in lines if line]
-        if not any("\t" in line for line in self._lines):
-            raise ValueError(f"{table}: each line needs a file name, a tab and a label")
+    @property
+    def name(self) -> str:
+        return self.table.stem
 
-    def __reduce__(self) -> tuple[type[LabelledFolder], tuple[Path]]:
-        return LabelledFolder, (self.table,)
+    def resolve(self) -> LabelTable:
+        return LabelTable(self.table.resolve(), self.images.resolve())
 
-    def __len__(self) -> int:
-        return len(self._lines)
+    def __str__(self) -> str:
+        return str(self.table)
 
-    def read(self, index: int) -> tuple[bytes, str]:
-        """The image file's bytes and the text of line ``index``, 0..len-1.
 
-        Raises: UnusableSample, "no image" where the file cannot be read, "no label" where there is no tab.
-        """
-        name, tab, text = self._lines[index].partition("\t")
-        try:
-            image = (self.table.parent / name).read_bytes()
-        except (OSError, ValueError):
-            raise UnusableSample("no image") from None
-        if not tab:
-            raise UnusableSample("no label")
-        return image, text
+SetPath = Path | LabelTable
 
 
 class Samples(Protocol):
@@ -66,9 +51,10 @@ class LabelledSet:
     The readers raise UnusableSample for a sample to skip, and IndexError beyond the end.
     """
 
-    def __init__(self, name: str, samples: Samples) -> None:
+    def __init__(self, name: str, samples: Samples, fold: Callable[[str], str] = fold_label) -> None:
         self.name = name
         self._samples = samples
+        self._fold = fold
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -84,7 +70,7 @@ class LabelledSet:
         """
         image, text = self.read(index)
         image_format(image)
-        return image, fold_label(text)
+        return image, self._fold(text)
 
     def crop(self, index: int) -> tuple[Image, str]:
         """The crop, (H, W, 3) uint8 RGB, and the label: 1..25 characters of [0-9a-z]."""
@@ -92,43 +78,65 @@ class LabelledSet:
         return decode_crop(image), label
 
 
-def open_set(path: Path) -> LabelledSet:
-    """Opens an LMDB folder, a folder with a `labels.tsv`, or such a table itself.
+_SET = f"{DATA_FILE}, *.lmdb or a label file ({', '.join(LABEL_FILES)})"
+
+
+def open_set(
+    path: SetPath, root: Path | None = None, *, fold: Callable[[str], str] = fold_label
+) -> LabelledSet:
+    """Opens an LMDB (a folder, or a single file), a folder with a label file, or such a file itself.
+
+    ``root`` is the folder that a label file's names are relative to, where it is not to be found out;
+    ``fold`` makes the labels of the texts.
 
     Raises: ValueError where it is none of these, OSError where it cannot be read.
     """
-    if path.is_file():
-        return LabelledSet(path.resolve().parent.name, LabelledFolder(path))
+    if isinstance(path, LabelTable):
+        return LabelledSet(path.name, LabelledFolder(*path), fold)
     name = path.resolve().name
-    if (path / DATA_FILE).is_file():
+    if is_lmdb(path):
         samples = LmdbSet(path)
         len(samples)  # an unusable file is found now
-        return LabelledSet(name, samples)
-    if (path / LABELS).is_file():
-        return LabelledSet(name, LabelledFolder(path / LABELS))
+        return LabelledSet(path.resolve().stem if path.is_file() else name, samples, fold)
+    if path.is_file():
+        return LabelledSet(path.resolve().parent.name, LabelledFolder(path, root), fold)
+    table = label_file_in(path)
+    if table is not None:
+        return LabelledSet(name, LabelledFolder(table, root), fold)
     if not path.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
-    raise ValueError(f"{path}: no {DATA_FILE} and no {LABELS} (lines of file name, tab, label)")
+    raise ValueError(f"{path}: no {_SET}")
 
 
-def find_sets(roots: Sequence[Path]) -> list[Path]:
-    """Every folder at or below the roots that holds an LMDB or a `labels.tsv`, sorted, each once.
+def find_sets(roots: Sequence[SetPath]) -> list[SetPath]:
+    """Every LMDB and every folder with a label file at or below the roots, sorted, each once.
 
-    A root may also be such a table itself. Hidden folders are left out: an interrupted writer's are among
-    them. Links are followed.
+    A root may also be a label file itself, of any name. Hidden folders are left out: an interrupted writer's
+    are among them. Links are followed.
 
     Raises: ValueError where a root holds none.
     """
-    found: dict[Path, Path] = {}
+    found: dict[SetPath, SetPath] = {}
     for root in roots:
+        if isinstance(root, LabelTable):
+            for part, what in ((root.table, "file"), (root.images, "folder")):
+                if not part.exists():
+                    raise ValueError(f"{part}: no such {what}")
+            found.setdefault(root.resolve(), root)
+            continue
         if not root.exists():
             raise ValueError(f"{root}: no such folder")
-        below = _sets_below(root) if root.is_dir() else [root.parent if root.name == LABELS else root]
+        below = _sets_below(root) if root.is_dir() else [_of_its_folder(root)]
         if not below:
-            raise ValueError(f"{root}: no folder here holds {DATA_FILE} or {LABELS}")
+            raise ValueError(f"{root}: no folder here holds {_SET}")
         for path in below:
             found.setdefault(path.resolve(), path)
-    return sorted(found.values())
+    return sorted(found.values(), key=str)
+
+
+def _of_its_folder(file: Path) -> Path:
+    """The folder, where it is a set because of this file, so that it counts once."""
+    return file.parent if file.name == DATA_FILE or file == label_file_in(file.parent) else file
 
 
 def _sets_below(root: Path) -> list[Path]:
@@ -141,6 +149,7 @@ def _sets_below(root: Path) -> list[Path]:
             continue
         visited.add(folder.resolve())
         folders[:] = [below for below in folders if not below.startswith(".")]
-        if DATA_FILE in files or LABELS in files:
+        sets += [folder / file for file in files if file.endswith(".lmdb")]
+        if DATA_FILE in files or any(file in LABEL_FILES for file in files):
             sets.append(folder)
     return sets

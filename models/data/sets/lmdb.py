@@ -20,6 +20,10 @@ from models.data.sets.samples import UnusableSample
 DATA_FILE = "data.mdb"
 COUNT_KEY = b"num-samples"
 
+_MAGIC_BYTES = 20
+_MAGIC = (b"\xde\xc0\xef\xbe", b"\xbe\xef\xc0\xde")
+"""After a page's header of 16 bytes, in the order of the machine that wrote it."""
+
 FIRST_MAP_BYTES = 1 << 26
 COMMIT_BYTES = 1 << 24
 
@@ -28,9 +32,10 @@ _environments: weakref.WeakValueDictionary[tuple[int, int], lmdb.Environment] = 
 
 
 class LmdbSet:
-    """Reads one LMDB folder. The file is opened at the first use, and again in a process that it is sent to.
+    """Reads one LMDB, a folder or a single file. The file is opened at the first use, and again in a process
+    that it is sent to.
 
-    Raises: ValueError, at the first use, where the folder holds no such set.
+    Raises: ValueError, at the first use, where there is no such set.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,20 +85,30 @@ class LmdbSet:
         return self._environment
 
 
+def is_lmdb(path: Path) -> bool:
+    """Whether a folder holds the file of an LMDB, or a file is one, by its first bytes or its name."""
+    if not path.is_file():
+        return (path / DATA_FILE).is_file()
+    with path.open("rb") as file:
+        return file.read(_MAGIC_BYTES).endswith(_MAGIC) or path.suffix == ".lmdb"
+
+
 def _open_environment(folder: Path) -> lmdb.Environment:
-    path = folder / DATA_FILE
+    path = folder if folder.is_file() else folder / DATA_FILE
     if not path.is_file():
         raise ValueError(f"no {DATA_FILE}")
     status = path.stat()
     if not status.st_size:
-        raise ValueError(f"{DATA_FILE} is empty")
+        raise ValueError(f"{path.name} is empty")
     key = status.st_dev, status.st_ino
     environment = _environments.get(key)
     if environment is None:
-        environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, create=False)
+        environment = lmdb.open(
+            str(path), subdir=False, readonly=True, lock=False, readahead=False, create=False
+        )
         # A page beyond the end of a mapped file is a bus error, which ends the process.
         if status.st_size < (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]:
-            raise ValueError(f"{DATA_FILE} is cut off")
+            raise ValueError(f"{path.name} is cut off")
         _environments[key] = environment
     return environment
 
@@ -103,7 +118,7 @@ def _count(environment: lmdb.Environment) -> int:
         value = transaction.get(COUNT_KEY)
     if value is None:
         raise ValueError("no num-samples")
-    digits = bytes(value)
+    digits = bytes(value).strip()  # some writers end it with a line break
     if not digits.isdigit() or int(digits) > environment.stat()["entries"]:
         raise ValueError(f"num-samples is {digits[:20]!r}, with {environment.stat()['entries']} entries")
     return int(digits)

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="SOURCE",
-        help="a folder with labels.tsv (file name, tab, label), such a table, or an LMDB",
+        help="a folder with a label file, such a file, or an LMDB",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="LMDB", help="the folder to write")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")

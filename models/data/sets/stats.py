@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.data.rendering.words import ALPHANUMERIC
+from models.charset import CHARSET_36
 from models.data.sets.folders import LabelledSet
 from models.data.sets.samples import Reason, UnusableSample, decode_crop, image_format
 
@@ -65,7 +65,7 @@ def measure(
         usable=len(widths),
         skipped=skipped,
         lengths=dict(sorted(lengths.items())),
-        never_seen=[character for character in ALPHANUMERIC if character not in seen],
+        never_seen=[character for character in sorted(CHARSET_36) if character not in seen],
         width=_percentiles(widths),
         height=_percentiles(heights),
         formats=formats,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -16,8 +17,8 @@ from types import FrameType
 from typing import IO, Callable
 
 from abinet_client import AbinetError, Retry
-from abinet_client.batch.connect import connect
-from abinet_client.batch.interpreter import module_command
+from abinet_client._interpreter import module_command
+from abinet_client.connect import connect
 
 POLL_S = 0.2
 STOP_S = 60.0
@@ -30,7 +31,7 @@ Report = Callable[[str], object]
 
 
 @contextlib.contextmanager
-def private_service(options: Sequence[str], report: Report = lambda line: None) -> Iterator[str]:
+def local_service(options: Sequence[str], report: Report = lambda line: None) -> Iterator[str]:
     """The address of ``abinet serve OPTIONS...`` once it is ready.
 
     It listens on a Unix socket that only this user can reach, "unix:PATH"; with ``--port`` among the options
@@ -40,6 +41,8 @@ def private_service(options: Sequence[str], report: Report = lambda line: None) 
     Raises:
         ValueError: it cannot serve, or has ended meanwhile; with its own words.
     """
+    if importlib.util.find_spec("service") is None:
+        raise ValueError("no abinet-ascend here to start a service with: say with --url where one runs")
     # The settings of some other service on this machine are not meant for this one; the cache is everybody's.
     environment = {
         name: value

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from abinet_client.batch.rows import FORMATS
+from service.extras import remedy
 from service.on_ray.arguments import read_arguments
 from service.types import ReadOptions, Turns
 
@@ -68,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         import ray
 
-        from service.on_ray.corpus import read
+        from service.commands.read_on_ray.corpus import read
     except ModuleNotFoundError as error:
-        raise ValueError(f"{error.name} is not installed: pip install 'abinet-ascend[ray]'") from None
+        raise ValueError(remedy(error.name or "ray")) from None
     names = [*_SETTINGS, "replicas", "max_replicas", "cpus"]
     given = {name: value for name in names if (value := getattr(args, name)) is not None}
     arguments = read_arguments(given)

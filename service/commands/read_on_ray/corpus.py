@@ -21,10 +21,10 @@ from ray.exceptions import RayError
 
 from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import IMAGES
+from service.commands.read_on_ray.files import Place, content, image_files, is_empty, place_of, write_whole
 from service.crop import Crop
 from service.errors import Problem, ServiceError
 from service.on_ray.arguments import Arguments
-from service.on_ray.files import Place, content, image_files, is_empty, place_of, write_whole
 from service.on_ray.reader import resources, started_reader
 from service.reading.request import ReadRequest
 from service.types import ReadOptions

@@ -1,0 +1,91 @@
+"""The texts that a network reads and writes: their characters, and how classes and logits spell them.
+
+The one home of both directions for training, evaluation and export. The service decodes by itself, faster
+(service/reading/decode.py); a test holds that decoder to this one.
+"""
+
+import unicodedata
+from typing import List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+#: The class that stops a text; class ``i`` is the charset's character ``i - 1``.
+NULL = 0
+
+#: The characters that labels are made of and the networks of `models/configs` read, in the order of both
+#: reference implementations: 1 comes before 0.
+CHARSET_36 = "abcdefghijklmnopqrstuvwxyz1234567890"
+
+#: Characters of the longest text, its stop not counted (paper section 4.2).
+MAX_LENGTH = 25
+
+
+class Word(NamedTuple):
+    """A text as one stage reads it. The probability, in (0, 1], is what the network gives it: the product of
+    those of its characters and of its stop."""
+
+    text: str
+    probability: float
+
+
+def fold(text: str) -> str:
+    """What of a text is read and compared: accents taken off (NFKD), lower case, and then every character
+    outside of `CHARSET_36` dropped."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(character for character in decomposed.lower() if character in CHARSET_36)
+
+
+def encode(labels: Sequence[str], charset: str, steps: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Labels -> classes (N, ``steps``) int32, null after the end, and lengths (N,) int32, the stop counted.
+
+    Raises:
+        ValueError: a label leaves no step for its stop, or has a character that the charset has not.
+    """
+    lengths = np.array([len(label) for label in labels], np.int32) + 1
+    if (lengths > steps).any():
+        raise ValueError(f"a label of {lengths.max() - 1} characters, longer than {steps - 1}")
+    code_points = np.array(labels, f"<U{steps}").view(np.uint32).reshape(len(labels), steps)
+    known = np.array([0, *map(ord, charset)])
+    class_of = np.full(max(known.max(), code_points.max(initial=0)) + 1, -1, np.int32)
+    class_of[known] = np.arange(len(known))
+    classes = class_of[code_points]
+    for number in np.flatnonzero((classes < 0).any(axis=1)):
+        raise ValueError(f"label {labels[number]!r} has a character outside of the charset {charset!r}")
+    return classes, lengths
+
+
+def text_lengths(classes: np.ndarray) -> np.ndarray:
+    """Characters before the first null, or T without one: classes (N, T) -> (N,)."""
+    stops = classes == NULL
+    return np.where(stops.any(axis=-1), stops.argmax(axis=-1), classes.shape[-1])
+
+
+def texts(classes: np.ndarray, charset: str) -> List[str]:
+    """Classes (N, T) -> N texts, each of which ends before its first null or has all T characters."""
+    return [
+        "".join(charset[index - 1] for index in row[:length])
+        for row, length in zip(classes, text_lengths(classes))
+    ]
+
+
+def decode(logits: np.ndarray, charset: str) -> List[Word]:
+    """Logits (N, T, classes) -> the N words that they spell."""
+    logs, read = _log_probabilities(logits)
+    probabilities = np.exp(np.where(read, logs, 0).sum(axis=-1)).tolist()
+    return list(map(Word, texts(logits.argmax(axis=-1), charset), probabilities))
+
+
+def certainty(logits: np.ndarray) -> np.ndarray:
+    """Logits (N, T, classes) -> (N,), in (0, 1]: the exponentiated mean log-probability of a text's
+    characters and its stop (paper section 3.4, equation 9), which favours no text for being short."""
+    logs, read = _log_probabilities(logits)
+    return np.exp(np.where(read, logs, 0).sum(axis=-1) / read.sum(axis=-1))
+
+
+def _log_probabilities(logits: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Logits (N, T, classes) -> the log-probability of each step's likeliest class, (N, T) float64, and which
+    steps are a text's characters and its stop, (N, T) bool."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    logs = -np.log(np.exp(shifted).sum(axis=-1, dtype=np.float64))
+    read = np.arange(logits.shape[1]) <= text_lengths(logits.argmax(axis=-1))[:, None]
+    return logs, read
