@@ -36,9 +36,15 @@ def bundled_model(python: str) -> Path:
     bundle = cache() / "bundles" / f"{NAME}-{weights}-{config}-mindspore-{_mindspore_release(python)}"
     if _is_sound(bundle):  # first, because an image's cache cannot be written
         return bundle
-    bundle.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(bundle.parent / ".lock", "w")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise ValueError(
+            f"{bundle.parent}: cannot be written ({error.strerror}); name another folder in ABINET_CACHE"
+        ) from error
     # Two services that start at once must not both export: the second waits here and finds the bundle.
-    with open(bundle.parent / ".lock", "w") as lock:
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _is_sound(bundle):
             _export(python, checkpoint, bundle)

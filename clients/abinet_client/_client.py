@@ -6,6 +6,7 @@ import asyncio
 import copy
 import math
 import os
+import secrets
 import ssl
 import threading
 import time
@@ -19,7 +20,14 @@ import httpx
 
 from abinet_client import _calls as calls
 from abinet_client._calls import Answer, Call, Options, Turns
-from abinet_client._exceptions import AbinetError, error_of_transport
+from abinet_client._connections import (
+    LIMITS,
+    AsyncConnections,
+    Connections,
+    naming_variables,
+    trusts_environment,
+)
+from abinet_client._exceptions import AbinetError, UnexpectedAnswer, error_of_transport
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
 from abinet_client._packs import EncodedImage, Outcome, Pack, Packer, bodies, load, outcomes
@@ -32,7 +40,6 @@ _CONNECT_S = 5.0
 _GRACE_S = 0.25
 """How much longer than its deadline an answer is waited for: the service's own words say more than ours."""
 _LONGEST_TIMEOUT_MS = 999_999_999
-_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -64,6 +71,8 @@ class _Settings:
         given = base_url if base_url is not None else os.environ.get("ABINET_URL") or DEFAULT_URL
         self.base_url = _checked_url(name, given)
         self.uds = None if uds is None else os.fspath(uds)
+        self.trusts_environment = trusts_environment(given, self.uds)
+        self.name = secrets.token_hex(8)
         api_key = os.environ.get("ABINET_API_KEY") or None if api_key is None else api_key
         self.headers = {
             **{name.encode(): value.encode() for name, value in (headers or {}).items()},
@@ -82,8 +91,16 @@ class _Settings:
         return changed
 
     def headers_of(self, call: Call[Any], seconds: float) -> dict[bytes, bytes]:
+        """Among them a name by which the answer is known: of no other attempt, in a forked process either."""
         own = {name.encode(): value.encode() for name, value in call.headers.items()}
-        return {**self.headers, **_deadline(seconds), **own}
+        name = f"{self.name}-{secrets.token_hex(8)}".encode()
+        return {b"X-Request-ID": name, **self.headers, **_deadline(seconds), **own}
+
+    def check(self, response: httpx.Response, request: httpx.Request) -> None:
+        """Raises UnexpectedAnswer for the answer to another of our requests. A proxy may name them anew."""
+        name = response.headers.get("x-request-id", "")
+        if name.startswith(self.name) and name not in request.headers.get_list("x-request-id"):
+            raise UnexpectedAnswer(f"The answer is that to another request ({name}).")
 
     def attempts(self, call: Call[Any], timeout: Timeout) -> Attempts:
         retry = self.retry if call.may_retry else Retry(attempts=1)
@@ -133,13 +150,15 @@ class Client:
             base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry, headers=headers
         )
         self._owns_http = http_client is None
-        if self._settings.uds is not None:
-            transport = httpx.HTTPTransport(uds=self._settings.uds, limits=_LIMITS)
-        self._http = http_client or httpx.Client(
-            limits=_LIMITS,
-            verify=verify,
-            transport=transport,
-        )
+        uds, trusting = self._settings.uds, self._settings.trusts_environment
+
+        def connect() -> httpx.Client:
+            way = httpx.HTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else transport
+            return http_client or httpx.Client(
+                limits=LIMITS, verify=verify, transport=way, trust_env=trusting
+            )
+
+        self._connections = Connections(lambda: naming_variables(connect))
 
     def __enter__(self) -> Client:
         return self
@@ -155,7 +174,7 @@ class Client:
     def close(self) -> None:
         """Closes the connections."""
         if self._owns_http:
-            self._http.close()
+            self._connections.close()
 
     def with_options(
         self,
@@ -308,7 +327,7 @@ class Client:
 
     def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
-        request = self._http.build_request(
+        request = self._connections.here().build_request(
             call.method,
             self._settings.base_url.rstrip("/") + call.path,
             headers=self._settings.headers_of(call, left),
@@ -316,8 +335,9 @@ class Client:
             **call.request,
         )
         try:
-            response = self._http.send(request, stream=True)
+            response = self._connections.here().send(request, stream=True)
             try:
+                self._settings.check(response, request)
                 body = bytearray()
                 for part in response.iter_bytes():
                     body += part
@@ -357,13 +377,15 @@ class AsyncClient:
             base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry, headers=headers
         )
         self._owns_http = http_client is None
-        if self._settings.uds is not None:
-            transport = httpx.AsyncHTTPTransport(uds=self._settings.uds, limits=_LIMITS)
-        self._http = http_client or httpx.AsyncClient(
-            limits=_LIMITS,
-            verify=verify,
-            transport=transport,
-        )
+        uds, trusting = self._settings.uds, self._settings.trusts_environment
+
+        def connect() -> httpx.AsyncClient:
+            way = httpx.AsyncHTTPTransport(uds=uds, limits=LIMITS, trust_env=False) if uds else transport
+            return http_client or httpx.AsyncClient(
+                limits=LIMITS, verify=verify, transport=way, trust_env=trusting
+            )
+
+        self._connections = AsyncConnections(lambda: naming_variables(connect))
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -379,7 +401,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Closes the connections."""
         if self._owns_http:
-            await self._http.aclose()
+            await self._connections.close()
 
     def with_options(
         self,
@@ -508,7 +530,7 @@ class AsyncClient:
 
     async def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
         left = attempts.seconds_left()
-        request = self._http.build_request(
+        request = self._connections.here().build_request(
             call.method,
             self._settings.base_url.rstrip("/") + call.path,
             headers=self._settings.headers_of(call, left),
@@ -516,8 +538,9 @@ class AsyncClient:
             **call.request,
         )
         try:
-            response = await self._http.send(request, stream=True)
+            response = await self._connections.here().send(request, stream=True)
             try:
+                self._settings.check(response, request)
                 body = bytearray()
                 async for part in response.aiter_bytes():
                     body += part

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import IO, Callable
 
 from abinet_client import AbinetError, Retry
-from abinet_client.batch.interpreter import module_command
+from abinet_client._interpreter import module_command
 from abinet_client.connect import connect
 
 POLL_S = 0.2

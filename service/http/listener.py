@@ -31,11 +31,15 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 def _tcp_socket(host: str, port: int) -> socket.socket:
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host  # as in a URL
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"cannot listen on {host}:{port}: {error}; choose another --port") from error
+    except (OSError, UnicodeError) as error:  # the latter for what can be no name of a host
+        code = error.errno if isinstance(error, OSError) else None
+        is_host = code is None or code < 0 or code == errno.EADDRNOTAVAIL  # codes of getaddrinfo are negative
+        reason, remedy = str(error).partition(" (while")[0], "--host" if is_host else "--port"
+        raise ValueError(f"cannot listen on {host}:{port}: {reason}; choose another {remedy}") from error
     # Connections inherit this, which asyncio sets only on sockets that name their protocol: not on this one.
     # Without it an answer's body waits 40 ms for the client to acknowledge its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -163,7 +163,8 @@ def test_connections_are_kept(connect: Connect, simulated: ServiceProcess) -> No
 def _port_of(client: Any) -> int:
     """Of the one idle connection after a read."""
     client.read(CROP)
-    http: Any = client._http if isinstance(client, Client) else client._client._http
+    connections: Any = client._connections if isinstance(client, Client) else client._client._connections
+    http = connections._http if isinstance(client, Client) else connections._kept[0].http
     (connection,) = http._transport._pool.connections
     port: int = connection._connection._network_stream.get_extra_info("client_addr")[1]
     return port

@@ -74,6 +74,15 @@ def test_a_bundle_that_is_there_is_served_without_a_write(
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == [folder.name]
 
 
+def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ABINET_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ValueError, match=r"file/cache/bundles: cannot be written \(.*ABINET_CACHE$"):
+        bundled.bundled_model(sys.executable)
+
+
 def test_an_export_that_fails_says_why_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

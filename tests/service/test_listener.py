@@ -31,8 +31,16 @@ def test_port_0_takes_a_free_one_and_says_which() -> None:
 def test_an_ipv6_address_is_written_as_a_url_has_it() -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    with listening(Settings(host="::1", port=0)) as listener:
-        assert address_of(listener).startswith("http://[::1]:")
+    for host in ("::1", "[::1]"):
+        with listening(Settings(host=host, port=0)) as listener:
+            assert address_of(listener).startswith("http://[::1]:")
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.1", "a" * 70, "[::1", "::1]"])
+def test_a_host_that_is_not_ours_is_refused_with_the_remedy(host: str) -> None:
+    refused = pytest.raises(ValueError, match=r"cannot listen on .*; choose another --host$")
+    with refused, listening(Settings(host=host, port=0)):
+        pass
 
 
 def test_connections_do_not_wait_for_acknowledgements() -> None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import IO
 
-from abinet_client.batch.interpreter import module_command
+from abinet_client._interpreter import module_command
 
 WIDTH, HEIGHT = 320, 80
 _QUALITY = 80
