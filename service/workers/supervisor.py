@@ -115,10 +115,11 @@ class Supervisor:
             process = self._process
             if process is not None:
                 await self._until_lost(process)
-                code = await _end(process)
+                code = await _death(process)
                 how = "cannot be ended" if code is None else ending(code)
                 log.warning("engine worker %d %s; another is started", process.pid, how)
                 self._end_calls(WorkerDiedError(f"the engine worker {how}"))
+                process.hang_up()
                 self._process = None
             self._deaths += 1
             pause = min(_FIRST_PAUSE_S * 2 ** (self._deaths - 2), _LONGEST_PAUSE_S) if self._deaths > 1 else 0
@@ -171,11 +172,15 @@ def _silence(loaded: Loaded) -> float:
     return min(60.0, max(10.0, 20 * max((cost.seconds for cost in loaded.costs), default=0.0)))
 
 
-async def _end(process: EngineProcess) -> int | None:
+async def _end(process: EngineProcess) -> None:
+    await _death(process)
+    process.hang_up()
+
+
+async def _death(process: EngineProcess) -> int | None:
     """Kills the worker; its return code, or nothing if the kernel cannot end it, and it is left to itself."""
     process.begin_kill()
     end = asyncio.get_running_loop().time() + DEATH_S
     while process.is_alive() and asyncio.get_running_loop().time() < end:
         await asyncio.sleep(_LOOK_S)
-    process.hang_up()
     return None if process.is_alive() else process.wait()
