@@ -1,6 +1,6 @@
 """Processes killed and stopped, models changed and descriptors taken away, all under load.
 
-After each act: every request has had its own answer, counters have never fallen, memory is back; and in the end
+After each act: every request has had its own answer, counters have never fallen, memory is back; in the end
 no process, no shared memory and no file is left. `ABINET_CHAOS_ROUNDS=10` repeats every act (`just chaos`).
 """
 
@@ -88,7 +88,7 @@ class Load:
 
 
 class Running:
-    """A service under chaos: its processes, its temporary folder, the memory that it had under load before."""
+    """A service under chaos: its processes, its temporary folder, the memory that it has under load."""
 
     def __init__(self, service: ServiceProcess, fronts: int, temporary: Path) -> None:
         self.service, self.count, self.temporary = service, fronts, temporary
