@@ -17,8 +17,9 @@ os.environ |= {
 
 import ray
 from ray import serve
-from serving import Figure, at_least, crop_jpeg, report
-from wrk import Load, run_wrk
+from serving.bodies import crop_jpeg
+from serving.figures import Figure, at_least, report
+from serving.wrk import Load, run_wrk
 
 from service.bundled import bundled_model
 from service.ray_app import app

@@ -14,8 +14,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from serving import Figure, at_least, crop_jpeg, form, opened_bundle, print_table, serving
-from wrk import run_wrk
+from serving.bodies import crop_jpeg, form
+from serving.figures import Figure, at_least, print_table
+from serving.served import opened_bundle, serving
+from serving.wrk import run_wrk
 
 BATCH = 64
 REQUESTS = 3

@@ -26,23 +26,23 @@ import onnxruntime
 import rapidocr
 from rapidocr.ch_ppocr_rec import TextRecInput
 
-from abinet_client.batch.private_service import private_service
+from abinet_client.local_service import local_service
 from models.charset import Word
-from models.data.sets.folders import find_sets
-from models.evaluation.http_reader import HttpReader
-from models.evaluation.reading import Crop, Reader, Reading, Turns
+from models.data.sets.folders import SetPath, find_sets
+from models.evaluation.reading import CropReader, LabelledCrop, StagedReading, Turns
 from models.evaluation.scoring import score_set
+from service.commands.evaluate.service_reader import ServiceReader
 
 CROPS_A_CALL = 32
 
 
-class Timed(Reader, Protocol):
+class Timed(CropReader, Protocol):
     """A reader that knows the processor time that it has taken, in seconds."""
 
     def cpu_s(self) -> float: ...
 
 
-class Service(HttpReader):
+class Service(ServiceReader):
     """Ours, with every refinement, crops turned as by default."""
 
     def cpu_s(self) -> float:
@@ -76,7 +76,7 @@ class PaddleOcr:
     def cpu_s(self) -> float:
         return self._cpu_s
 
-    def read(self, crops: Iterable[Crop]) -> Iterator[Reading]:
+    def read(self, crops: Iterable[LabelledCrop]) -> Iterator[StagedReading]:
         """One reading a crop, in the crops' order."""
         crops = iter(crops)
         while bodies := [crop.encoded for crop in islice(crops, CROPS_A_CALL)]:
@@ -85,10 +85,10 @@ class PaddleOcr:
             answer = self._recognise(TextRecInput(img=images, return_word_box=False))
             self._cpu_s += time.process_time() - started
             for text, confidence in zip(answer.txts, answer.scores, strict=True):
-                yield Reading.of([Word(text, confidence)], confidence)
+                yield StagedReading.of([Word(text, confidence)], confidence)
 
 
-class Result(NamedTuple):
+class SetResult(NamedTuple):
     """How one reader did on one set; `ms` is processor time for a crop."""
 
     set: str
@@ -108,7 +108,7 @@ def tiny_and_small(threads: int) -> list[PaddleOcr]:
     ]
 
 
-def measure(readers: Sequence[Timed], sets: Sequence[Path], limit: int | None) -> list[Result]:
+def measure(readers: Sequence[Timed], sets: Sequence[SetPath], limit: int | None) -> list[SetResult]:
     """Every set with every reader."""
     results = []
     for path in sets:
@@ -116,23 +116,23 @@ def measure(readers: Sequence[Timed], sets: Sequence[Path], limit: int | None) -
             before = reader.cpu_s()
             score = score_set(reader, path, limit)
             ms = 1e3 * (reader.cpu_s() - before) / max(1, score.crops)
-            results.append(Result(score.name, reader.model, score.crops, int(score.right[-1]), ms))
+            results.append(SetResult(score.name, reader.model, score.crops, int(score.right[-1]), ms))
             print(f"{score.name}: {reader.model} has read {score.crops} crops", file=sys.stderr)
     return results
 
 
-def together(results: Sequence[Result], name: str = "all crops") -> list[Result]:
+def together(results: Sequence[SetResult], name: str = "all crops") -> list[SetResult]:
     """Each reader's results as of one set."""
     sums = []
     for reader in dict.fromkeys(result.reader for result in results):
         own = [result for result in results if result.reader == reader]
         crops = sum(result.crops for result in own)
         ms = sum(result.ms * result.crops for result in own) / max(1, crops)
-        sums.append(Result(name, reader, crops, sum(result.right for result in own), ms))
+        sums.append(SetResult(name, reader, crops, sum(result.right for result in own), ms))
     return sums
 
 
-def table(results: Sequence[Result]) -> str:
+def table(results: Sequence[SetResult]) -> str:
     """Markdown: accuracy in per cent and milliseconds a crop, a row for each set."""
     readers = list(dict.fromkeys(result.reader for result in results))
     heads = [f"{reader}, {what}" for what in ("%", "ms") for reader in readers]
@@ -186,7 +186,7 @@ def main() -> int:
     options += ["--bundle", arguments.bundle] if arguments.bundle else []
     sets = find_sets(arguments.sets)
     with ExitStack() as stack:
-        ours = Service(stack.enter_context(private_service(options)))
+        ours = Service(stack.enter_context(local_service(options)))
         stack.enter_context(ours)
         readers: list[Timed] = [ours, *tiny_and_small(arguments.threads)]
         results = measure(readers, sets, arguments.limit)
@@ -200,7 +200,7 @@ def main() -> int:
     return 0
 
 
-def _document(results: Sequence[Result], engines: dict[str, str], threads: int) -> dict[str, Any]:
+def _document(results: Sequence[SetResult], engines: dict[str, str], threads: int) -> dict[str, Any]:
     rows = [{**result._asdict(), "accuracy": result.right / max(1, result.crops)} for result in results]
     return {"threads": threads, "engines": engines, "results": rows}
 

@@ -94,10 +94,12 @@ def word_maker(network: str, batch: int) -> Callable[[int], Batch]:
     from models.abinet import NETWORKS
     from models.data.rendering.words import WordSampler
     from models.training.misreadings import BUNDLED, Misreadings
-    from models.training.spelling import SpellingBatches
+    from models.training.spelling import SpellingBatches, Vocabulary
 
     misreadings = Misreadings.from_file(BUNDLED)
-    return SpellingBatches(WordSampler.from_wordfreq(), misreadings, NETWORKS[network], batch, seed=1).open()
+    words = WordSampler.from_wordfreq()
+    vocabulary = Vocabulary(words.words, words.frequencies)
+    return SpellingBatches(vocabulary, words, misreadings, NETWORKS[network], batch, seed=1).open()
 
 
 def step_rate(framework: str, network: str, stage: str, batch: int, turns: int) -> float:

@@ -24,7 +24,7 @@ COPY docker/install.sh docker/ascend.lock docker/build.lock docker/
 RUN docker/install.sh dependencies /opt/abinet docker/ascend.lock
 COPY docker/wheels docker/wheels
 RUN docker/install.sh wheel /opt/abinet "docker/wheels/${MINDSPORE_LITE_WHEEL:?names a file in docker/wheels}"
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE abinet.py ./
 COPY models models
 COPY export export
 COPY service service

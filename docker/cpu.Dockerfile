@@ -14,7 +14,7 @@ WORKDIR /src
 COPY docker/install.sh docker/cpu.lock docker/build.lock docker/
 # What changes seldom comes first.
 RUN docker/install.sh dependencies /opt/abinet docker/cpu.lock && docker/install.sh cpu-only /opt/abinet
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE abinet.py ./
 COPY models models
 COPY export export
 COPY service service

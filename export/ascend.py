@@ -8,16 +8,13 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
 
-from export.bundle import BundleError
-from models.checkpoints.hashes import sha256_of
-
-FOLDER = "ascend"
-DEFAULT_TARGET = "910"
+from service.bundle_format.hashes import sha256_of
+from service.bundle_format.manifest import ASCEND, AscendGraphs, BundleError, GraphFile
 
 #: The converter's own default is enforce_fp16; the graphs' precision is kept instead.
-_SETTINGS = "[ascend_context]\nprecision_mode=enforce_origin\n"
+_PRECISION_MODE = "enforce_origin"
 
 
 def find_converter() -> Path:
@@ -45,19 +42,19 @@ def _below_lite_home() -> Optional[str]:
     return str(path) if path is not None and path.is_file() else None
 
 
-def convert(converter: Path, folder: Path, graphs: List[Dict[str, Any]], target: str) -> Dict[str, Any]:
+def convert(converter: Path, folder: Path, graphs: List[GraphFile], target: str) -> AscendGraphs:
     """Compiles every graph into ``folder/ascend`` for ``target`` (910, 910B3, ...), for the manifest.
 
     Raises:
         BundleError: the converter failed; carries its last line.
     """
-    (folder / FOLDER).mkdir()
-    settings = folder / FOLDER / "converter.cfg"
-    settings.write_text(_SETTINGS, encoding="utf-8")
+    (folder / ASCEND).mkdir()
+    settings = folder / ASCEND / "converter.cfg"
+    settings.write_text(f"[ascend_context]\nprecision_mode={_PRECISION_MODE}\n", encoding="utf-8")
     optimize = f"ascend_oriented:{target}"
-    entries = []
+    entries: List[GraphFile] = []
     for graph in graphs:
-        compiled = folder / FOLDER / graph["file"]
+        compiled = folder / ASCEND / graph["file"]
         command = [
             str(converter),
             "--fmk=MINDIR",
@@ -75,7 +72,7 @@ def convert(converter: Path, folder: Path, graphs: List[Dict[str, Any]], target:
             )
         entries.append(
             {
-                "file": f"{FOLDER}/{compiled.name}",
+                "file": f"{ASCEND}/{compiled.name}",
                 "graph": graph["graph"],
                 "batch": graph["batch"],
                 "sha256": sha256_of(compiled),
@@ -83,4 +80,4 @@ def convert(converter: Path, folder: Path, graphs: List[Dict[str, Any]], target:
             }
         )
     settings.unlink()
-    return {"optimize": optimize, "precision_mode": "enforce_origin", "graphs": entries}
+    return {"optimize": optimize, "precision_mode": _PRECISION_MODE, "graphs": entries}

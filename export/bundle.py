@@ -1,19 +1,23 @@
-"""The bundle: a folder of graphs and a manifest, the unit of deployment.
+"""A new bundle: a folder of graphs and a manifest, the unit of deployment.
 
 It appears whole or not at all, and every file's hash stands in ``manifest.json``.
 """
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Iterator, List
 
-from models.checkpoints.hashes import sha256_of
+from service.bundle_format.manifest import (
+    MANIFEST,
+    BundleError,
+    Manifest,
+    StoredFile,
+    check_hash,
+    compiled_graphs,
+)
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 REFERENCE = "reference.npz"
 
 #: Largest difference of logits between a graph and its network that still counts as rounding; of the largest
@@ -21,50 +25,20 @@ REFERENCE = "reference.npz"
 TOLERANCE = 1e-4
 
 
-class BundleError(ValueError):
-    """A bundle that cannot be written or used; the message is one line with the path and the remedy."""
-
-
 def graph_file(graph: str, batch: int) -> str:
     """vision.mindir for batch 1, vision_b4.mindir for batch 4."""
     return f"{graph}.mindir" if batch == 1 else f"{graph}_b{batch}.mindir"
 
 
-def read_manifest(bundle: Path) -> Dict[str, Any]:
-    """The manifest of a bundle folder.
-
-    Raises:
-        BundleError: no such folder, no manifest in it, or one that this release does not read.
-    """
-    path = bundle / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"{bundle}: not a bundle (no {MANIFEST} in it); make one with abinet export")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["format"]
-        files = [graph["file"] for graph in manifest["graphs"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path}: not a bundle's manifest ({error}); export the bundle again") from None
-    if found != FORMAT:
-        raise BundleError(f"{path}: format {found}, this release reads {FORMAT}; export the bundle again")
-    if any(Path(file).name != file and Path(file).parent != Path("ascend") for file in files):
-        raise BundleError(f"{path}: names a file outside the bundle; export the bundle again")
-    return manifest
-
-
-def check_hashes(bundle: Path, manifest: Dict[str, Any]) -> None:
+def check_hashes(bundle: Path, manifest: Manifest) -> None:
     """Compares every file of the bundle with its hash in the manifest.
 
     Raises:
         BundleError: names the first file that is missing or has changed.
     """
-    compiled = manifest.get("ascend", {}).get("graphs", [])
-    for entry in [*manifest["graphs"], *compiled, manifest["reference"]]:
-        path = bundle / entry["file"]
-        if not path.is_file():
-            raise BundleError(f"{path}: missing; copy the bundle anew or export it again")
-        if sha256_of(path) != entry["sha256"]:
-            raise BundleError(f"{path}: changed since the export; copy the bundle anew or export it again")
+    stored: List[StoredFile] = [*manifest["graphs"], *compiled_graphs(manifest), manifest["reference"]]
+    for entry in stored:
+        check_hash(bundle, entry)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,13 @@
 """From a checkpoint to a bundle (see :mod:`export.bundle`)."""
 
+import contextlib
 import datetime
 import json
+import os
 import platform
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -13,14 +15,7 @@ from mindspore import Tensor
 from mindspore.train.mind_ir_pb2 import ModelProto
 
 from export import ascend
-from export.bundle import (
-    FORMAT,
-    MANIFEST,
-    REFERENCE,
-    BundleError,
-    graph_file,
-    new_bundle,
-)
+from export.bundle import REFERENCE, graph_file, new_bundle
 from export.graphs import GRAPHS, cell_of, fold_batch_norm, input_shapes, store_weights
 from export.reference import (
     RANDOM_IMAGES,
@@ -34,9 +29,17 @@ from export.reference import (
 from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.checkpoints.checkpoint import Sidecar, load_checkpoint
-from models.checkpoints.hashes import sha256_of
-
-PRECISIONS = ("fp32", "fp16")
+from service.bundle_format.hashes import sha256_of
+from service.bundle_format.manifest import (
+    FORMAT,
+    MANIFEST,
+    BundleError,
+    Exporter,
+    GraphFile,
+    Manifest,
+    PrecisionDifference,
+    ReferenceFile,
+)
 
 #: Word crops that came with the project.
 SAMPLES = Path(__file__).resolve().parent.parent / "models" / "zoo" / "samples"
@@ -51,7 +54,7 @@ def export_bundle(
     force: bool = False,
     ascend_target: Optional[str] = None,
     report: Callable[[str], None] = print,
-) -> Dict[str, Any]:
+) -> Manifest:
     """Writes the bundle ``output`` and returns its manifest; ``report`` hears one line a graph.
 
     Batch 1 is always there, ``batch_sizes`` are added. ``precision`` fp16 stores weights in half precision
@@ -69,9 +72,7 @@ def export_bundle(
         inputs = np.concatenate([random_images(), read_images(images or SAMPLES, sidecar.preprocessing)])
         trained = make_reference(network, inputs)
         network, reference = _network_to_export(checkpoint, precision, trained)
-        manifest = _describe(checkpoint, sidecar, precision)
-        if precision == "fp16":
-            manifest["precision_difference"] = _precision_difference(trained, reference)
+        graphs: List[GraphFile] = []
         for batch in sorted({1, *batch_sizes}):
             for graph in GRAPHS:
                 entry = _export_graph(network, sidecar.network, graph, batch, folder, reference)
@@ -80,17 +81,19 @@ def export_bundle(
                         size=entry["bytes"] / 1e6, **entry
                     )
                 )
-                manifest["graphs"].append(entry)
+                graphs.append(entry)
+        manifest = _describe(
+            checkpoint,
+            sidecar,
+            precision,
+            graphs,
+            _exporter(folder / graph_file("refine", 1)),
+            _store_reference(folder / REFERENCE, reference),
+        )
+        if precision == "fp16":
+            manifest["precision_difference"] = _precision_difference(trained, reference)
         if converter is not None:
-            manifest["ascend"] = ascend.convert(converter, folder, manifest["graphs"], str(ascend_target))
-        np.savez_compressed(str(folder / REFERENCE), **reference)
-        manifest["reference"] = {
-            "file": REFERENCE,
-            "sha256": sha256_of(folder / REFERENCE),
-            "random_images": RANDOM_IMAGES,
-            "real_images": len(inputs) - RANDOM_IMAGES,
-        }
-        manifest["exporter"]["mind_ir_version"] = mind_ir_version(folder / graph_file("refine", 1))
+            manifest["ascend"] = ascend.convert(converter, folder, graphs, str(ascend_target))
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
@@ -112,11 +115,12 @@ def _network_to_export(checkpoint: Path, precision: str, trained: Reference) -> 
 
 def _export_graph(
     network: ABINet, config: NetworkConfig, graph: str, batch: int, folder: Path, reference: Reference
-) -> Dict[str, Any]:
+) -> GraphFile:
     path = folder / graph_file(graph, batch)
     inputs = [Tensor(np.zeros(shape, np.float32)) for shape in input_shapes(config, graph, batch)]
     try:
-        ms.export(cell_of(network, graph), *inputs, file_name=str(path), file_format="MINDIR")
+        with _inside(folder):
+            ms.export(cell_of(network, graph), *inputs, file_name=path.name, file_format="MINDIR")
         path.chmod(0o644)  # MindSpore writes it for its owner's eyes only, but a service may be another user
         difference = largest_difference(path, graph, batch, reference)
     except Exception as error:
@@ -138,7 +142,36 @@ def _export_graph(
     }
 
 
-def _precision_difference(trained: Reference, rounded: Reference) -> Dict[str, Any]:
+def _store_reference(path: Path, reference: Reference) -> ReferenceFile:
+    np.savez_compressed(str(path), **reference)
+    return {
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "random_images": RANDOM_IMAGES,
+        "real_images": len(reference["images"]) - RANDOM_IMAGES,
+    }
+
+
+def _exporter(graph: Path) -> Exporter:
+    return {
+        "mindspore": ms.__version__,
+        "python": platform.python_version(),
+        "mind_ir_version": mind_ir_version(graph),
+    }
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """With the folder as the current one: MindSpore refuses paths with spaces, umlauts and other signs."""
+    before = os.getcwd()
+    os.chdir(str(folder))
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _precision_difference(trained: Reference, rounded: Reference) -> PrecisionDifference:
     """How far rounding the weights moves the last logits, and how many readings it changes."""
     before, after = trained["outputs"][-1], rounded["outputs"][-1]
     changed = (before.argmax(-1) != after.argmax(-1)).any(-1)
@@ -149,10 +182,16 @@ def _precision_difference(trained: Reference, rounded: Reference) -> Dict[str, A
     }
 
 
-def _describe(checkpoint: Path, sidecar: Sidecar, precision: str) -> Dict[str, Any]:
+def _describe(
+    checkpoint: Path,
+    sidecar: Sidecar,
+    precision: str,
+    graphs: List[GraphFile],
+    exporter: Exporter,
+    reference: ReferenceFile,
+) -> Manifest:
     digest = sha256_of(checkpoint)
     config = sidecar.network
-    graphs: List[Dict[str, Any]] = []
     return {
         "format": FORMAT,
         "name": checkpoint.stem,
@@ -167,7 +206,8 @@ def _describe(checkpoint: Path, sidecar: Sidecar, precision: str) -> Dict[str, A
         "calibration": sidecar.to_dict()["calibration"],
         "precision": precision,
         "graphs": graphs,
-        "exporter": {"mindspore": ms.__version__, "python": platform.python_version()},
+        "exporter": exporter,
         "checkpoint": {"file": checkpoint.name, "sha256": digest},
         "accuracy": sidecar.training.get("accuracy", {}),
+        "reference": reference,
     }

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Optional
 
-from export.bundle import read_manifest
+from service.bundle_format.manifest import compiled_graphs, read_manifest
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name:<14}{value}")
     print(f"\n{'graph':<22}{'batch':>5}{'MB':>9}{'largest difference':>21}")
-    for graph in manifest["graphs"] + manifest.get("ascend", {}).get("graphs", []):
+    for graph in [*manifest["graphs"], *compiled_graphs(manifest)]:
         difference = f"{graph['max_difference']:.1e}" if "max_difference" in graph else "not compared"
         print(f"{graph['file']:<22}{graph['batch']:>5}{graph['bytes'] / 1e6:>9.1f}{difference:>21}")
     return 0

@@ -12,11 +12,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from export.bundle import TOLERANCE, BundleError
+from export.bundle import TOLERANCE
 from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
 from models.preprocessing import Preprocessing
 from service import image_files
+from service.bundle_format.manifest import BundleError
 
 RANDOM_IMAGES = 4
 MOST_IMAGES = 32

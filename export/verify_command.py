@@ -2,9 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict
 
-from export.bundle import BundleError, check_hashes, read_manifest
+from export.bundle import check_hashes
+from service.bundle_format.manifest import BundleError, Manifest, minor, read_manifest
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,14 +41,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_release(bundle: Path, manifest: Dict[str, Any], running: str) -> None:
+def check_release(bundle: Path, manifest: Manifest, running: str) -> None:
     """A MindIR belongs to the MindSpore release (major.minor) that wrote it.
 
     Raises:
         BundleError: another release is running.
     """
     wrote = manifest["exporter"]["mindspore"]
-    if wrote.split(".")[:2] != running.split(".")[:2]:
+    if minor(wrote) != minor(running):
         raise BundleError(
             f"{bundle}: written by MindSpore {wrote}, but this is {running}; "
             "export the checkpoint again with this release, or use that one"

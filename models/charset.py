@@ -4,6 +4,7 @@ The one home of both directions for training, evaluation and export. The service
 (service/reading/decode.py); a test holds that decoder to this one.
 """
 
+import unicodedata
 from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -28,8 +29,10 @@ class Word(NamedTuple):
 
 
 def fold(text: str) -> str:
-    """What of a text is read and compared: lower case, every character outside of `CHARSET_36` dropped."""
-    return "".join(character for character in text.lower() if character in CHARSET_36)
+    """What of a text is read and compared: accents taken off (NFKD), lower case, and then every character
+    outside of `CHARSET_36` dropped."""
+    decomposed = unicodedata.normalize("NFKD", text)
+    return "".join(character for character in decomposed.lower() if character in CHARSET_36)
 
 
 def encode(labels: Sequence[str], charset: str, steps: int) -> Tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from service.engines.bundle import Bundle, BundleError, file_sha256
+from service.bundle_format.hashes import sha256_of
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.engines.process import module_command
 
 log = logging.getLogger("abinet")
@@ -30,8 +32,8 @@ def bundled_model(python: str) -> Path:
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: the bundled checkpoint is missing; pass --bundle")
     # Also its config: the same weights with another calibration are another bundle.
-    weights, config = (file_sha256(str(file))[:12] for file in (checkpoint, checkpoint.with_suffix(".json")))
-    bundle = _cache() / f"{NAME}-{weights}-{config}-mindspore-{_mindspore_release(python)}"
+    weights, config = (sha256_of(file)[:12] for file in (checkpoint, checkpoint.with_suffix(".json")))
+    bundle = cache() / "bundles" / f"{NAME}-{weights}-{config}-mindspore-{_mindspore_release(python)}"
     if _is_sound(bundle):  # first, because an image's cache cannot be written
         return bundle
     bundle.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +58,10 @@ def _is_sound(folder: Path) -> bool:
     return True
 
 
-def _cache() -> Path:
-    cache = os.environ.get("ABINET_CACHE")
-    return (Path(cache) if cache else Path.home() / ".cache" / "abinet") / "bundles"
+def cache() -> Path:
+    """Where what is made once for all services is kept."""
+    folder = os.environ.get("ABINET_CACHE")
+    return Path(folder) if folder else Path.home() / ".cache" / "abinet"
 
 
 def _mindspore_release(python: str) -> str:

@@ -31,6 +31,7 @@ COMMANDS = {
         "read folders of crops into a table",
         "service.commands.read_on_ray.command",
     ),
+    "lite": Command("service.commands.lite", "make MindSpore Lite's environment, for a faster service"),
     "doctor": Command("service.doctor.command", "say what this machine can run, and what is missing"),
     "export": Command("export.command", "write a checkpoint's graphs as a bundle"),
     "inspect": Command("export.inspect_command", "print what a bundle is"),
@@ -40,7 +41,7 @@ COMMANDS = {
     "misreadings": Command(
         "models.training.misreadings_command", "measure how a checkpoint's vision model misreads characters"
     ),
-    "eval": Command("models.evaluation.command", "measure word accuracy on labelled crops"),
+    "eval": Command("service.commands.evaluate.command", "measure word accuracy on labelled crops"),
     "calibrate": Command(
         "models.evaluation.calibrate_command", "fit a checkpoint's confidences to labelled crops"
     ),
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data,
     training and evaluation need is an extra.
     """
+    # What is started from here, as by multiprocessing, imports nothing from the current folder (Python 3.11).
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     with visible_output():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
 
@@ -94,9 +97,12 @@ def _run(words: list[str]) -> int:
         subparser = subparsers.add_parser(
             name, help=command.summary, description=command.summary, allow_abbrev=False
         )
+        subparser.set_defaults(parser=subparser)
         if name == chosen:
             _module(command, words).configure(subparser)
-    options = parser.parse_args(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:  # with the usage of the command that they were meant for
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     exit_code: int = _module(COMMANDS[options.command], words).run(options)
     return exit_code
 

@@ -93,5 +93,11 @@ class ModelInfo(ModelName):
     engine: str = Field(examples=["MindSpore 2.8.0"])
     graph: str = Field(examples=["stepwise"])
     devices: list[str] = Field(examples=[["cpu"]], description="Each has an engine worker of its own.")
+    batch_ms: list[dict[str, dict[int, float]]] = Field(
+        default=[],
+        examples=[[{"vision": {1: 9.1, 4: 30.2}, "refine": {1: 2.0, 4: 5.1}}]],
+        description="For each engine worker and graph what a call at each batch size takes, in milliseconds, "
+        "as its latest calls have it. It decides which sizes run.",
+    )
     manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
     canary: CanaryInfo | None = None

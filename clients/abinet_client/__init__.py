@@ -22,6 +22,7 @@ from abinet_client._exceptions import (
     ServiceFault,
     Unauthorized,
     UnexpectedAnswer,
+    UnreadableFile,
 )
 from abinet_client._images import Image
 from abinet_client._models import (
@@ -43,6 +44,8 @@ from abinet_client._models import (
 )
 from abinet_client._packs import Outcome
 from abinet_client._retry import Retry
+
+__version__ = "0.1.0"
 
 __all__ = [
     "AbinetError",
@@ -76,5 +79,7 @@ __all__ = [
     "Turns",
     "Unauthorized",
     "UnexpectedAnswer",
+    "UnreadableFile",
     "VisionStage",
+    "__version__",
 ]

@@ -23,6 +23,7 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    url: str = ""
 
 
 class Options(NamedTuple):
@@ -55,7 +56,10 @@ class Call(Generic[T_co]):
 
 
 def read_one(body: bytes, options: Options) -> Call[Reading]:
-    return Call("POST", "/v1/read", _model(Reading), {"content": body, "params": options.params()})
+    def understand(answer: Answer) -> Reading:
+        return _named(_model(Reading)(answer), answer)
+
+    return Call("POST", "/v1/read", understand, {"content": body, "params": options.params()})
 
 
 def read_batch(bodies: Sequence[bytes], options: Options) -> Call[list[Reading | AbinetError]]:
@@ -65,7 +69,8 @@ def read_batch(bodies: Sequence[bytes], options: Options) -> Call[list[Reading |
         batch = _model(BatchAnswer)(answer)
         if len(batch.items) != len(bodies):
             raise UnexpectedAnswer(f"{len(bodies)} crops sent, {len(batch.items)} answered.")
-        return [_item(item, batch.model) for item in batch.items]
+        results = [_item(item, batch.model) for item in batch.items]
+        return [_named(one, answer) if isinstance(one, Reading) else one for one in results]
 
     content, content_type = _form(bodies)
     request = {"content": content, "params": options.params()}
@@ -109,11 +114,15 @@ def model() -> Call[ModelInfo]:
     return Call("GET", "/v1/model", _model(ModelInfo))
 
 
+def _named(reading: Reading, answer: Answer) -> Reading:
+    return reading.model_copy(update={"request_id": answer.headers.get("x-request-id", "")})
+
+
 def _model(kind: type[M]) -> Callable[[Answer], M]:
     def understand(answer: Answer) -> M:
         if answer.status != 200:
             raise error_of_answer(*answer)
-        return _validated(kind, answer.body)
+        return _validated(kind, answer.body, answer.url)
 
     return understand
 
@@ -133,12 +142,13 @@ def _item(item: BatchItem, model: ModelName) -> Reading | AbinetError:
     return _validated(Reading, {**(item.result or {}), "model": model})
 
 
-def _validated(kind: type[M], value: bytes | dict[str, Any]) -> M:
+def _validated(kind: type[M], value: bytes | dict[str, Any], url: str = "") -> M:
     try:
         return kind.model_validate_json(value) if isinstance(value, bytes) else kind.model_validate(value)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the body"
         raise UnexpectedAnswer(
-            f"What answered is no abinet service that this client knows: {place}: {fault['msg']}."
+            f"What answered at {url or 'the address'} is no abinet service that this client knows: "
+            f"{place}: {fault['msg']}."
         ) from None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import os
+import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union
 
 import httpx
 
@@ -20,8 +22,9 @@ from abinet_client._calls import Answer, Call, Options, Turns
 from abinet_client._exceptions import AbinetError, error_of_transport
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
-from abinet_client._packs import Crop, Outcome, Pack, Packer, bodies, load, outcomes
+from abinet_client._packs import EncodedImage, Outcome, Pack, Packer, bodies, load, outcomes
 from abinet_client._retry import Attempts, Retry
+from abinet_client._threads import Workers
 
 T = TypeVar("T")
 
@@ -32,21 +35,59 @@ _LONGEST_TIMEOUT_MS = 999_999_999
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+Timeout = Union[float, None, "Default"]
+"""Seconds, None for no limit, or what the client was made with."""
+
+
+class Default:
+    """In place of a per-call option: as the client was made."""
+
+
+DEFAULT = Default()
+
+
 class _Settings:
-    """What both clients are told, checked."""
+    """What both clients are told, checked; environment variables stand in for what is not given."""
 
     def __init__(
-        self, base_url: str, *, uds: Any | None, api_key: str | None, timeout: float, retry: Retry
+        self,
+        base_url: str | None,
+        *,
+        uds: Any | None,
+        api_key: str | None,
+        timeout: float | None,
+        retry: Retry,
+        headers: Mapping[str, str] | None,
     ) -> None:
-        self.base_url = _checked_url(base_url)
+        name = "base_url" if base_url is not None else "ABINET_URL"
+        given = base_url if base_url is not None else os.environ.get("ABINET_URL") or DEFAULT_URL
+        self.base_url = _checked_url(name, given)
         self.uds = None if uds is None else os.fspath(uds)
-        self.headers = {} if api_key is None else {b"Authorization": b"Bearer " + _checked_key(api_key)}
+        api_key = os.environ.get("ABINET_API_KEY") or None if api_key is None else api_key
+        self.headers = {
+            **{name.encode(): value.encode() for name, value in (headers or {}).items()},
+            **({} if api_key is None else {b"Authorization": b"Bearer " + _checked_key(api_key)}),
+        }
         self.timeout = _checked_timeout(timeout)
         self.retry = retry
 
-    def attempts(self, call: Call[Any], timeout: float | None) -> Attempts:
+    def changed(self, timeout: Timeout, retry: Retry | None, headers: Mapping[str, str] | None) -> _Settings:
+        changed = copy.copy(self)
+        if not isinstance(timeout, Default):
+            changed.timeout = _checked_timeout(timeout)
+        changed.retry = retry or self.retry
+        own = {name.encode(): value.encode() for name, value in (headers or {}).items()}
+        changed.headers = {**self.headers, **own}
+        return changed
+
+    def headers_of(self, call: Call[Any], seconds: float) -> dict[bytes, bytes]:
+        own = {name.encode(): value.encode() for name, value in call.headers.items()}
+        return {**self.headers, **_deadline(seconds), **own}
+
+    def attempts(self, call: Call[Any], timeout: Timeout) -> Attempts:
         retry = self.retry if call.may_retry else Retry(attempts=1)
-        return Attempts(retry, self.timeout if timeout is None else _checked_timeout(timeout))
+        return Attempts(retry, self.timeout if isinstance(timeout, Default) else _checked_timeout(timeout))
 
 
 class Client:
@@ -58,13 +99,18 @@ class Client:
                 ...
 
     Args:
-        base_url: where the service listens.
+        base_url: where the service listens; by default the environment variable ABINET_URL, or
+            http://127.0.0.1:8000.
         uds: the Unix socket on which it listens instead.
-        api_key: one of the service's keys, where it asks for one.
+        api_key: one of the service's keys, where it asks for one; by default ABINET_API_KEY.
         timeout: seconds for one call, the service's queue, retries and pauses included. The service is told,
-            and drops what is late.
+            and drops what is late. None is no limit.
         retry: how often and how patiently a call is tried again.
+        headers: sent with every request.
+        verify: as httpx has it: whose certificates are trusted, or False for anybody's.
         transport: carries the requests in place of the network.
+        http_client: an httpx client of your own, which is not closed; it has its own transport and
+            certificates.
 
     Raises:
         ValueError: an option that cannot be right.
@@ -72,21 +118,26 @@ class Client:
 
     def __init__(
         self,
-        base_url: str = "http://127.0.0.1:8000",
+        base_url: str | None = None,
         *,
         uds: str | os.PathLike[str] | None = None,
         api_key: str | None = None,
-        timeout: float = 30.0,
+        timeout: float | None = 30.0,
         retry: Retry = Retry(),  # noqa: B008, it is frozen
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx.BaseTransport | None = None,
+        http_client: httpx.Client | None = None,
     ) -> None:
-        self._settings = _Settings(base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry)
+        self._settings = _Settings(
+            base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry, headers=headers
+        )
+        self._owns_http = http_client is None
         if self._settings.uds is not None:
             transport = httpx.HTTPTransport(uds=self._settings.uds, limits=_LIMITS)
-        self._http = httpx.Client(
-            base_url=self._settings.base_url,
-            headers=self._settings.headers,
+        self._http = http_client or httpx.Client(
             limits=_LIMITS,
+            verify=verify,
             transport=transport,
         )
 
@@ -103,7 +154,21 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._http.close()
+        if self._owns_http:
+            self._http.close()
+
+    def with_options(
+        self,
+        *,
+        timeout: Timeout = DEFAULT,
+        retry: Retry | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Client:
+        """A client with other options on the same connections; closing it leaves these open."""
+        changed = copy.copy(self)
+        changed._settings = self._settings.changed(timeout, retry, headers)
+        changed._owns_http = False
+        return changed
 
     def read(
         self,
@@ -113,7 +178,7 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop.
 
@@ -126,7 +191,7 @@ class Client:
                 either side, "all" every crop all four ways up, "none" only as it is; the surest reading is
                 the answer. The default is the service's own.
             detail: with `Reading.iterations`.
-            timeout: seconds, in place of the client's own.
+            timeout: seconds, or None for no limit, in place of the client's own.
 
         Raises:
             AbinetError: one of its kinds (see `abinet_client._exceptions`).
@@ -142,7 +207,7 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
     ) -> Iterator[Outcome]:
@@ -161,6 +226,7 @@ class Client:
         Raises:
             TypeError: something in `images` is no image.
         """
+        _several(images)
         packer, concurrency = (
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
@@ -168,15 +234,15 @@ class Client:
         options = Options(iterations, early_stop, turns, detail)
         return self._read_many(images, packer, options, timeout, concurrency)
 
-    def health(self, *, timeout: float | None = None) -> Health:
+    def health(self, *, timeout: Timeout = DEFAULT) -> Health:
         """Whether the service takes crops. Asks once; raises ConnectionFailed where nobody is there."""
         return self._send(calls.health(), timeout)
 
-    def latency(self, *, timeout: float | None = None) -> LatencyReport:
+    def latency(self, *, timeout: Timeout = DEFAULT) -> LatencyReport:
         """Where the time of crops went over the last 1 and 5 minutes."""
         return self._send(calls.latency(), timeout)
 
-    def model(self, *, timeout: float | None = None) -> ModelInfo:
+    def model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
         """The bundle being served and what runs it."""
         return self._send(calls.model(), timeout)
 
@@ -185,16 +251,16 @@ class Client:
         images: Iterable[Image],
         packer: Packer,
         options: Options,
-        timeout: float | None,
+        timeout: Timeout,
         concurrency: int,
     ) -> Iterator[Outcome]:
         abandoned = threading.Event()
-        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="abinet-client")
+        workers = Workers(concurrency)
         pending: deque[Future[list[Outcome]]] = deque()
 
         def send(*, at_once: bool) -> None:
             for pack in packer.leaving(at_once=at_once):
-                pending.append(pool.submit(self._read_pack, pack, options, timeout, abandoned.wait))
+                pending.append(workers.submit(self._read_pack, pack, options, timeout, abandoned.wait))
 
         try:
             for image in images:
@@ -207,15 +273,15 @@ class Client:
                 yield from pending.popleft().result()
         finally:
             abandoned.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            workers.close()
 
     def _read_pack(
-        self, pack: Pack, options: Options, timeout: float | None, pause: Callable[[float], Any]
+        self, pack: Pack, options: Options, timeout: Timeout, pause: Callable[[float], Any]
     ) -> list[Outcome]:
         return outcomes(pack, self._read_bodies(bodies(pack), options, timeout, pause))
 
     def _read_bodies(
-        self, bodies: list[bytes], options: Options, timeout: float | None, pause: Callable[[float], Any]
+        self, bodies: list[bytes], options: Options, timeout: Timeout, pause: Callable[[float], Any]
     ) -> list[Reading | AbinetError]:
         try:
             if len(bodies) > 1:
@@ -230,7 +296,7 @@ class Client:
             *self._read_bodies(bodies[half:], options, timeout, pause),
         ]
 
-    def _send(self, call: Call[T], timeout: float | None, pause: Callable[[float], Any] = time.sleep) -> T:
+    def _send(self, call: Call[T], timeout: Timeout, pause: Callable[[float], Any] = time.sleep) -> T:
         """`pause` returns something true where nobody waits for the answer any more."""
         attempts = self._settings.attempts(call, timeout)
         while True:
@@ -244,8 +310,8 @@ class Client:
         left = attempts.seconds_left()
         request = self._http.build_request(
             call.method,
-            call.path,
-            headers={**_deadline(left), **call.headers},
+            self._settings.base_url.rstrip("/") + call.path,
+            headers=self._settings.headers_of(call, left),
             timeout=_timeout(left),
             **call.request,
         )
@@ -260,7 +326,7 @@ class Client:
                 response.close()
         except httpx.RequestError as error:
             raise error_of_transport(error) from error
-        return Answer(response.status_code, response.headers, bytes(body))
+        return Answer(response.status_code, response.headers, bytes(body), str(request.url))
 
 
 class AsyncClient:
@@ -276,21 +342,26 @@ class AsyncClient:
 
     def __init__(
         self,
-        base_url: str = "http://127.0.0.1:8000",
+        base_url: str | None = None,
         *,
         uds: str | os.PathLike[str] | None = None,
         api_key: str | None = None,
-        timeout: float = 30.0,
+        timeout: float | None = 30.0,
         retry: Retry = Retry(),  # noqa: B008, it is frozen
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.AsyncClient | None = None,
     ) -> None:
-        self._settings = _Settings(base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry)
+        self._settings = _Settings(
+            base_url, uds=uds, api_key=api_key, timeout=timeout, retry=retry, headers=headers
+        )
+        self._owns_http = http_client is None
         if self._settings.uds is not None:
             transport = httpx.AsyncHTTPTransport(uds=self._settings.uds, limits=_LIMITS)
-        self._http = httpx.AsyncClient(
-            base_url=self._settings.base_url,
-            headers=self._settings.headers,
+        self._http = http_client or httpx.AsyncClient(
             limits=_LIMITS,
+            verify=verify,
             transport=transport,
         )
 
@@ -307,7 +378,21 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._http.aclose()
+        if self._owns_http:
+            await self._http.aclose()
+
+    def with_options(
+        self,
+        *,
+        timeout: Timeout = DEFAULT,
+        retry: Retry | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncClient:
+        """A client with other options on the same connections; closing it leaves these open."""
+        changed = copy.copy(self)
+        changed._settings = self._settings.changed(timeout, retry, headers)
+        changed._owns_http = False
+        return changed
 
     async def read(
         self,
@@ -317,7 +402,7 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop, as `Client.read`."""
         body = image if isinstance(image, bytes) else await asyncio.to_thread(file_bytes, image)
@@ -331,11 +416,12 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
-        timeout: float | None = None,
+        timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
     ) -> AsyncIterator[Outcome]:
         """Reads crops, as `Client.read_many`; from an asynchronous iterable, outcomes do not wait for it."""
+        _several(images)
         packer, concurrency = (
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
@@ -343,15 +429,15 @@ class AsyncClient:
         options = Options(iterations, early_stop, turns, detail)
         return self._read_many(images, packer, options, timeout, concurrency)
 
-    async def health(self, *, timeout: float | None = None) -> Health:
+    async def health(self, *, timeout: Timeout = DEFAULT) -> Health:
         """Whether the service takes crops. Asks once; raises ConnectionFailed where nobody is there."""
         return await self._send(calls.health(), timeout)
 
-    async def latency(self, *, timeout: float | None = None) -> LatencyReport:
+    async def latency(self, *, timeout: Timeout = DEFAULT) -> LatencyReport:
         """Where the time of crops went over the last 1 and 5 minutes."""
         return await self._send(calls.latency(), timeout)
 
-    async def model(self, *, timeout: float | None = None) -> ModelInfo:
+    async def model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
         """The bundle being served and what runs it."""
         return await self._send(calls.model(), timeout)
 
@@ -360,12 +446,12 @@ class AsyncClient:
         images: Iterable[Image] | AsyncIterable[Image],
         packer: Packer,
         options: Options,
-        timeout: float | None,
+        timeout: Timeout,
         concurrency: int,
     ) -> AsyncIterator[Outcome]:
         free = asyncio.Semaphore(concurrency)
         crops = _crops(images)
-        upcoming: asyncio.Task[Crop | None] | None = asyncio.create_task(_next(crops))
+        upcoming: asyncio.Task[EncodedImage | None] | None = asyncio.create_task(_next(crops))
         pending: deque[asyncio.Task[list[Outcome]]] = deque()
         try:
             while upcoming or pending:
@@ -391,13 +477,13 @@ class AsyncClient:
             await crops.aclose()
 
     async def _read_pack(
-        self, pack: Pack, options: Options, timeout: float | None, free: asyncio.Semaphore
+        self, pack: Pack, options: Options, timeout: Timeout, free: asyncio.Semaphore
     ) -> list[Outcome]:
         async with free:
             return outcomes(pack, await self._read_bodies(bodies(pack), options, timeout))
 
     async def _read_bodies(
-        self, bodies: list[bytes], options: Options, timeout: float | None
+        self, bodies: list[bytes], options: Options, timeout: Timeout
     ) -> list[Reading | AbinetError]:
         try:
             if len(bodies) > 1:
@@ -412,7 +498,7 @@ class AsyncClient:
             *await self._read_bodies(bodies[half:], options, timeout),
         ]
 
-    async def _send(self, call: Call[T], timeout: float | None) -> T:
+    async def _send(self, call: Call[T], timeout: Timeout) -> T:
         attempts = self._settings.attempts(call, timeout)
         while True:
             try:
@@ -424,8 +510,8 @@ class AsyncClient:
         left = attempts.seconds_left()
         request = self._http.build_request(
             call.method,
-            call.path,
-            headers={**_deadline(left), **call.headers},
+            self._settings.base_url.rstrip("/") + call.path,
+            headers=self._settings.headers_of(call, left),
             timeout=_timeout(left),
             **call.request,
         )
@@ -440,7 +526,7 @@ class AsyncClient:
                 await response.aclose()
         except httpx.RequestError as error:
             raise error_of_transport(error) from error
-        return Answer(response.status_code, response.headers, bytes(body))
+        return Answer(response.status_code, response.headers, bytes(body), str(request.url))
 
 
 async def _crops(images: Iterable[Image] | AsyncIterable[Image]) -> Any:
@@ -452,33 +538,37 @@ async def _crops(images: Iterable[Image] | AsyncIterable[Image]) -> Any:
             yield await _load(image)
 
 
-async def _load(image: Image) -> Crop:
+async def _load(image: Image) -> EncodedImage:
     return load(image) if isinstance(image, bytes) else await asyncio.to_thread(load, image)
 
 
-async def _next(crops: AsyncIterator[Crop]) -> Crop | None:
+async def _next(crops: AsyncIterator[EncodedImage]) -> EncodedImage | None:
     """None where there are no more."""
     async for crop in crops:
         return crop
     return None
 
 
-def _deadline(seconds: float) -> dict[str, str]:
+def _deadline(seconds: float) -> dict[bytes, bytes]:
+    if seconds == math.inf:
+        return {}
     milliseconds = min(max(1, round(1e3 * seconds)), _LONGEST_TIMEOUT_MS)
-    return {"X-Timeout-Ms": str(milliseconds)}
+    return {b"X-Timeout-Ms": str(milliseconds).encode()}
 
 
 def _timeout(seconds: float) -> httpx.Timeout:
-    return httpx.Timeout(seconds + _GRACE_S, connect=min(seconds, _CONNECT_S))
+    return httpx.Timeout(
+        None if seconds == math.inf else seconds + _GRACE_S, connect=min(seconds, _CONNECT_S)
+    )
 
 
-def _checked_url(url: str) -> str:
+def _checked_url(name: str, url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise ValueError(f"base_url {url!r}: {error}") from None
+        raise ValueError(f"{name} {url!r}: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError(f"base_url {url!r} is not like http://127.0.0.1:8000")
+        raise ValueError(f"{name} {url!r} is not like {DEFAULT_URL}")
     return url
 
 
@@ -488,10 +578,17 @@ def _checked_key(key: str) -> bytes:
     return key.encode()
 
 
-def _checked_timeout(timeout: float) -> float:
+def _checked_timeout(timeout: float | None) -> float:
+    if timeout is None:
+        return math.inf
     if not (timeout > 0 and math.isfinite(timeout)):
-        raise ValueError(f"timeout {timeout!r} is not a number of seconds above 0")
+        raise ValueError(f"timeout {timeout!r} is neither a number of seconds above 0 nor None")
     return timeout
+
+
+def _several(images: object) -> None:
+    if isinstance(images, (str, bytes, bytearray, os.PathLike)):
+        raise TypeError(f"read_many takes several images: [{images!r:.40}] is a list of one")
 
 
 def _positive(name: str, value: int) -> int:

@@ -1,7 +1,8 @@
 """Every way in which a call can fail.
 
 AbinetError
-├── BadImage              the image: not readable, no known format, broken, too large
+├── BadImage              the image: no known format, broken, too large
+│   └── UnreadableFile    a path or file object that cannot be read; an OSError too
 ├── InvalidRequest        an option that the service does not take
 ├── Unauthorized          no API key, or a wrong one
 ├── Overloaded            too many crops are waiting (429), also after the retries
@@ -38,6 +39,8 @@ class AbinetError(Exception):
 
     is_transient: ClassVar[bool] = False
     """Whether the same call may succeed a little later."""
+    is_refusal: bool = False
+    """Whether nobody listens there at all."""
 
     def __init__(
         self, detail: str, *, problem: Problem | None = None, retry_after: float | None = None
@@ -62,6 +65,10 @@ class AbinetError(Exception):
 
 class BadImage(AbinetError):
     """The image is not readable, of no known format, broken or too large."""
+
+
+class UnreadableFile(BadImage, OSError):
+    """A path or file object from which no image can be read."""
 
 
 class InvalidRequest(AbinetError):
@@ -132,6 +139,7 @@ _BY_STATUS: dict[int, type[AbinetError]] = {
     503: NotReady,
     504: DeadlineExceeded,
 }
+_NO_SUCH_ROUTE = (404, 405)
 
 
 def error_of_problem(problem: Problem, retry_after: float | None = None) -> AbinetError:
@@ -141,17 +149,19 @@ def error_of_problem(problem: Problem, retry_after: float | None = None) -> Abin
     return kind(problem.detail, problem=problem, retry_after=retry_after)
 
 
-def error_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> AbinetError:
+def error_of_answer(status: int, headers: Mapping[str, str], body: bytes, url: str) -> AbinetError:
     """The exception for an answer that is no success, whoever gave it."""
     try:
         problem = Problem.model_validate_json(body)
     except ValidationError:
         title = _phrase(status)
-        detail = f"The answer was {status} {title}, and not in the words of an abinet service."
+        detail = f"{url} answered {status} {title}, and not in the words of an abinet service."
         request_id = headers.get("x-request-id", "")
         problem = Problem(
             type="about:blank", title=title, status=status, detail=detail, request_id=request_id
         )
+    if status in _NO_SUCH_ROUTE:
+        problem = problem.model_copy(update={"detail": f"{url}: {problem.detail}"})
     return error_of_problem(problem, _retry_after(headers.get("retry-after", "")))
 
 
@@ -161,7 +171,9 @@ def error_of_transport(error: httpx.RequestError) -> AbinetError:
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return DeadlineExceeded(f"No answer in time ({type(error).__name__}).")
     if isinstance(error, httpx.TransportError):
-        return ConnectionFailed(f"No answer from {error.request.url}: {reason}")
+        failed = ConnectionFailed(f"No answer from {error.request.url}: {reason}")
+        failed.is_refusal = isinstance(error, httpx.ConnectError)
+        return failed
     return UnexpectedAnswer(f"No sensible answer from {error.request.url}: {reason}")
 
 

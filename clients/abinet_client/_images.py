@@ -7,22 +7,30 @@ import os
 import struct
 import sys
 import zlib
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Union
 
-from abinet_client._exceptions import BadImage
+from abinet_client._exceptions import BadImage, UnreadableFile
 
 if TYPE_CHECKING:
     import numpy
     import PIL.Image
 
 Image = Union[
-    str, "os.PathLike[str]", bytes, bytearray, memoryview, "numpy.ndarray[Any, Any]", "PIL.Image.Image"
+    str,
+    "os.PathLike[str]",
+    bytes,
+    bytearray,
+    memoryview,
+    BinaryIO,
+    "numpy.ndarray[Any, Any]",
+    "PIL.Image.Image",
 ]
-"""A path; the bytes of a PNG, JPEG, BMP, WebP or TIFF file; a NumPy array in OpenCV's order, (H, W) grey,
+"""A path; a binary file object, read from where it is;
+the bytes of a PNG, JPEG, BMP, WebP or TIFF file; a NumPy array in OpenCV's order, (H, W) grey,
 (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or uint16; or a Pillow image."""
 
 _PNG_COLOUR = {1: 0, 3: 2, 4: 6}
-_PNG_MODES = {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}
+_PNG_MODES = {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"}
 _FAST = 1
 
 
@@ -40,7 +48,9 @@ def file_bytes(image: Image) -> bytes:
             with open(image, "rb", buffering=0) as file:
                 return file.read()
         except (OSError, ValueError) as error:
-            raise BadImage(f"{os.fspath(image)}: {getattr(error, 'strerror', None) or error}") from error
+            raise UnreadableFile(
+                f"{os.fspath(image)}: {getattr(error, 'strerror', None) or error}"
+            ) from error
     # Whoever has such an object has imported what it is made of.
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(image, numpy.ndarray):
@@ -48,9 +58,22 @@ def file_bytes(image: Image) -> bytes:
     pillow = sys.modules.get("PIL.Image")
     if pillow is not None and isinstance(image, pillow.Image):
         return _saved(image)
+    if hasattr(image, "read"):
+        return _read(image)
     raise TypeError(
-        f"an image is a path, bytes, a NumPy array or a Pillow image, and not {type(image).__name__}"
+        "an image is a path, bytes, a binary file, a NumPy array or a Pillow image, "
+        f"and not {type(image).__name__}"
     )
+
+
+def _read(file: Any) -> bytes:
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(f"{getattr(file, 'name', 'the file')}: {error}") from error
+    if not isinstance(content, bytes):
+        raise TypeError("an image's file must be open in binary mode")
+    return content
 
 
 def _png(array: numpy.ndarray[Any, Any]) -> bytes:
@@ -86,6 +109,8 @@ def _saved(image: PIL.Image.Image) -> bytes:
     try:
         # As the service would turn the file that the image came from.
         upright = ImageOps.exif_transpose(image)
+        if upright.mode == "I":  # which Pillow 13 does not write as PNG any more
+            upright = upright.convert("I;16")
         upright = upright if upright.mode in _PNG_MODES else upright.convert("RGB")
         upright.save(file, "PNG", compress_level=_FAST)
     except (OSError, ValueError, SyntaxError) as error:

@@ -75,7 +75,8 @@ class Reading(_Answer):
     calibrated (`model.calibrated`), the probability that its last stage gave the text.
     `turned` is by how many degrees clockwise the crop was turned to be read like this: 0, 90, 180 or 270.
     `iterations` holds what was believed after every stage, vision first; it is empty where no detail was
-    asked for. `stopped_at` is the number of refinements that ran.
+    asked for. `stopped_at` is the number of refinements that ran. `request_id` finds the request in the
+    service's log.
     """
 
     text: str
@@ -85,6 +86,15 @@ class Reading(_Answer):
     stopped_at: int
     timings_ms: Timings
     model: ModelName
+    request_id: str = ""
+
+    @property
+    def characters(self) -> tuple[Character, ...]:
+        """The text's characters as the last stage read them; none where no detail was asked for."""
+        if not self.iterations:
+            return ()
+        last = self.iterations[-1]
+        return last.characters if isinstance(last, VisionStage) else last.fused.characters
 
 
 class Problem(_Answer):
@@ -127,6 +137,7 @@ class ModelInfo(ModelName):
     engine: str
     graph: str
     devices: tuple[str, ...]
+    batch_ms: tuple[dict[str, dict[int, float]], ...] = ()
     manifest: dict[str, Any]
 
 
@@ -166,3 +177,4 @@ class LatencyReport(_Answer):
 
     relative_error: float
     windows: dict[str, LatencyWindow]
+    batch_ms: tuple[dict[str, dict[int, float]], ...] = ()

@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
         return self.reading
 
 
-class Crop(NamedTuple):
+class EncodedImage(NamedTuple):
     """An image and its file's bytes, or the error that it has none."""
 
     image: Image
@@ -39,15 +39,15 @@ class Crop(NamedTuple):
     error: AbinetError | None
 
 
-Pack = list[Crop]
+Pack = list[EncodedImage]
 
 
-def load(image: Image) -> Crop:
+def load(image: Image) -> EncodedImage:
     """Raises TypeError where it is not an image at all."""
     try:
-        return Crop(image, file_bytes(image), None)
+        return EncodedImage(image, file_bytes(image), None)
     except AbinetError as error:
-        return Crop(image, b"", error)
+        return EncodedImage(image, b"", error)
 
 
 def bodies(pack: Pack) -> list[bytes]:
@@ -76,7 +76,7 @@ class Packer:
         self._open: Pack = []
         self._open_bytes = 0
 
-    def add(self, crop: Crop) -> None:
+    def add(self, crop: EncodedImage) -> None:
         if self._open_bytes + len(crop.body) > PACK_BYTES:
             self._close()
         self._open.append(crop)

@@ -17,15 +17,16 @@ class Retry:
     Reading changes nothing in the service, so a call is tried again where the queue was full (429), the
     service not ready (503) or the connection failed. The pause before the attempt n + 1 is random, up to
     `first_pause` * 2**(n - 1) and never above `longest_pause`, on top of what Retry-After asks for.
-    `Retry(attempts=1)` never tries again.
+    Where nobody listens it gives up after `refused` seconds. `Retry(attempts=1)` never tries again.
     """
 
     attempts: int = 10
     first_pause: float = 0.1
     longest_pause: float = 5.0
+    refused: float = 1.5
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.first_pause < 0 or self.longest_pause < 0:
+        if self.attempts < 1 or min(self.first_pause, self.longest_pause, self.refused) < 0:
             raise ValueError(f"{self}: at least one attempt, and no pause below 0")
 
 
@@ -36,7 +37,8 @@ class Attempts:
         self._retry = retry
         self._timeout = timeout
         self._clock = clock
-        self._deadline = clock() + timeout
+        self._started = clock()
+        self._deadline = self._started + timeout
         self._made = 0
 
     def seconds_left(self, grace: float = 0.0) -> float:
@@ -52,7 +54,7 @@ class Attempts:
         if not error.is_transient or self._made >= self._retry.attempts:
             raise error
         longest = min(self._retry.longest_pause, self._retry.first_pause * 2.0 ** (self._made - 1))
-        pause = (error.retry_after or 0.0) + random.uniform(0, longest)
-        if self._clock() + pause >= self._deadline:
+        again = self._clock() + (pause := (error.retry_after or 0.0) + random.uniform(0, longest))
+        if again >= self._deadline or (error.is_refusal and again > self._started + self._retry.refused):
             raise error
         return pause

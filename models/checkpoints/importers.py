@@ -102,6 +102,8 @@ def import_checkpoint(
     from models.abinet.abinet import ABINet
 
     source = Path(source)
+    if not source.is_file():
+        raise CheckpointError(f"{source}: no such file")
     if source.suffix == ".ckpt":
         if normalise is None:
             raise CheckpointError(

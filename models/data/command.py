@@ -6,12 +6,14 @@ import argparse
 import signal
 import sys
 
+from models.data import text_command
 from models.data.rendering import render_command
 from models.data.sets import pack_command, stats_command
 
 COMMANDS = {
     "render": (render_command, "render labelled word crops from fonts and words"),
     "pack": (pack_command, "write labelled images as one LMDB"),
+    "text": (text_command, "count the words of running text, for the language stage"),
     "stats": (stats_command, "say what labelled sets hold, and show it"),
 }
 
@@ -21,7 +23,9 @@ TERMINATED = 128 + signal.SIGTERM
 def configure(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
     for name, (module, summary) in COMMANDS.items():
-        module.configure(commands.add_parser(name, help=summary, description=summary))
+        subparser = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        subparser.set_defaults(parser=subparser)
+        module.configure(subparser)
 
 
 def run(args: argparse.Namespace) -> int:

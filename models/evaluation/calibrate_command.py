@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.data.sets.folders import SetPath
     from models.evaluation.checkpoint_reader import CheckpointReader
 
 
@@ -68,7 +69,7 @@ class Half(NamedTuple):
     right: np.ndarray
 
 
-def _halves(reader: CheckpointReader, paths: Sequence[Path]) -> tuple[Half, Half]:
+def _halves(reader: CheckpointReader, paths: Sequence[SetPath]) -> tuple[Half, Half]:
     """All crops of the sets in two halves, chosen by the hash of the image file: whatever else is in the sets
     and in which order, a crop, and each copy of it, is always in the same half.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.charset import certainty, decode
 from models.checkpoints.checkpoint import load_checkpoint
-from models.evaluation.reading import Crop, Reading, Turns
+from models.evaluation.reading import LabelledCrop, StagedReading, Turns
 from models.evaluation.turns import turned, ways_up
 
 BATCH = 32
@@ -38,7 +38,7 @@ class CheckpointReader:
         self.calibrated = sidecar.calibration is not None
         self.turns = turns
 
-    def read(self, crops: Iterable[Crop]) -> Iterator[Reading]:
+    def read(self, crops: Iterable[LabelledCrop]) -> Iterator[StagedReading]:
         """One reading a crop: the surest."""
         crops, same_crops = tee(crops)
         readings = self._read_all(same_crops)
@@ -47,7 +47,7 @@ class CheckpointReader:
             _, reading = max(islice(readings, count), key=lambda sure_reading: sure_reading[0])
             yield reading
 
-    def _read_all(self, crops: Iterable[Crop]) -> Iterator[tuple[float, Reading]]:
+    def _read_all(self, crops: Iterable[LabelledCrop]) -> Iterator[tuple[float, StagedReading]]:
         """Each crop's readings with their certainty."""
         ways = ((crop.rgb, degrees) for crop in crops for degrees in ways_up(crop.rgb, self.turns))
         while batch := list(islice(ways, BATCH)):
@@ -56,7 +56,7 @@ class CheckpointReader:
             for (sureness, reading), (_, degrees) in zip(readings, batch, strict=True):
                 yield sureness, reading._replace(turned=degrees)
 
-    def _read(self, images: np.ndarray) -> list[tuple[float, Reading]]:
+    def _read(self, images: np.ndarray) -> list[tuple[float, StagedReading]]:
         # Filled up to one size, for which the network is compiled once.
         filled = np.concatenate([images, np.repeat(images[:1], BATCH - len(images), axis=0)])
         outputs = [output.asnumpy()[: len(images)] for output in self._network(ms.Tensor(filled))]
@@ -64,7 +64,7 @@ class CheckpointReader:
         probability = np.array([final.probability for final in stages[-1]])
         confidence = probability if self._calibration is None else self._calibration(probability)
         readings = [
-            Reading.of(crop_stages, sure)
+            StagedReading.of(crop_stages, sure)
             for *crop_stages, sure in zip(*stages, confidence.round(_DIGITS).tolist(), strict=True)
         ]
         return list(zip(certainty(outputs[-1]).tolist(), readings, strict=True))

@@ -1,4 +1,4 @@
-"""What every engine says about a crop, and what an engine is to the evaluation: a `Reader`."""
+"""What every engine says about a crop, and what an engine is to the evaluation: a `CropReader`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Turns = Literal["auto", "none", "all"]
 """Ways up that crops are read: auto turns tall ones to either side as well, all every crop, none none."""
 
 
-class Crop(NamedTuple):
+class LabelledCrop(NamedTuple):
     """A labelled crop: its number in the set from 0 on, as it is stored (the bytes of an image file), and as
     pixels (H, W, 3) uint8, RGB."""
 
@@ -23,7 +23,7 @@ class Crop(NamedTuple):
     rgb: np.ndarray
 
 
-class Reading(NamedTuple):
+class StagedReading(NamedTuple):
     """What vision read, and in every iteration the language model and its fusion with vision.
 
     `confidence`, 0 to 1, is the calibrated probability that the final reading is right; of a network that is
@@ -49,7 +49,7 @@ class Reading(NamedTuple):
         return self.stages[-1]
 
     @classmethod
-    def of(cls, stages: Iterable[Word], confidence: float) -> Reading:
+    def of(cls, stages: Iterable[Word], confidence: float) -> StagedReading:
         """The inverse of `stages`."""
         vision, *refinements = stages
         return cls(vision, tuple(refinements[0::2]), tuple(refinements[1::2]), confidence)
@@ -61,7 +61,7 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class Reader(Protocol):
+class CropReader(Protocol):
     """A network in some engine."""
 
     model: str
@@ -72,7 +72,7 @@ class Reader(Protocol):
     calibrated: bool
     turns: Turns
 
-    def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
+    def read(self, crops: Iterable[LabelledCrop]) -> Iterator[StagedReading | Refusal]:
         """One result a crop, in the crops' order.
 
         Raises:

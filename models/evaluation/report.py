@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.evaluation.reading import Reader
+from models.evaluation.reading import CropReader
 from models.evaluation.reliability import BINS, Bin, Reliability, reliability
 from models.evaluation.scoring import SetScore
 
@@ -18,7 +18,7 @@ FIELD_ORDER = (
 )  # fmt: skip
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A line of the table: accuracies of every stage, shares of 1."""
 
     name: str
@@ -34,7 +34,7 @@ def in_field_order(scores: Sequence[SetScore]) -> list[SetScore]:
     )
 
 
-def averages(scores: Sequence[SetScore]) -> tuple[Row, Row]:
+def averages(scores: Sequence[SetScore]) -> tuple[TableRow, TableRow]:
     """Over the sets, each counting the same, as the field's tables have it; and over all their crops.
 
     Raises:
@@ -47,7 +47,9 @@ def averages(scores: Sequence[SetScore]) -> tuple[Row, Row]:
     crops = sum(score.crops for score in read)
     by_sets = np.mean([score.accuracy for score in read], axis=0)
     by_crops = np.sum([score.right for score in read], axis=0) / crops
-    return Row(f"average of {len(read)} sets", crops, by_sets), Row("average of all crops", crops, by_crops)
+    return TableRow(f"average of {len(read)} sets", crops, by_sets), TableRow(
+        "average of all crops", crops, by_crops
+    )
 
 
 def reliability_of(scores: Sequence[SetScore]) -> Reliability:
@@ -57,7 +59,7 @@ def reliability_of(scores: Sequence[SetScore]) -> Reliability:
     return reliability(confidence, right.astype(bool))
 
 
-def text_table(reader: Reader, scores: Sequence[SetScore]) -> str:
+def text_table(reader: CropReader, scores: Sequence[SetScore]) -> str:
     """For a terminal."""
     rows = _rows(scores)
     heads = ["crops", *_stage_names(reader.iterations)]
@@ -81,7 +83,7 @@ def text_reliability(calibrated: bool, reliability: Reliability) -> str:
     return "\n".join([*lines, "", *_kept(reliability)])
 
 
-def markdown_table(reader: Reader, scores: Sequence[SetScore]) -> str:
+def markdown_table(reader: CropReader, scores: Sequence[SetScore]) -> str:
     """For a model card."""
     heads = ["set", "crops", *_stage_names(reader.iterations)]
     lines = [_title(reader), "", _piped(heads), _piped(["---", *["---:"] * (len(heads) - 1)])]
@@ -98,7 +100,7 @@ def markdown_reliability(calibrated: bool, reliability: Reliability) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in _kept(reliability))]) + "\n"
 
 
-def to_json(reader: Reader, scores: Sequence[SetScore]) -> dict[str, Any]:
+def to_json(reader: CropReader, scores: Sequence[SetScore]) -> dict[str, Any]:
     """For programs. Accuracies are shares of 1, of the language model too; null where no crop was read."""
     by_sets, by_crops = averages(scores)
     trusted = reliability_of(scores)
@@ -127,17 +129,17 @@ def to_json(reader: Reader, scores: Sequence[SetScore]) -> dict[str, Any]:
     }
 
 
-def _rows(scores: Sequence[SetScore]) -> list[Row]:
+def _rows(scores: Sequence[SetScore]) -> list[TableRow]:
     names = Counter(score.name for score in scores)
     rows = [
-        Row(score.name if names[score.name] == 1 else str(score.path), score.crops, score.accuracy)
+        TableRow(score.name if names[score.name] == 1 else str(score.path), score.crops, score.accuracy)
         for score in scores
     ]
     both = averages(scores)
     return [*rows, *both] if len(rows) > 1 else rows
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: TableRow) -> list[str]:
     shown = [row.accuracy[0], *row.accuracy[2::2]]
     return [str(row.crops), *("-" if np.isnan(share) else f"{100 * share:.2f}" for share in shown)]
 
@@ -151,7 +153,7 @@ def _by_stage(accuracy: np.ndarray) -> dict[str, Any]:
     return {"vision": vision, "language": refined[0::2], "fused": refined[1::2]}
 
 
-def _title(reader: Reader) -> str:
+def _title(reader: CropReader) -> str:
     return f"Word accuracy in per cent of {reader.model} ({reader.engine}, turns: {reader.turns})"
 
 

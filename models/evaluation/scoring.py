@@ -6,28 +6,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import tee
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from models.charset import NULL, fold, text_lengths
-from models.data.sets.folders import LabelledSet, open_set
-from models.data.sets.samples import UnusableSample, decode_crop
-from models.evaluation.reading import Crop, Reader, Reading, Refusal
+from models.data.sets.folders import LabelledSet, SetPath, open_set
+from models.data.sets.samples import UnusableSample, decode_crop, fold_label
+from models.evaluation.reading import CropReader, LabelledCrop, Refusal, StagedReading
 
 
 @dataclass(frozen=True)
 class Mistake:
     """A crop whose final reading is wrong; ``number`` counts the set at ``path`` from 0 on."""
 
-    path: Path
+    path: SetPath
     number: int
     label: str
-    reading: Reading
+    reading: StagedReading
 
 
-class Outcome(NamedTuple):
+class Judgement(NamedTuple):
     """How sure a final reading was, 0 to 1, and whether it is right."""
 
     confidence: float
@@ -36,16 +35,16 @@ class Outcome(NamedTuple):
 
 @dataclass
 class SetScore:
-    """How a set was read. ``right`` counts the crops read without a mistake by each of `Reading.stages`;
+    """How a set was read. ``right`` counts the crops that each of `StagedReading.stages` read rightly;
     ``outcomes`` has their final readings; ``skipped`` counts the samples that were not read, by reason."""
 
     name: str
-    path: Path
+    path: SetPath
     right: np.ndarray
     crops: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     mistakes: list[Mistake] = field(default_factory=list)
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[Judgement] = field(default_factory=list)
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -67,14 +66,19 @@ def reads(text: str, label: str) -> bool:
 
 
 def score_set(
-    reader: Reader, path: Path, limit: int | None = None, advance: Callable[[], object] = lambda: None
+    reader: CropReader,
+    path: SetPath,
+    limit: int | None = None,
+    advance: Callable[[], object] = lambda: None,
+    labels: Callable[[str], str] = fold_label,
 ) -> SetScore:
-    """Reads the first ``limit`` samples of a set; calls ``advance`` after each.
+    """Reads the first ``limit`` samples of a set, whose labels are what ``labels`` makes of the texts; calls
+    ``advance`` after each.
 
     Raises:
         ValueError, OSError: no such set, or the engine cannot go on.
     """
-    labelled = open_set(path)
+    labelled = open_set(path, fold=labels)
     score = SetScore(labelled.name, path, np.zeros(1 + 2 * reader.iterations, int))
     for crop, reading in read_set(reader, labelled, score.skipped, limit, advance):
         _count(score, crop, reading)
@@ -82,12 +86,12 @@ def score_set(
 
 
 def read_set(
-    reader: Reader,
+    reader: CropReader,
     labelled: LabelledSet,
     skipped: Counter[str],
     limit: int | None = None,
     advance: Callable[[], object] = lambda: None,
-) -> Iterator[tuple[Crop, Reading]]:
+) -> Iterator[tuple[LabelledCrop, StagedReading]]:
     """The crops among the first ``limit`` samples of a set, and what the reader reads in them; counts in
     ``skipped`` those that were not read, by reason, and calls ``advance`` after each.
 
@@ -105,11 +109,11 @@ def read_set(
 
 def _usable(
     labelled: LabelledSet, limit: int, skipped: Counter[str], advance: Callable[[], object]
-) -> Iterator[Crop]:
+) -> Iterator[LabelledCrop]:
     for number in range(min(limit, len(labelled))):
         try:
             encoded, label = labelled.encoded(number)
-            crop = Crop(number, label, encoded, decode_crop(encoded))
+            crop = LabelledCrop(number, label, encoded, decode_crop(encoded))
         except UnusableSample as error:
             skipped[error.reason] += 1
             advance()
@@ -117,10 +121,10 @@ def _usable(
             yield crop
 
 
-def _count(score: SetScore, crop: Crop, reading: Reading) -> None:
+def _count(score: SetScore, crop: LabelledCrop, reading: StagedReading) -> None:
     right = [reads(stage.text, crop.label) for stage in reading.stages]
     score.right += right
     score.crops += 1
-    score.outcomes.append(Outcome(reading.confidence, right[-1]))
+    score.outcomes.append(Judgement(reading.confidence, right[-1]))
     if not right[-1]:
         score.mistakes.append(Mistake(score.path, crop.number, crop.label, reading))

@@ -16,18 +16,18 @@ from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.charset import NULL
 
 
-class Reading(NamedTuple):
-    """What one of the three models believes: logits (N, T, classes) and features (N, T, d_model)."""
+class ModelOutput(NamedTuple):
+    """What one of the three models answers: logits (N, T, classes) and features (N, T, d_model)."""
 
     logits: Tensor
     features: Tensor
 
 
-class Readings(NamedTuple):
+class ModelOutputs(NamedTuple):
     """The vision reading, and per iteration the language reading and the fused logits (N, T, classes)."""
 
-    vision: Reading
-    language: list[Reading]
+    vision: ModelOutput
+    language: list[ModelOutput]
     fused: list[Tensor]
 
 
@@ -42,7 +42,7 @@ class ABINet(nn.Module):
         self.alignment = Alignment(config)
         self.apply(_initialise)
 
-    def forward(self, images: Tensor) -> Readings:
+    def forward(self, images: Tensor) -> ModelOutputs:
         """Reads normalised crops (N, 3, 32, 128)."""
         vision = self.vision(images)
         logits, language, fused = vision.logits, [], []
@@ -51,11 +51,11 @@ class ABINet(nn.Module):
             language.append(self.language(guess, text_lengths(logits, self.config.no_stop_length)))
             logits = self.alignment(language[-1].features, vision.features)
             fused.append(logits)
-        return Readings(vision, language, fused)
+        return ModelOutputs(vision, language, fused)
 
 
 class Vision(nn.Module):
-    """Normalised crops (N, 3, 32, 128) to a :class:`Reading` (paper section 3.1)."""
+    """Normalised crops (N, 3, 32, 128) to a :class:`ModelOutput` (paper section 3.1)."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -63,9 +63,9 @@ class Vision(nn.Module):
         self.attention = PositionAttention(config)
         self.cls = nn.Linear(config.d_model, config.classes)
 
-    def forward(self, images: Tensor) -> Reading:
+    def forward(self, images: Tensor) -> ModelOutput:
         features = self.attention(self.backbone(images))
-        return Reading(self.cls(features), features)
+        return ModelOutput(self.cls(features), features)
 
 
 class Language(nn.Module):
@@ -86,7 +86,7 @@ class Language(nn.Module):
         self.register_buffer("others", ~torch.eye(config.steps, dtype=torch.bool), persistent=False)
         self.register_buffer("steps", torch.arange(config.steps), persistent=False)
 
-    def forward(self, probabilities: Tensor, lengths: Tensor) -> Reading:
+    def forward(self, probabilities: Tensor, lengths: Tensor) -> ModelOutput:
         keys = self.token_encoder(self.proj(probabilities))
         steps = probabilities.shape[1]
         written = self.steps[:steps] < lengths[:, None]
@@ -95,7 +95,7 @@ class Language(nn.Module):
         features = self.pos_encoder(torch.zeros_like(keys))
         for layer in self.model.layers:
             features = layer(features, keys, visible)
-        return Reading(self.cls(features), features)
+        return ModelOutput(self.cls(features), features)
 
 
 class Alignment(nn.Module):

@@ -32,6 +32,10 @@ class Batch(NamedTuple):
     skipped: int = 0
 
 
+#: What comes from a process that makes batches: one, or why there are no more; a text is a traceback.
+Made = Batch | ValueError | str
+
+
 class BatchMaker(Protocol):
     """Makes batch ``number``, 0 or more: the same whenever and wherever it is made."""
 
@@ -76,7 +80,8 @@ def batches_ahead(
     processes.
 
     Raises:
-        RuntimeError: a process failed; the message holds its traceback.
+        ValueError: the data cannot be used, in one line.
+        RuntimeError: a process failed otherwise; the message holds its traceback.
     """
     context = multiprocessing.get_context("spawn")
     queues = [context.Queue(AHEAD) for _ in range(workers)]
@@ -96,7 +101,7 @@ def batches_ahead(
             process.join()
 
 
-def _next(made: multiprocessing.Queue[Batch | str], process: multiprocessing.process.BaseProcess) -> Batch:
+def _next(made: multiprocessing.Queue[Made], process: multiprocessing.process.BaseProcess) -> Batch:
     while True:
         try:
             batch = made.get(timeout=POLL_SECONDS)
@@ -106,23 +111,27 @@ def _next(made: multiprocessing.Queue[Batch | str], process: multiprocessing.pro
                     f"the process that prepares batches ended with code {process.exitcode}"
                 ) from None
             continue
+        if isinstance(batch, Exception):
+            raise ValueError(str(batch))
         if isinstance(batch, str):
             raise RuntimeError(f"the process that prepares batches failed:\n{batch}")
         return batch
 
 
-def _fill(made: multiprocessing.Queue[Batch | str], source: BatchSource, first: int, step: int) -> None:
+def _fill(made: multiprocessing.Queue[Made], source: BatchSource, first: int, step: int) -> None:
     cv2.setNumThreads(1)
     try:
         make, number = source.open(), first
         while _put(made, make(number)):
             number += step
         made.cancel_join_thread()  # nobody reads any more, so the end must not wait for a reader
+    except (ValueError, OSError) as error:  # a mistake in the data, which the user can mend
+        _put(made, ValueError(str(error)))
     except Exception:
         _put(made, traceback.format_exc())
 
 
-def _put(made: multiprocessing.Queue[Batch | str], item: Batch | str) -> bool:
+def _put(made: multiprocessing.Queue[Made], item: Made) -> bool:
     """Whether the training is still there to take it: when it is killed, its daemons are not."""
     training = multiprocessing.parent_process()
     while training is not None and training.is_alive():

@@ -16,7 +16,12 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     add_data_options(parser)
-    parser.add_argument("--init", type=Path, metavar="NAME.ckpt", help="train.init: weights to start from")
+    parser.add_argument(
+        "--pretrained",
+        type=Path,
+        metavar="FILE",
+        help="model.pretrained: weights to start from: NAME.ckpt, MindOCR's .ckpt or an official .pth",
+    )
     parser.add_argument(
         "--output",
         "-o",
@@ -55,21 +60,36 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit code."""
+    from models.training.ranks import Ranks, join
     from models.training.recipe import Recipe
     from models.training.train import Trainer
 
-    recipe = with_options(Recipe.from_yaml(named(args.config)), args)
+    recipe, said = Recipe.read(named(args.config))
+    recipe = with_options(recipe, args)
     in_mindspore = recipe.system.framework == "mindspore"
-    rank, ranks = _join_the_others() if recipe.system.distribute and in_mindspore else (0, 1)
+    ranks = join() if recipe.system.distribute and in_mindspore else Ranks()
+    report = _report if ranks.first else _silent
+    for line in said:
+        report(line)
     folder = args.output or recipe.train.ckpt_save_dir or Path("runs") / recipe.network
-    trainer = Trainer(recipe, folder, rank=rank, ranks=ranks, report=_report, bar=sys.stderr.isatty())
-    print(f"trained: {trainer.run()}")
+    trainer = Trainer(recipe, folder, ranks=ranks, report=report, bar=sys.stderr.isatty())
+    report(f"trained: {trainer.run()}")
     return 0
 
 
 def named(config: Path) -> Path:
-    """The recipe's file: as given, or one of the project's of this name."""
-    return config if config.exists() else CONFIGS / config.name
+    """The recipe's file: as given, or by its name alone one of the project's.
+
+    Raises:
+        FileNotFoundError: neither.
+    """
+    bundled = CONFIGS / config.name
+    if config.exists():
+        return config
+    if config == Path(config.name) and bundled.exists():
+        return bundled
+    names = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
+    raise FileNotFoundError(2, f"No such recipe; by name alone there are {names}", str(config))
 
 
 def with_options(recipe: Recipe, args: argparse.Namespace) -> Recipe:
@@ -86,36 +106,15 @@ def with_options(recipe: Recipe, args: argparse.Namespace) -> Recipe:
         if validation.dataset_root == before.dataset_root:
             validation = validation.model_copy(update=named_root)
         dataset = dataset.model_copy(update=named_root)
-    train = changed(recipe.train, {"dataset": dataset, "init": getattr(args, "init", None)})
     return changed(
         recipe,
         {
-            "train": train,
+            "model": changed(recipe.model, {"pretrained": getattr(args, "pretrained", None)}),
+            "train": changed(recipe.train, {"dataset": dataset}),
             "eval": changed(recipe.eval, {"dataset": validation}),
             "system": changed(recipe.system, {"framework": args.framework}),
         },
     )
-
-
-def _join_the_others() -> tuple[int, int]:
-    """This process's rank and the number of processes. Raises ValueError where msrun has not started it."""
-    import os
-
-    import mindspore as ms
-    from mindspore import communication
-
-    if "MS_ROLE" not in os.environ and "RANK_ID" not in os.environ:
-        raise ValueError(
-            "system.distribute is true, so start the training with msrun: msrun --worker_num=N"
-            " --local_worker_num=N $(which abinet) train ...; or set it to false"
-        )
-    ms.set_context(mode=ms.GRAPH_MODE)
-    communication.init("mccl" if ms.get_context("device_target") == "CPU" else None)
-    rank, ranks = communication.get_rank(), communication.get_group_size()
-    ms.set_auto_parallel_context(
-        parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=ranks
-    )
-    return rank, ranks
 
 
 def _report(line: str) -> None:
@@ -123,3 +122,7 @@ def _report(line: str) -> None:
 
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
+
+
+def _silent(line: str) -> None:
+    """What the other processes say, since the first one says it."""

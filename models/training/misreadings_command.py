@@ -26,13 +26,13 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.checkpoints.checkpoint import read_checkpoint
-    from models.checkpoints.hashes import sha256_of
     from models.training.backends import open_backend
     from models.training.batches import batches_ahead
     from models.training.command import named, with_options
-    from models.training.data import VALIDATION_BATCH, TrainingData
+    from models.training.data import TrainingData
     from models.training.misreadings import measure
     from models.training.recipe import Recipe
+    from service.bundle_format.hashes import sha256_of
 
     recipe = with_options(Recipe.from_yaml(named(args.config)), args)
     parameters, sidecar = read_checkpoint(args.checkpoint)
@@ -41,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
     on_crops = [stage for stage in recipe.train.stages if stage.stage != "language"]
     if not on_crops:
         raise ValueError(f"{args.config}: no stage of this recipe trains on crops")
-    stage = on_crops[-1].model_copy(update={"batch_size": VALIDATION_BATCH})
+    stage = on_crops[-1].model_copy(update={"batch_size": recipe.eval.batch_size})
     data = TrainingData(recipe, sidecar.preprocessing)
     made = batches_ahead(data.batches(stage, recipe.system.seed), 0)
-    batches = tqdm(islice(made, -(-args.crops // VALIDATION_BATCH)), unit="batch")
+    batches = tqdm(islice(made, -(-args.crops // recipe.eval.batch_size)), unit="batch")
     found, counts = measure(lambda images: backend.read(images)[0], batches, np.random.default_rng(0))
     made.close()
     dataset = recipe.train.dataset

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from models.abinet import NETWORKS, NetworkConfig
 from models.charset import MAX_LENGTH
+from models.data.sets.folders import LabelTable, SetPath
+from models.training import mindocr
 
-WARM_UP = 200
+BATCH_KEYS = {"batch_size", "global_batch_size"}
 
 Several = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 
@@ -29,6 +31,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+S = TypeVar("S", bound=Section)
+
+
 class System(Section):
     """How the training runs on its machine.
 
@@ -41,15 +46,28 @@ class System(Section):
     seed: int
     framework: Literal["mindspore", "torch"] = "mindspore"
     distribute: bool = False
-    amp_level: Literal["O0", "O1", "auto"] = "auto"
+    amp_level: Literal["O0", "O1", "O2", "O3", "auto"] = "auto"
     val_while_train: bool = True
     drop_overflow_update: bool = False
 
 
+Weights = Path | dict[Literal["vision", "language", "alignment"], Path]
+
+
+class Model(Section):
+    """``pretrained``: the weights that the first stage starts from, of one file or one each for some of the
+    three models: native, MindOCR's .ckpt or the official .pth. ``shrink_by_area``: how large crops become the
+    network's input, see :class:`~models.preprocessing.Preprocessing`; neither reference does it."""
+
+    pretrained: Weights | None = None
+    shrink_by_area: bool = True
+
+
 class Dataset(Section):
     """Where crops come from: sets stored below ``dataset_root``/``data_dir``, and the word renderer with
-    ``fonts`` and ``photographs`` (folders) and ``words`` (a list), all optional. ``rendered`` is the share of
-    each batch that is rendered: all of it without a root, and none of it by default with one.
+    ``fonts`` and ``photographs`` (folders) and ``words`` (a list), all optional. With ``label_file`` the sets
+    are these tables below the root, one each for a ``data_dir``, which holds its images. ``rendered`` is the
+    share of each batch that is rendered: all of it without a root, and none of it by default with one.
 
     ``augment`` switches the method's augmentation on and ``reframe`` the framing of loose and tight crops,
     each for the stored crops or for all. ``limit`` takes the first stored crops only, ``num_workers``
@@ -59,6 +77,7 @@ class Dataset(Section):
 
     dataset_root: Path | None = None
     data_dir: Annotated[tuple[str, ...], Several] = (".",)
+    label_file: Annotated[tuple[str, ...], Several] = ()
     rendered: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fonts: Annotated[tuple[Path, ...], Several] = ()
     photographs: Annotated[tuple[Path, ...], Several] = ()
@@ -73,14 +92,27 @@ class Dataset(Section):
     def _consistent(self) -> Dataset:
         if self.dataset_root is None and (self.rendered or self.without):
             raise ValueError("rendered and without need dataset_root; without one all crops are rendered")
+        if self.label_file and self.dataset_root is None:
+            raise ValueError("label_file needs dataset_root, below which it lies")
+        if self.label_file and len(self.data_dir) not in (1, len(self.label_file)):
+            raise ValueError(
+                f"label_file names {len(self.label_file)} tables and data_dir {len(self.data_dir)} folders of"
+                " images; name one folder, or one for each table"
+            )
         return self
 
     @property
-    def roots(self) -> list[Path]:
-        """The folders to search for stored sets; none means rendering."""
+    def roots(self) -> list[SetPath]:
+        """The folders to search for stored sets, or the tables of labels; none means rendering."""
         if self.dataset_root is None or self.is_missing:
             return []
-        return [self.dataset_root / part for part in self.data_dir]
+        folders = [self.dataset_root / part for part in self.data_dir]
+        if not self.label_file:
+            return list(folders)
+        tables = [self.dataset_root / name for name in self.label_file]
+        if len(folders) < len(tables):
+            folders *= len(tables)
+        return [LabelTable(*pair) for pair in zip(tables, folders, strict=True)]
 
     @property
     def is_missing(self) -> bool:
@@ -91,26 +123,40 @@ class Dataset(Section):
 class Stage(Section):
     """One stage: so many ``steps``, or ``epochs`` of the stored sets.
 
-    The learning rate warms up over 200 steps, stays for the share ``constant`` of the stage, then falls
-    along a cosine to 1 %, or, where ``decay_epochs`` or ``decay_steps`` is given, to ``decay_rate`` of
-    itself each time that so much has passed. ``batch_size`` is that of one process. ``plain`` is the share
-    of easy rendered crops, whose words have at most ``longest`` characters. ``misreadings``: what the
-    language stage's words are misread like, a file of ``abinet misreadings``; by default the bundled one.
+    The learning rate warms up over ``warm_up`` steps (or ``warm_up_epochs``), stays for the share
+    ``constant`` of the stage, then falls along a cosine to 1 %, or, where ``decay_epochs`` or
+    ``decay_steps`` is given, to ``decay_rate`` of itself each time that so much has passed.
+    ``batch_size`` is that of one process, ``global_batch_size`` that of all together: see :meth:`on`.
+    ``pretrained``: weights that take the place of what the stage before left, as in :class:`Model`.
+    ``plain`` is the share of easy rendered crops, whose words have at most ``longest`` characters.
+
+    The language stage draws its words from ``text``, a file of ``abinet data text``, or from the recipe's
+    word list; ``running_text`` of them as often as they are written, the others as signs have them;
+    ``clean`` of them are one-hot characters, the others misread as in the file ``misreadings``, one of
+    ``abinet misreadings``, by default the bundled one. An epoch is as many words as the text has.
+
     Self-training labels the images of ``unlabelled`` anew every ``refresh`` steps, keeps what it is at
     least ``certainty`` sure of, and fills ``share`` of each batch with it.
     """
 
     stage: Literal["language", "vision", "joint", "self_training"]
     lr: Annotated[float, Field(gt=0)]
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    global_batch_size: Annotated[int, Field(ge=1)] | None = None
+    pretrained: Weights | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
+    warm_up: Annotated[int, Field(ge=0)] = 200
+    warm_up_epochs: Annotated[float, Field(gt=0)] | None = None
     constant: Annotated[float, Field(ge=0, le=1)] = 0.0
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     decay_epochs: Annotated[float, Field(gt=0)] | None = None
     decay_steps: Annotated[int, Field(ge=1)] | None = None
     plain: Annotated[float, Field(ge=0, le=1)] = 0.0
     longest: Annotated[int, Field(ge=1)] = MAX_LENGTH
+    text: Path | None = None
+    running_text: Annotated[float, Field(ge=0, le=1)] = 0.5
+    clean: Annotated[float, Field(ge=0, le=1)] = 0.3
     misreadings: Path | None = None
     unlabelled: Dataset | None = None
     certainty: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -121,6 +167,8 @@ class Stage(Section):
     def _consistent(self) -> Stage:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("needs either steps or epochs")
+        if not self.batch_size and not self.global_batch_size:
+            raise ValueError("needs batch_size or global_batch_size, its own or those of common")
         if self.decay_epochs and not self.epochs:
             raise ValueError("decay_epochs needs epochs; with steps, say decay_steps")
         if self.constant and (self.decay_epochs or self.decay_steps):
@@ -129,9 +177,37 @@ class Stage(Section):
             raise ValueError("self_training needs unlabelled.dataset_root")
         return self
 
+    @property
+    def crops(self) -> int:
+        """The batch of one process; of a stage that :meth:`on` has fitted to the processes."""
+        assert self.batch_size
+        return self.batch_size
+
+    def on(self, ranks: int) -> Stage:
+        """The stage for so many processes. ``global_batch_size`` alone is shared out among them. Where
+        ``batch_size`` is given too and makes another batch together, the learning rate, which is for the
+        global batch, is scaled with it.
+
+        Raises:
+            ValueError: the global batch cannot be shared out.
+        """
+        wanted = self.global_batch_size
+        if wanted is None:
+            return self
+        if self.batch_size:
+            return self.model_copy(update={"lr": self.lr * self.batch_size * ranks / wanted})
+        if wanted % ranks:
+            raise ValueError(
+                f"stage {self.stage}: global_batch_size {wanted} cannot be shared among {ranks} processes;"
+                f" start a number of them that divides it"
+            )
+        return self.model_copy(update={"batch_size": wanted // ranks})
+
     def learning_rates(self, steps: int) -> list[float]:
         """The rate of each of the stage's ``steps`` steps."""
-        warm_up = min(WARM_UP, steps // 10 + 1)
+        warm_up = max(1, min(self.warm_up, steps // 10 + 1))
+        if self.epochs and self.warm_up_epochs:
+            warm_up = max(1, round(steps * self.warm_up_epochs / self.epochs))
         decay = self.decay_steps
         if self.epochs and self.decay_epochs:
             decay = round(steps * self.decay_epochs / self.epochs)
@@ -148,20 +224,21 @@ class Stage(Section):
 
 
 class Common(Section):
-    batch_size: Annotated[int, Field(ge=1)]
+    """What stages take that name no batch of their own."""
+
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    global_batch_size: Annotated[int, Field(ge=1)] | None = None
 
 
 class Train(Section):
-    """``log_interval`` and ``val_interval`` count steps. Each validation also saves: a killed training
-    loses no more than that.
+    """``log_interval`` and ``val_interval`` count steps; ``val_epochs``, if given, takes the place of the
+    latter in stages that count epochs. Each validation also saves: a killed training loses no more than that.
 
-    ``init``: the checkpoint whose weights the first stage starts from, or one each for some of vision,
-    language and alignment. ``average``: the decay, a step, of the weights' moving average, which is then
+    ``average``: the decay, a step, of the weights' moving average, which is then
     what is validated and saved. ``weight_decay`` is AdamW's, of matrices and kernels.
     """
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    init: Path | dict[Literal["vision", "language", "alignment"], Path] | None = None
     ckpt_save_dir: Path | None = None
     dataset: Dataset = Dataset()
     clip_norm: Annotated[float, Field(gt=0)] = 20.0
@@ -169,20 +246,39 @@ class Train(Section):
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     log_interval: Annotated[int, Field(ge=1)] = 100
     val_interval: Annotated[int, Field(ge=1)] = 1000
+    val_epochs: Annotated[float, Field(gt=0)] | None = None
 
 
 class Eval(Section):
     """What ``val_while_train`` and ``abinet eval --config`` read; without a root, the former renders crops of
-    unseen fonts and words."""
+    unseen fonts and words. ``val_sets``: the names of those of the sets that the former reads; all of them
+    by default. ``batch_size``: of the validation."""
 
     ckpt_load_path: Path | None = None
+    val_sets: Annotated[tuple[str, ...], Several] = ()
+    batch_size: Annotated[int, Field(ge=1)] = 64
     dataset: Dataset = Dataset()
+
+    @classmethod
+    def from_yaml(cls, path: Path) -> Eval:
+        """The section of a recipe, which may be MindOCR's: keys that only it has are passed over.
+
+        Raises:
+            ValueError: one line, the file and its faults.
+            OSError: it cannot be read.
+        """
+        match _load(path):
+            case {"eval": {"dataset": dict(dataset), **section}}:
+                known = {**_known(cls, section), "dataset": _known(Dataset, dataset)}
+                return _valid(cls, path, known)
+        return cls()
 
 
 class Recipe(Section):
     """A configuration file, read and checked; its keys are the field's where the field has a key."""
 
     network: str
+    model: Model = Model()
     system: System
     common: Common
     train: Train
@@ -191,10 +287,14 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _common_batch_size(cls, values: Any) -> Any:
-        """Stages take the common batch size where they name none."""
+        """Stages take the common batch where they name none."""
         match values:
-            case {"common": {"batch_size": size}, "train": {"stages": [*stages]}}:
-                stages = [{"batch_size": size, **s} if isinstance(s, dict) else s for s in stages]
+            case {"common": dict(common), "train": {"stages": [*stages]}}:
+                batch = {key: common[key] for key in BATCH_KEYS if common.get(key)}
+                stages = [
+                    {**batch, **stage} if isinstance(stage, dict) and not BATCH_KEYS & {*stage} else stage
+                    for stage in stages
+                ]
                 return {**values, "train": {**values["train"], "stages": stages}}
         return values
 
@@ -212,13 +312,41 @@ class Recipe(Section):
     @classmethod
     def from_yaml(cls, path: Path) -> Recipe:
         """Raises ValueError (one line: the file and its faults), OSError."""
+        return cls.read(path)[0]
+
+    @classmethod
+    def read(cls, path: Path) -> tuple[Recipe, list[str]]:
+        """The recipe of a file, this project's or MindOCR's, and what to say about the latter.
+
+        Raises:
+            ValueError: one line, the file and its faults.
+            OSError: it cannot be read.
+        """
+        values, said = _load(path), list[str]()
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'the recipe'}: {fault['msg']}"
-                for fault in error.errors()
-            )
-            raise ValueError(f"{path}: {faults}") from None
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+            if mindocr.is_mindocr(values):
+                values, said = mindocr.translated(values, path)
+        except mindocr.NotHonouredError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return _valid(cls, path, values), said
+
+
+def _load(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+
+
+def _known(section: type[Section], values: dict[Any, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key in section.model_fields}
+
+
+def _valid(section: type[S], path: Path, values: Any) -> S:
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'the recipe'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ValueError(f"{path}: {faults}") from None

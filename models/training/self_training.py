@@ -9,6 +9,7 @@ import numpy as np
 
 from models.abinet import NetworkConfig
 from models.charset import certainty, text_lengths, texts
+from models.data.sets.folders import SetPath
 from models.data.sets.samples import UnusableSample
 from models.preprocessing import Preprocessing
 from models.training.sources import Joined
@@ -28,7 +29,7 @@ def pseudo_labels(
     read: Callable[[np.ndarray], Sequence[np.ndarray]],
     config: NetworkConfig,
     preprocessing: Preprocessing,
-    sets: Sequence[Path],
+    sets: Sequence[SetPath],
     numbers: Sequence[int],
     least: float,
     progress: Callable[[int], object] = lambda count: None,

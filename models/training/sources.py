@@ -7,6 +7,7 @@ process and in any order.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,9 +22,9 @@ from models.data.augment import augment
 from models.data.framing import move_away, reframe
 from models.data.rendering.fonts import family_of, is_held_out
 from models.data.rendering.glyphs import LayoutStyle, Typeface
-from models.data.rendering.renderer import Crop, WordRenderer
+from models.data.rendering.renderer import RenderedCrop, WordRenderer
 from models.data.rendering.words import Split, WordSampler
-from models.data.sets.folders import LabelledSet, open_set
+from models.data.sets.folders import LabelledSet, SetPath, open_set
 from models.data.sets.samples import UnusableSample, decode_crop
 
 #: So many unusable samples in a row, and a stored set is not worth training on.
@@ -102,7 +103,7 @@ class PlainRenderer:
         self.words = source.words
         self.longest = source.longest
 
-    def render(self, rng: np.random.Generator) -> Crop:
+    def render(self, rng: np.random.Generator) -> RenderedCrop:
         """One crop; the word is drawn again until its typeface leaves ink."""
         while True:
             text = self.words.sample(rng)
@@ -115,7 +116,7 @@ class PlainRenderer:
         light, dark = rng.uniform(140, 255, 3), rng.uniform(0, 100, 3)
         paper, colour = (light, dark) if rng.random() < 0.5 else (dark, light)
         image = paper + (colour - paper) * ink + rng.normal(0.0, 6.0, (*ink.shape[:2], 1))
-        return Crop(np.clip(image, 0, 255).astype(np.uint8), fold(text))
+        return RenderedCrop(np.clip(image, 0, 255).astype(np.uint8), fold(text))
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class StoredCrops:
     """Crops of stored sets (LMDB, or folders with labels.tsv), all shuffled anew each epoch. An unusable
     sample is replaced by another one, drawn at random."""
 
-    sets: Sequence[Path]
+    sets: Sequence[SetPath]
     seed: int
     changes: Changes = Changes()
     limit: int | None = None
@@ -131,6 +132,30 @@ class StoredCrops:
     def __len__(self) -> int:
         total = len(Joined(self.sets))
         return min(total, self.limit) if self.limit else total
+
+    def check(self) -> None:
+        """Raises ValueError where the first samples hold nothing usable: one line, and why."""
+        self._check(Joined(self.sets).crop)
+
+    def check_images(self) -> None:
+        """The same of images whose labels do not matter."""
+        self._check(Joined(self.sets).image)
+
+    def _check(self, read: Callable[[int], object]) -> None:
+        count = len(self)
+        names = ", ".join(map(str, self.sets))
+        if not count:
+            raise ValueError(f"{names}: no samples")
+        reasons: Counter[str] = Counter()
+        for number in range(min(count, PATIENCE)):
+            try:
+                read(number)
+            except UnusableSample as error:
+                reasons[error.reason] += 1
+            else:
+                return
+        found = ", ".join(f"{times} x {reason}" for reason, times in reasons.most_common())
+        raise ValueError(f"{names}: none of the first {reasons.total()} samples can be used ({found})")
 
     def open(self) -> Callable[[int], Drawn]:
         """Raises ValueError where the sets hold nothing usable."""
@@ -158,7 +183,7 @@ class StoredCrops:
 class PseudoLabelled:
     """Images of stored sets under the labels that self-training gave them: sample number -> label."""
 
-    sets: Sequence[Path]
+    sets: Sequence[SetPath]
     labels: Mapping[int, str]
     seed: int
     changes: Changes = Changes()
@@ -199,7 +224,7 @@ class Mixed:
 class Joined:
     """Several stored sets, numbered through."""
 
-    def __init__(self, sets: Sequence[Path]) -> None:
+    def __init__(self, sets: Sequence[SetPath]) -> None:
         self._sets = [open_set(path) for path in sets]
         self._ends = list(accumulate(map(len, self._sets)))
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -14,10 +15,6 @@ from models.data.rendering.words import WordSampler
 from models.training.batches import Batch
 from models.training.misreadings import Misreadings
 
-#: Share of the words that are clean, one-hot characters, as in the paper.
-CLEAN = 0.3
-#: Share of the words drawn as often as running text has them; the others are texts as signs have them.
-RUNNING_TEXT = 0.5
 #: So many words are drawn together and sorted by length, then shuffled in blocks: a step that cuts its batch
 #: to the longest word does half of the work then.
 GROUP = 4096
@@ -25,30 +22,51 @@ BLOCK = 256
 
 
 @dataclass(frozen=True)
+class Vocabulary:
+    """Words, and how often each is written, in any unit."""
+
+    words: Sequence[str]
+    frequencies: np.ndarray
+
+    @classmethod
+    def from_file(cls, path: Path) -> Vocabulary:
+        """A file of ``abinet data text``. Raises WordListError, FileNotFoundError."""
+        if not path.exists():
+            raise FileNotFoundError(2, "No such file; abinet data text makes it of running text", str(path))
+        words = WordSampler.read(path)
+        return cls([word for word, _ in words], np.array([count for _, count in words]))
+
+
+@dataclass(frozen=True)
 class SpellingBatches:
     """Batches of words as a reader sees them, probabilities (N, T, classes), and the right words as labels.
+
+    ``running_text`` of the words are drawn from ``vocabulary`` as often as they are written there, the others
+    are the texts that ``signs`` draws; ``clean`` of both are one-hot characters, as in the paper, the others
+    misread.
 
     The length of a misread word stays, so that positions agree. Nothing is drawn word by word but the texts
     of signs: one process makes far more words than a step takes.
     """
 
-    words: WordSampler
+    vocabulary: Vocabulary
+    signs: WordSampler | None
     misreadings: Misreadings
     config: NetworkConfig
     batch_size: int
     seed: int
-    clean: float = CLEAN
-    running_text: float = RUNNING_TEXT
+    clean: float = 0.3
+    running_text: float = 0.5
 
     def open(self) -> Callable[[int], Batch]:
-        vocabulary, lengths = self._encode([fold(word) for word in self.words.words])
-        frequencies = np.cumsum(self.words.frequencies)
+        vocabulary, lengths = self._encode([fold(word) for word in self.vocabulary.words])
+        frequencies = np.cumsum(self.vocabulary.frequencies)
 
         def draw(group: int) -> Batch:
             rng = np.random.default_rng((self.seed, group))
             of_text = round(self.running_text * GROUP)
             drawn = np.searchsorted(frequencies, rng.random(of_text) * frequencies[-1], side="right")
-            signs = [fold(self.words.sample(rng)) for _ in range(GROUP - of_text)]
+            signs = [self._sign(rng) for _ in range(GROUP - of_text)]
             of_signs, lengths_of_signs = self._encode(signs)
             labels = np.concatenate([vocabulary[drawn], of_signs])
             ends = np.concatenate([lengths[drawn], lengths_of_signs])
@@ -71,6 +89,10 @@ class SpellingBatches:
             return Batch(inputs, labels, ends)
 
         return make
+
+    def _sign(self, rng: np.random.Generator) -> str:
+        assert self.signs is not None
+        return fold(self.signs.sample(rng))
 
     def _encode(self, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
         return encode(labels, self.config.charset, self.config.steps)

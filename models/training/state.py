@@ -16,7 +16,8 @@ PROGRESS = "progress"
 @dataclass
 class Progress:
     """How far a training is: ``steps`` of stage number ``stage``, and what all stages have used so far.
-    ``best`` is the highest accuracy that a validation of this stage has seen."""
+    ``best`` is the highest accuracy that a validation of this stage has seen, ``batch`` what one step of it
+    takes in all processes together (0: not known)."""
 
     stage: int = 0
     steps: int = 0
@@ -24,6 +25,7 @@ class Progress:
     skipped: int = 0
     seconds: float = 0.0
     best: float = -1.0
+    batch: int = 0
 
 
 def save_state(path: Path, state: Mapping[str, np.ndarray], progress: Progress) -> None:

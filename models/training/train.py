@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -15,16 +15,19 @@ from typing import Any, SupportsFloat
 import numpy as np
 from tqdm import tqdm
 
-from models.checkpoints.checkpoint import Sidecar, check_hash, read_checkpoint, sidecar_path, write_checkpoint
-from models.evaluation.scoring import is_right
+from models.checkpoints.checkpoint import Sidecar, read_sidecar, sidecar_path, write_checkpoint
+from models.checkpoints.pretrained import read_pretrained
 from models.preprocessing import Preprocessing
 from models.training.backends import open_backend
 from models.training.batches import Batch, batches_ahead
 from models.training.curves import Curves
-from models.training.data import VALIDATION_BATCH, TrainingData, unlabelled_numbers
-from models.training.recipe import Recipe, Stage
+from models.training.data import TrainingData, unlabelled_numbers
+from models.training.folder import Folder
+from models.training.ranks import Ranks
+from models.training.recipe import Recipe, Stage, Weights
 from models.training.self_training import pseudo_labels, read_labels, write_labels
 from models.training.state import Progress, load_progress, load_state, save_state
+from models.training.validation import accuracy, corrections, joined, shares, total
 
 #: By which of its figures a stage's best checkpoint is chosen.
 DECISIVE = {"language": "corrected", "vision": "vision", "joint": "fused", "self_training": "fused"}
@@ -34,11 +37,12 @@ class Trainer:
     """Runs a recipe's stages one after another and leaves in ``folder``:
 
     NAME.ckpt (the best of the last stage, or without validation its last), best.ckpt and last.ckpt of the
-    stage in progress, stageN_NAME.ckpt of each finished one, curves.csv, validation.csv and curves.png.
-    Started again after a kill it goes on from the last validation, with the same losses as if it had not
-    been stopped.
+    stage in progress, stageN_NAME.ckpt of each finished one (its best, from which the next stage starts),
+    recipe.yaml, curves.csv, validation.csv and curves.png. Started again after a kill it goes on from the
+    last validation, with the same losses as if it had not been stopped.
 
-    ``rank`` of ``ranks`` processes trains on its share of each batch; only rank 0 writes.
+    Each of ``ranks`` trains on its share of the batch and validates its share of the crops. The first one
+    alone reads and writes the folder: where the training is, and with which weights, the others take from it.
     """
 
     def __init__(
@@ -46,19 +50,21 @@ class Trainer:
         recipe: Recipe,
         folder: Path,
         *,
-        rank: int = 0,
-        ranks: int = 1,
+        ranks: Ranks | None = None,
         report: Callable[[str], None] = print,
         bar: bool = False,
     ) -> None:
         self.recipe = recipe
-        self.folder = folder
-        self.rank, self.ranks = rank, ranks
-        self.report = report if rank == 0 else lambda line: None
-        self.bar = bar and rank == 0
-        self.preprocessing = Preprocessing(shrink_by_area=True)
-        self.backend = open_backend(recipe, ranks)
+        self.ranks = ranks or Ranks()
+        self.stages = [stage.on(self.ranks.count) for stage in recipe.train.stages]
+        self.folder = Folder(folder, recipe)
+        self.report = report if self.ranks.first else lambda line: None
+        self.bar = bar and self.ranks.first
+        self.preprocessing = Preprocessing(shrink_by_area=recipe.model.shrink_by_area)
         self.data = TrainingData(recipe, self.preprocessing)
+        self.data.check(self.stages)
+        self.backend = open_backend(recipe, self.ranks.count)
+        self.shapes = {name: value.shape for name, value in self.backend.parameters().items()}
         self.curves = Curves(folder)
         self.progress = Progress()
         self.resumed_at = time.monotonic()
@@ -70,69 +76,108 @@ class Trainer:
             ValueError: the folder holds another recipe's training, or data is missing.
             RuntimeError: a process that prepares batches failed.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        saved = load_progress(self.state_path)
+        self._check_pretrained()
+        finished, saved = self._begin()
         self._say_what_is_missing()
-        if not saved:
-            self._initialise()
-        for number, stage in enumerate(self.recipe.train.stages):
-            finished = self.folder / f"stage{number}_{stage.stage}.ckpt"
-            if finished.exists():
-                self._load(finished)
-                self.report(f"{finished.name}: already trained")
+        for number, stage in enumerate(self.stages):
+            if number in finished:
+                self.report(f"{self.folder.finished(number).name}: already trained")
                 continue
-            self.progress.stage, self.progress.steps, self.progress.best = number, 0, -1.0
-            if saved and saved.stage == number:
-                self.progress = saved
+            self._enter(number, saved)
+            if not self.progress.steps:
+                self._start_from(stage, number)
             self._run_stage(stage)
-            self._copy(self.best_path if self.best_path.exists() else self.last_path, self.final_path)
-            self._copy(self.last_path, finished)
-        return self.final_path
+            if self.ranks.first:
+                self.folder.keep(number)
+        self.ranks.of_first(None)  # the first one writes last: the others wait for it
+        return self.folder.final
 
-    @property
-    def state_path(self) -> Path:
-        return self.folder / ("resume.npz" if self.rank == 0 else f"resume_{self.rank}.npz")
+    def _begin(self) -> tuple[list[int], Progress | None]:
+        """The finished stages and the state of the one in progress, as the first process finds them."""
+        told = None
+        if self.ranks.first:
+            saved = load_progress(self.folder.state)
+            self.folder.open()
+            finished = [n for n in range(len(self.stages)) if self.folder.finished(n).exists()]
+            told = finished, saved and asdict(saved)
+        finished, saved = self.ranks.of_first(told)
+        return finished, Progress(**saved) if saved else None
 
-    @property
-    def last_path(self) -> Path:
-        return self.folder / "last.ckpt"
+    def _enter(self, number: int, saved: Progress | None) -> None:
+        """Sets how far the training is: within stage ``number``, or at its beginning."""
+        progress = self.progress
+        if saved and saved.stage == number:
+            self._check_batch(saved)
+            self.progress = saved
+            return
+        if saved and saved.stage == number - 1:
+            progress = saved  # what the stages before have used
+        elif number and not progress.samples and self.ranks.first:
+            before = read_sidecar(sidecar_path(self.folder.finished(number - 1))).training
+            progress.samples = before.get("samples", 0)
+            progress.seconds = 60 * before.get("minutes", 0)
+        self.progress = Progress(number, 0, progress.samples, progress.skipped, progress.seconds)
 
-    @property
-    def best_path(self) -> Path:
-        return self.folder / "best.ckpt"
-
-    @property
-    def final_path(self) -> Path:
-        return self.folder / f"{self.recipe.network}.ckpt"
+    def _check_batch(self, saved: Progress) -> None:
+        """Raises ValueError if the state was left by processes that together took another batch."""
+        stage = self.stages[saved.stage]
+        batch = stage.crops * self.ranks.count
+        if saved.batch not in (0, batch):
+            raise ValueError(
+                f"{self.folder.state}: stage {saved.stage} was left by processes that together took batches"
+                f" of {saved.batch}, these {self.ranks.count} take {batch}: start as many as before, or write"
+                f" global_batch_size: {saved.batch} in place of batch_size: any number of processes keeps it"
+            )
 
     def _say_what_is_missing(self) -> None:
         for dataset in (self.recipe.train.dataset, self.recipe.eval.dataset):
             if dataset.is_missing:
                 self.report(f"{dataset.dataset_root}: no such folder: {dataset.without}")
 
-    def _initialise(self) -> None:
-        """Starts from the weights that the recipe names, if it names any."""
-        init = self.recipe.train.init
-        whole = {"": init} if isinstance(init, Path) else init or {}
+    def _check_pretrained(self) -> None:
+        """Reads all weights that the recipe names once: a mistake must not show after hours."""
+        for weights in (self.recipe.model.pretrained, *(stage.pretrained for stage in self.stages)):
+            self._pretrained(weights)
+
+    def _pretrained(self, weights: Weights | None) -> tuple[dict[str, np.ndarray], list[str]]:
+        """The parameters of the files that the recipe names, and what to say of each file."""
+        if weights is None or not self.ranks.first:
+            return {}, []
+        parameters: dict[str, np.ndarray] = {}
+        said = []
+        for model, path in weights.items() if isinstance(weights, dict) else [("", weights)]:
+            given = read_pretrained(path, self.recipe.sizes, self.shapes, model)
+            parameters.update(given.parameters)
+            said.append(given.said)
+        return parameters, said
+
+    def _start_from(self, stage: Stage, number: int) -> None:
+        """The weights that a stage begins with: the best of the stage before, or at first the initial ones;
+        over them what the recipe names. All processes take those of the first one."""
         parameters = self.backend.parameters()
-        for part, path in whole.items():
-            given, _ = self._read(path)
-            parameters.update({name: value for name, value in given.items() if name.startswith(part)})
-            self.backend.load(parameters, str(path))
+        if number and self.ranks.first:
+            before = read_pretrained(self.folder.finished(number - 1), self.recipe.sizes, self.shapes)
+            parameters.update(before.parameters)
+        for weights in (stage.pretrained,) if number else (self.recipe.model.pretrained, stage.pretrained):
+            given, said = self._pretrained(weights)
+            parameters.update(given)
+            for line in said:
+                self.report(f"stage {number} {stage.stage}: starts from {line}")
+        self.backend.load(self.ranks.arrays_of_first(parameters), "the weights of the first process")
 
     def _run_stage(self, stage: Stage) -> None:
-        steps = self.data.steps(stage, self.ranks)
+        steps = self.data.steps(stage, self.ranks.count)
+        interval = self.data.validation_interval(stage, steps)
         self.backend.begin(stage, stage.learning_rates(steps), self._seed)
         progress = self.progress
+        progress.batch = stage.crops * self.ranks.count
         if progress.steps:
             self._restore()
+        if self.ranks.first:
+            if not progress.steps:
+                self.folder.best.unlink(missing_ok=True)
             self.curves.forget_after(progress.stage, progress.steps)
-            self.report(
-                f"stage {progress.stage} {stage.stage}: goes on from step {progress.steps} of {steps}"
-            )
-        elif self.rank == 0:
-            self.best_path.unlink(missing_ok=True)
-            self.curves.forget_after(progress.stage, 0)
+        self._say_how(stage, steps)
         self.resumed_at = time.monotonic() - progress.seconds
         losses: list[SupportsFloat] = []
         logged = time.monotonic(), progress.samples
@@ -145,11 +190,10 @@ class Trainer:
                 batch = next(batches)
                 losses.append(self.backend.step(batch))
                 progress.steps += 1
-                progress.samples += stage.batch_size * self.ranks
+                progress.samples += progress.batch
                 progress.skipped += batch.skipped
                 bar.update()
-                last = progress.steps == steps
-                validating = last or progress.steps % self.recipe.train.val_interval == 0
+                validating = progress.steps == steps or progress.steps % interval == 0
                 if validating or progress.steps % self.recipe.train.log_interval == 0:
                     loss = float(np.mean([float(one) for one in losses]))
                     rate = (progress.samples - logged[1]) / (time.monotonic() - logged[0])
@@ -157,20 +201,35 @@ class Trainer:
                     self._log(stage, loss, rate, validating)
                     losses, logged = [], (time.monotonic(), progress.samples)
                 if validating:
-                    self._save(self.last_path)
-                    save_state(self.state_path, self.backend.state(), progress)
+                    self._save(self.folder.last)
+                    if self.ranks.first:
+                        save_state(self.folder.state, self.backend.state(), progress)
 
     @property
     def _seed(self) -> int:
         """Of the stage in progress."""
         return self.recipe.system.seed * 1000 + self.progress.stage
 
+    def _say_how(self, stage: Stage, steps: int) -> None:
+        """Where the stage begins, its batch, and whether its rate was scaled to it."""
+        progress, title = self.progress, f"stage {self.progress.stage} {stage.stage}"
+        if progress.steps:
+            self.report(f"{title}: goes on from step {progress.steps} of {steps}")
+        written = self.recipe.train.stages[progress.stage]
+        batch = f"global batch {progress.batch} of {self.ranks.count} x {stage.crops}, rate {stage.lr:g}"
+        if written.lr != stage.lr:
+            batch += f", scaled from {written.lr:g} at {written.global_batch_size}"
+        elif written.global_batch_size:
+            batch += ", as the recipe has it for any number of processes"
+        self.report(f"{title}: {steps} steps, {batch}")
+
     def _restore(self) -> None:
         try:
-            self.backend.restore(load_state(self.state_path))
+            state = load_state(self.folder.state) if self.ranks.first else {}
+            self.backend.restore(self.ranks.arrays_of_first(state))
         except ValueError as error:
             raise ValueError(
-                f"{self.state_path}: the state of another recipe or framework ({error} does not fit);"
+                f"{self.folder.state}: the state of another recipe or framework ({error} does not fit);"
                 " remove it or choose another folder"
             ) from None
 
@@ -191,19 +250,22 @@ class Trainer:
         line = "  ".join(f"{key} {value}" for key, value in row.items() if key not in ("stage", "name"))
         skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
         self.report(f"{progress.stage} {stage.stage}  {line}{skipped}")
-        if self.rank == 0:
+        if self.ranks.first:
             self.curves.append(row)
             if validating:
                 self.curves.draw()
 
     def _validate(self, stage: Stage, row: Mapping[str, Any]) -> dict[str, float]:
         """The figures of all validation sets together; notes those of each and keeps the best weights."""
-        sets = self.corrections(stage) if stage.stage == "language" else self.accuracy()
-        counts: Counter[str] = Counter()  # their sum would lose what is 0
-        for count in sets.values():
-            counts.update(count)
-        figures = shares(counts)
-        if self.rank == 0:
+        self._read_alike()
+        share = slice(self.ranks.rank, None, self.ranks.count)
+        if stage.stage == "language":
+            mine = corrections(self.backend, self.data.misread_words(stage)[share])
+        else:
+            mine = accuracy(self.backend, self.data.validation(share), self.recipe.eval.batch_size)
+        sets = joined(self.ranks.of_all(mine))
+        figures = shares(total(sets))
+        if self.ranks.first:
             known = {key: row[key] for key in ("stage", "name", "step", "samples")}
             self.curves.append_sets(
                 {**known, "set": name, "count": count["count"], **shares(count)}
@@ -212,36 +274,24 @@ class Trainer:
         reached = figures[DECISIVE[stage.stage]]
         if reached > self.progress.best:
             self.progress.best = reached
-            self._save(self.best_path)
+            self._save(self.folder.best)
         return figures
 
-    def corrections(self, stage: Stage) -> dict[str, Counter[str]]:
-        """Of misread words, in each kind of words, those that the language model corrects."""
-        sets: dict[str, Counter[str]] = {}
-        for name, batch in self.data.misread_words(stage):
-            broken = ~is_right(batch.inputs, batch.labels)
-            right = is_right(self.backend.spell(batch.inputs, batch.lengths), batch.labels)
-            corrected = int((broken & right).sum())
-            sets.setdefault(name, Counter()).update(count=int(broken.sum()), corrected=corrected)
-        return sets
-
-    def accuracy(self) -> dict[str, Counter[str]]:
-        """Of each validation set the crops read without a mistake by vision and by the last fused reading."""
-        sets: dict[str, Counter[str]] = {}
-        for name, images, labels in self.data.validation():
-            filled = np.concatenate([images, np.repeat(images[:1], VALIDATION_BATCH - len(images), axis=0)])
-            outputs = self.backend.read(filled)
-            vision, fused = (is_right(outputs[index][: len(images)], labels).sum() for index in (0, -1))
-            sets.setdefault(name, Counter()).update(count=len(images), vision=int(vision), fused=int(fused))
-        return sets
+    def _read_alike(self) -> None:
+        """Batch norms' statistics are each process's own: all read with those that are saved."""
+        if self.ranks.count > 1:
+            self.backend.read_with(self.ranks.arrays_of_first(self.backend.parameters()))
 
     def _batches(self, stage: Stage) -> Generator[Batch, None, None]:
         """The stage's batches from the present step on."""
-        workers = self.recipe.train.dataset.num_workers or self.backend.feeders
+        wanted = self.recipe.train.dataset.num_workers or self.backend.feeders
+        workers = min(wanted, max(1, (os.cpu_count() or 1) // self.ranks.here))
 
         def ahead(labels: dict[int, str] | None = None) -> Generator[Batch, None, None]:
-            first = self.progress.steps * self.ranks + self.rank
-            return batches_ahead(self.data.batches(stage, self._seed, labels), first, self.ranks, workers)
+            first = self.progress.steps * self.ranks.count + self.ranks.rank
+            return batches_ahead(
+                self.data.batches(stage, self._seed, labels), first, self.ranks.count, workers
+            )
 
         if stage.stage != "self_training":
             yield from ahead()
@@ -251,15 +301,18 @@ class Trainer:
                 yield from islice(batches, stage.refresh - self.progress.steps % stage.refresh)
 
     def _pseudo_labels(self, stage: Stage) -> dict[int, str]:
-        """The labels that the network gives its share of the unlabelled images now, or, in between two such
-        labellings, those that it gave at the last."""
+        """The labels that the network gives the unlabelled images now, each process its share of them, or, in
+        between two such labellings, those that it gave at the last."""
         assert stage.unlabelled is not None
-        path = self.folder / ("pseudo_labels.tsv" if self.rank == 0 else f"pseudo_labels_{self.rank}.tsv")
-        if self.progress.steps % stage.refresh and path.exists():
-            return read_labels(path)
-        sets, numbers = unlabelled_numbers(stage.unlabelled, self.rank, self.ranks)
+        path = self.folder.pseudo_labels
+        if self.progress.steps % stage.refresh:
+            known = read_labels(path) if self.ranks.first and path.exists() else {}
+            if told := self.ranks.of_first(list(known.items())):
+                return dict(told)
+        self._read_alike()
+        sets, numbers = unlabelled_numbers(stage.unlabelled, self.ranks.rank, self.ranks.count)
         with tqdm(total=len(numbers), desc="labelling", disable=not self.bar, unit="crop") as bar:
-            labels = pseudo_labels(
+            mine = pseudo_labels(
                 self.backend.read,
                 self.recipe.sizes,
                 self.preprocessing,
@@ -268,27 +321,14 @@ class Trainer:
                 stage.certainty,
                 bar.update,
             )
-        write_labels(path, labels)
-        self.report(
-            f"{len(labels)} of {len(numbers)} unlabelled crops are at least {stage.certainty} certain"
-        )
-        return read_labels(path)
-
-    def _load(self, path: Path) -> None:
-        parameters, sidecar = self._read(path)
-        self.backend.load(parameters, str(path))
-        self.progress.samples = sidecar.training["samples"]
-        self.progress.seconds = 60 * sidecar.training["minutes"]
-
-    def _read(self, path: Path) -> tuple[dict[str, np.ndarray], Sidecar]:
-        parameters, sidecar = read_checkpoint(path)
-        check_hash(path, sidecar)
-        if sidecar.network != self.recipe.sizes:
-            raise ValueError(f"{path}: a checkpoint of another network than {self.recipe.network}")
-        return parameters, sidecar
+        labels = dict(pair for part in self.ranks.of_all(list(mine.items())) for pair in part)
+        if self.ranks.first:
+            write_labels(path, labels)
+        self.report(f"{len(labels)} unlabelled crops are at least {stage.certainty} certain")
+        return {number: text for number, (text, _) in labels.items()}
 
     def _save(self, path: Path) -> None:
-        if self.rank:
+        if not self.ranks.first:
             return
         stage = self.recipe.train.stages[self.progress.stage]
         training = {
@@ -301,17 +341,3 @@ class Trainer:
         }
         sidecar = Sidecar(self.recipe.sizes, self.preprocessing, training)
         write_checkpoint(self.backend.parameters(), path, sidecar)
-
-    def _copy(self, source: Path, target: Path) -> None:
-        """Weights first: a target whose sidecar does not belong to it is refused when it is loaded."""
-        if self.rank == 0:
-            for origin, copy in ((source, target), (sidecar_path(source), sidecar_path(target))):
-                partial = copy.with_suffix(copy.suffix + ".partial")
-                shutil.copyfile(origin, partial)
-                partial.replace(copy)
-
-
-def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """What counts of right readings, and of what was read, say in figures of 0 to 1; 0 of nothing."""
-    read = max(1, counts["count"])
-    return {name: round(value / read, 4) for name, value in counts.items() if name != "count"}

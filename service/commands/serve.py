@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -12,11 +13,14 @@ import time
 import uvloop
 
 from service.bundled import bundled_model
+from service.engine_choice import chosen
 from service.engines.bundle import Bundle
 from service.fronts.manager import serve_with_fronts
 from service.http.listener import listening
 from service.observability.request_log import configure_logging
 from service.settings.sources import add_flags, as_toml, read_settings
+
+log = logging.getLogger("abinet")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     # The address first: a mistake there must not wait for the model.
     with listening(settings) as listener:
+        settings, reason = chosen(settings)
+        log.info("the engine is %s: %s", settings.engine, reason)
         folder = settings.bundle or bundled_model(settings.worker_python)
         # Where a link leads now: a worker that is restarted later must find the same bundle.
         bundle = Bundle(os.path.realpath(folder))

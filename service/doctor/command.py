@@ -11,6 +11,7 @@ from service.doctor.ascend import ascend_checks
 from service.doctor.check import Check
 from service.doctor.engine import engine_checks
 from service.doctor.machine import address_check, library_checks, machine_checks
+from service.engine_choice import chosen
 from service.observability.request_log import configure_logging
 from service.settings.model import Settings
 from service.settings.sources import add_flags, read_settings
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments).settings
     configure_logging(settings)
     checks = []
-    for check in _checks(settings):
+    for check in _checks(*chosen(settings)):
         checks.append(check)
         if not arguments.json:
             print(_line(check), flush=True)
@@ -40,9 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if can_serve else CANNOT_SERVE
 
 
-def _checks(settings: Settings) -> Iterator[Check]:
+def _checks(settings: Settings, why_this_engine: str) -> Iterator[Check]:
     yield from machine_checks()
     yield address_check(settings)
+    yield Check("engine", "ok", f"{settings.engine}: {why_this_engine}")
     yield from library_checks(settings)
     yield from ascend_checks(settings)
     yield from engine_checks(settings)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from service.bundle_format.manifest import BundleError
 from service.bundled import bundled_model
 from service.doctor.check import Check
 from service.doctor.failures import remedy_for
-from service.engines.bundle import Bundle, BundleError
+from service.engines.bundle import Bundle
 from service.engines.connection import EngineError
-from service.engines.engine import KINDS, EngineOptions
+from service.engines.engine import KINDS, EngineOptions, described
 from service.engines.process import EngineProcess
 from service.settings.model import Settings
 from service.workers.shared_memory import free_bytes, needed_bytes
@@ -69,17 +70,20 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
         except BundleError as error:
             return Check(name, "failed", str(error), remedy_for(str(error)))
         try:
-            release = worker.load(_LOAD_TIMEOUT_S).release
+            loaded = worker.load(_LOAD_TIMEOUT_S)
             ready_s = time.perf_counter() - started
             seconds = _one_crop(worker, bundle, options)
         except (BundleError, EngineError) as error:
             said = output.read_text(encoding="utf-8", errors="replace")
             last = (said.strip().splitlines() or [""])[-1]
-            found = f"{error}; {last}" if last and last not in str(error) else str(error)
+            # A line of a C++ log says nothing to anybody; its meaning is the remedy.
+            tells = last and last not in str(error) and not last.startswith("[")
+            found = f"{error}; {last}" if tells else str(error)
             return Check(name, "failed", found, remedy_for(f"{error}\n{said}"))
         finally:
             worker.kill()
-    return Check(name, "ok", f"{release}, ready after {ready_s:.1f} s, read a crop in {1e3 * seconds:.1f} ms")
+    found = f"{loaded.release}, ready after {ready_s:.1f} s, read a crop in {1e3 * seconds:.1f} ms"
+    return Check(name, "ok", f"{found}; batches: {described(loaded.costs)}")
 
 
 def _one_crop(worker: EngineProcess, bundle: Bundle, options: EngineOptions) -> float:

@@ -30,6 +30,17 @@ _REMEDIES = (
         "the package was built for a newer system: use a newer distribution, or an older release of it",
     ),
     (
+        r"Failed to register Ascend plugin|DLSoOpen failed",
+        "this MindSpore Lite cannot load its Ascend plugin: the one of PyPI (2.0.0) needs the libraries of "
+        "a CANN of its time; install the Lite that the vendor publishes with your CANN, "
+        "or serve with --devices cpu",
+    ),
+    (
+        r"Unsupported device target Ascend",
+        "MindSpore finds no Ascend runtime: install the driver and the CANN that belongs to this MindSpore "
+        "and source CANN's set_env.sh, or serve with --devices cpu",
+    ),
+    (
         r"(lib[\w+-]+\.so[.\d]*): cannot open shared object file",
         "{1} is not found: source CANN's set_env.sh, or add its folder to LD_LIBRARY_PATH",
     ),

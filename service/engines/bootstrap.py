@@ -34,7 +34,8 @@ class _ProjectFinder:
 
 
 if __name__ == "__main__":
-    del sys.path[0]
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]
     sys.meta_path.insert(0, _ProjectFinder)
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -1,19 +1,21 @@
-"""The bundle on disk, as front and worker read it: the manifest, checked, and the graph files it names."""
+"""A bundle as front and worker have it: what its manifest says, and the graph files that it names."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-FORMAT = 1
+from service.bundle_format.manifest import (
+    BundleError,
+    GraphFile,
+    check_hash,
+    compiled_graphs,
+    minor,
+    read_manifest,
+)
+
 STEPS_BEYOND_LENGTH = 1
 """A word of max_length characters is followed by its stop token."""
-
-
-class BundleError(ValueError):
-    """A bundle that cannot be served. The message names the file and the remedy."""
 
 
 class Graph(NamedTuple):
@@ -22,7 +24,7 @@ class Graph(NamedTuple):
     path: str
     kind: str
     batch: int
-    sha256: str
+    entry: GraphFile
 
 
 class Bundle:
@@ -33,25 +35,19 @@ class Bundle:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.manifest = _read_manifest(folder)
-        try:
-            self.name = _text(self.manifest, "name")
-            self.version = _text(self.manifest, "version")
-            self.charset = _text(self.manifest, "charset")
-            self.steps = _number(self.manifest, "max_length", 1) + STEPS_BEYOND_LENGTH
-            self.iterations = _number(self.manifest, "iterations", 0)
-            self.features = _number(self.manifest, "features", 1)
-            shape = dict(enumerate(self.manifest["input"]["shape"]))
-            self.channels, self.height, self.width = (_number(shape, axis, 1) for axis in (1, 2, 3))
-            self.preprocessing: dict[str, Any] = self.manifest["preprocessing"]
-            self.calibration: dict[str, Any] | None = self.manifest.get("calibration")
-            self.exporter: dict[str, Any] = self.manifest["exporter"]
-            self.graphs = self._graphs(self.manifest["graphs"])
-            self._compiled = self._graphs(self.manifest.get("ascend", {}).get("graphs", []))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"{self._manifest_path()}: no valid manifest ({error!r}); export the bundle again"
-            ) from error
+        self.manifest = read_manifest(folder)
+        self.name = self.manifest["name"]
+        self.version = self.manifest["version"]
+        self.charset = self.manifest["charset"]
+        self.steps = self.manifest["max_length"] + STEPS_BEYOND_LENGTH
+        self.iterations = self.manifest["iterations"]
+        self.features = self.manifest["features"]
+        self.channels, self.height, self.width = self.manifest["input"]["shape"][1:4]
+        self.preprocessing = self.manifest["preprocessing"]
+        self.calibration = self.manifest.get("calibration")
+        self.exporter = self.manifest["exporter"]
+        self.graphs = self._graphs(self.manifest["graphs"])
+        self._compiled = self._graphs(compiled_graphs(self.manifest))
         missing = [graph.path for graph in self.graphs + self._compiled if not os.path.isfile(graph.path)]
         if missing:
             raise BundleError(f"{missing[0]}: named in the manifest but missing; export the bundle again")
@@ -78,10 +74,7 @@ class Bundle:
     def check_hashes(self, graphs: list[Graph]) -> None:
         """Raises BundleError for the first file whose sha256 is not the manifest's."""
         for graph in graphs:
-            if file_sha256(graph.path) != graph.sha256:
-                raise BundleError(
-                    f"{graph.path}: its sha256 is not the manifest's; copy or export the bundle again"
-                )
+            check_hash(self.folder, graph.entry)
 
     def call_bytes(self) -> int:
         """Enough memory for the tensors of any call of this bundle's graphs, or of its answer."""
@@ -90,60 +83,11 @@ class Bundle:
         answer = (1 + 2 * self.iterations) * self.steps * self.classes + self.steps * self.features
         return 4 * largest * max(image, answer)
 
-    def _graphs(self, entries: list[dict[str, Any]]) -> list[Graph]:
-        for entry in entries:
-            _number(entry, "batch", 1)
-            folder, file = os.path.split(entry["file"])
-            if folder not in ("", "ascend") or file in ("", ".."):
-                raise ValueError("a graph outside of the bundle: {}".format(entry["file"]))
+    def _graphs(self, entries: list[GraphFile]) -> list[Graph]:
         return [
-            Graph(os.path.join(self.folder, entry["file"]), entry["graph"], entry["batch"], entry["sha256"])
+            Graph(os.path.join(self.folder, entry["file"]), entry["graph"], entry["batch"], entry)
             for entry in entries
         ]
-
-    def _manifest_path(self) -> str:
-        return os.path.join(self.folder, "manifest.json")
-
-
-def _text(values: dict[Any, Any], name: str) -> str:
-    """Raises ValueError where it is no text that can be shown, sent and logged."""
-    value = values[name]
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise ValueError(f"{name} is no printable text: {value!r}")
-    return value
-
-
-def _number(values: dict[Any, Any], name: Any, least: int) -> int:
-    """Raises ValueError where it is no whole number, or a smaller one."""
-    value = values[name]
-    if type(value) is not int or value < least:
-        raise ValueError(f"{name} is no whole number from {least} on: {value!r}")
-    return value
-
-
-def file_sha256(path: str) -> str:
-    """Hexadecimal sha256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _read_manifest(folder: str) -> dict[str, Any]:
-    path = os.path.join(folder, "manifest.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            manifest: dict[str, Any] = json.load(file)
-    except OSError as error:
-        raise BundleError(
-            f"{path}: {error.strerror}; a bundle is a folder made by `abinet export`"
-        ) from error
-    except ValueError as error:
-        raise BundleError(f"{path}: not JSON ({error}); export the bundle again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BundleError(f"{path}: not a bundle of format {FORMAT}; export it with this release")
-    return manifest
 
 
 def check_release(bundle: Bundle, package: str, release: str) -> None:
@@ -152,7 +96,7 @@ def check_release(bundle: Bundle, package: str, release: str) -> None:
     Raises BundleError where `package` is of another release than the bundle's exporter.
     """
     written, version = bundle.exporter["mindspore"], bundle.exporter.get("mind_ir_version")
-    mine, theirs = _minor(release), _minor(written)
+    mine, theirs = minor(release), minor(written)
     if mine == theirs:
         return
     raise BundleError(
@@ -160,7 +104,3 @@ def check_release(bundle: Bundle, package: str, release: str) -> None:
         f"{release} cannot read; export the checkpoint with MindSpore {mine}, "
         f"or give a --worker-python that has release {theirs}"
     )
-
-
-def _minor(release: str) -> str:
-    return ".".join(release.split(".")[:2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Sequence
 
-from service.engines.bundle import BundleError
+from service.bundle_format.manifest import BundleError
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedError, Rows
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import time
-from typing import Callable, List, NamedTuple
+from typing import Callable, Iterable, List, NamedTuple
 
 import numpy as np
 
-from service.engines.bundle import Bundle, BundleError, check_release
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle, check_release
 from service.engines.cores import bind_threads
 
 Run = Callable[[List[np.ndarray]], List[np.ndarray]]
@@ -97,8 +98,9 @@ class Engine:
                 try:
                     self._graphs[kind, graph.batch] = runtime.load(graph.path)
                 except RuntimeError as error:
-                    reason = str(error).strip().splitlines()[0]
-                    raise BundleError(f"{graph.path}: {self.release} refuses it: {reason}") from error
+                    raise BundleError(
+                        f"{graph.path}: {self.release} refuses it: {_first_line(error)}{_remedy(options)}"
+                    ) from error
 
     def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
         """Runs a graph at the batch size of its tensors, refinement as many `times` as is said.
@@ -146,6 +148,11 @@ class Engine:
         return lambda: self.run(kind, tensors)
 
 
+def described(costs: Iterable[Cost]) -> str:
+    """What batches cost, in a line."""
+    return ", ".join(f"{cost.kind} of {cost.batch} {1e3 * cost.seconds:.1f} ms" for cost in sorted(costs))
+
+
 def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     """The engine that the options name. Raises BundleError (see Engine)."""
     if options.engine == "simulated":
@@ -163,5 +170,24 @@ def _open_runtime(options: EngineOptions) -> Runtime:
             f"the {options.engine} engine cannot start: {error}; "
             "install what is missing or give a --worker-python that has it"
         ) from error
-    runtime: Runtime = module.open_runtime(options)
+    try:
+        runtime: Runtime = module.open_runtime(options)
+    except RuntimeError as error:
+        raise BundleError(
+            f"the {options.engine} engine cannot use this device: {_first_line(error)}{_remedy(options)}"
+        ) from error
     return runtime
+
+
+def _first_line(error: RuntimeError) -> str:
+    """Its first sentence: MindSpore goes on for screens."""
+    return str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
+
+
+def _remedy(options: EngineOptions) -> str:
+    if options.device == "cpu":
+        return ""
+    return (
+        "; for an Ascend NPU install its driver and CANN and source CANN's set_env.sh, "
+        "or serve with --devices cpu (`abinet doctor` says more)"
+    )

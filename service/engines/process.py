@@ -12,9 +12,10 @@ from typing import IO, Iterator, Sequence
 
 import numpy as np
 
-from service.engines.bundle import Bundle, BundleError
-from service.engines.connection import Answer, EngineError, Line, Loaded, WorkerDiedError
-from service.engines.engine import EngineOptions
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
+from service.engines.connection import EngineError, Line, Loaded, WorkerDiedError
+from service.engines.engine import Answer, EngineOptions
 from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedError, connected, socket_pair
 
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")

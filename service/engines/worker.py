@@ -14,7 +14,8 @@ import sys
 import traceback
 from typing import Any, NamedTuple
 
-from service.engines.bundle import Bundle, BundleError
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.engines.engine import Engine, EngineOptions, open_engine
 from service.engines.parent import wake_when_parent_dies
 from service.engines.protocol import Arena, Connection, ConnectionClosedError

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.engines.process import ending
+from service.engines.process import ending, module_command
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
 from service.errors import ServiceError
 from service.reading.model_change import Change
@@ -48,7 +48,7 @@ class _Process(NamedTuple):
         ours.setblocking(False)
         with theirs:
             files = [theirs.fileno(), *counts]
-            command = [sys.executable, "-m", "service.fronts.process", *map(str, files)]
+            command = [*module_command(sys.executable, "service.fronts.process"), *map(str, files)]
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import tempfile
@@ -32,6 +33,7 @@ log = logging.getLogger("abinet")
 
 _NEWS_S = 0.5
 """How often fronts are told what only the manager sees."""
+_LONGEST_FOLDER = 64
 _LAST_S = 5.0
 """What a front may take beyond its own time to finish."""
 
@@ -43,7 +45,7 @@ async def serve_with_fronts(
     most = most_connections(settings)
     if most < settings.max_connections:
         log.warning("a front can take %d connections only: more files may not be open (ulimit -n)", most)
-    with tempfile.TemporaryDirectory(prefix="abinet-") as folder:
+    with tempfile.TemporaryDirectory(prefix="abinet-", dir=_short_folder()) as folder:
         own, *counts = [new_counts() for _ in range(1 + settings.fronts)]
         observer = Observer(counts=Counts(own))
         fronts = [
@@ -87,6 +89,11 @@ async def serve_with_fronts(
             raise fault
     if isinstance(failure, Exception) and not stopping.is_set():
         raise failure
+
+
+def _short_folder() -> str | None:
+    """Where TMPDIR is too long for the path of a socket, which has 107 bytes, another one."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER else None
 
 
 def _stop_at_signals(fronts: Sequence[Front]) -> asyncio.Event:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from service.http.auth import KeyRing
@@ -21,7 +22,7 @@ from service.http.routes.open_inference import open_inference_router
 from service.http.routes.open_inference_messages import InferRequest
 from service.http.routes.page import add_page
 from service.http.routes.read import read_router
-from service.http.schemas import BatchRequest, LoadRequest
+from service.http.schemas import BatchRequest, CropRequest, LoadRequest
 from service.observability.all_fronts import Fronts
 from service.observability.request_log import RequestLog
 from service.reading.model_change import Change, ModelChange
@@ -55,7 +56,7 @@ class _Service(FastAPI):
         self.include_router(read)
         self.include_router(status_router(reader))
         self.include_router(model_change_router(reader, change))
-        self.include_router(observability_router(fronts, lambda: reader.state == "ready"))
+        self.include_router(observability_router(fronts, reader))
         self.include_router(open_inference_router(reader, self.version))
         add_page(self)
         add_handlers(self)
@@ -66,6 +67,14 @@ class _Service(FastAPI):
         app: ASGIApp = LeanDispatch(super().build_middleware_stack(), self._lean)
         if settings.api_keys:
             app = ApiKeyMiddleware(app, KeyRing(settings.api_keys))
+        if settings.cors_origins:
+            app = CORSMiddleware(
+                app,
+                settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["X-Request-Id", "Server-Timing", "Retry-After"],
+            )
         room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
         return RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
 
@@ -74,7 +83,7 @@ class _Service(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             _, schema = models_json_schema(
-                [(model, "validation") for model in (BatchRequest, InferRequest, LoadRequest)],
+                [(model, "validation") for model in (BatchRequest, InferRequest, LoadRequest, CropRequest)],
                 ref_template="#/components/schemas/{model}",
             )
             document["components"]["schemas"].update(schema["$defs"])

@@ -25,7 +25,11 @@ def header(request: Request, name: bytes) -> bytes:
 
 
 def is_form(request: Request) -> bool:
-    return header(request, b"content-type").startswith(b"multipart/form-data")
+    return header(request, b"content-type").lower().startswith(b"multipart/form-data")
+
+
+def is_json(request: Request) -> bool:
+    return header(request, b"content-type").lower().startswith(b"application/json")
 
 
 class BodyRoom:

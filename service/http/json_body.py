@@ -17,6 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _ELEMENTS_A_CROP = 256
 """Far more than any crop needs, so that its name may have commas as well."""
 _MEMBERS = 32
+_PLAIN = str.maketrans({"-": "+", "_": "/", "\r": None, "\n": None, " ": None, "\t": None})
 
 
 def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
@@ -34,6 +35,16 @@ def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
     if len(document) > _MEMBERS:
         raise ServiceError(Problem.INVALID_REQUEST, f"The body has more than {_MEMBERS} members.")
     return document
+
+
+def base64_of(image: str) -> str:
+    """What a decoder takes for base64, of the ways in which people write it: a data URI, lines, URL-safe."""
+    if image.startswith("data:"):
+        image = image.partition(",")[2]
+    if image.isascii() and image.translate(_PLAIN) == image:
+        return image
+    image = image.translate(_PLAIN)
+    return image + "=" * (-len(image) % 4)
 
 
 def validated(model: type[Model], document: dict[str, Any], where: str = "") -> Model:

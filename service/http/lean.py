@@ -7,7 +7,7 @@ longer than decoding a crop.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -41,6 +41,10 @@ _TIMEOUT_HEADER = {
     "description": "Deadline in milliseconds, the wait in the queue included.",
     "schema": {"type": "integer", "minimum": 1},
 }
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+"""What answers a request on a lean route."""
 
 
 class LeanRoute(APIRoute):

@@ -16,6 +16,7 @@ from uvicorn.server import ServerState
 
 from service.errors import http_problem_details
 from service.http.protocol import UNREAD_S, JoiningProtocol, JoiningTransport
+from service.http.upgrade import UpgradeIgnoringParser
 
 log = logging.getLogger("abinet")
 
@@ -86,6 +87,8 @@ class LimitedProtocol(JoiningProtocol):
 
     def __init__(self, config: Config, server_state: ServerState, crowd: Crowd, body_s: float) -> None:
         super().__init__(config, server_state, {})
+        self._plain = UpgradeIgnoringParser(self)
+        self.parser = self._plain  # type: ignore[assignment]
         self._crowd = crowd
         self._body_s = body_s
         self._phase = _BETWEEN
@@ -161,6 +164,8 @@ class LimitedProtocol(JoiningProtocol):
         self._phase = _BODY
 
     def on_message_complete(self) -> None:
+        if self._plain.is_early:
+            return
         super().on_message_complete()
         self._phase = _BETWEEN
         if not self.cycle.response_complete:

@@ -39,7 +39,8 @@ def files_of_form(body: bytes, boundary: bytes, most: int) -> list[SentFile]:
         if part.startswith(b"--"):
             break
         if len(files) == most:
-            raise ServiceError(Problem.TOO_MANY_CROPS, f"The form has more files than {most}.")
+            elsewhere = " Several crops go to /v1/read/batch." if most == 1 else ""
+            raise ServiceError(Problem.TOO_MANY_CROPS, f"The form has more files than {most}.{elsewhere}")
         files.append(_file(part))
     else:
         raise _invalid("The form is cut off.")

@@ -119,6 +119,9 @@ class ReadResult(Reading):
     model: ModelName
 
 
+_BASE64 = "An image file in base64, or a data URI of it."
+
+
 class ProblemDetails(BaseModel):
     """A failure, as RFC 9457 has it (application/problem+json)."""
 
@@ -129,11 +132,17 @@ class ProblemDetails(BaseModel):
     request_id: str
 
 
+class CropRequest(ReadOptions):
+    """One crop as JSON. Options that it names go before those of the query."""
+
+    image: str = Field(description=_BASE64, examples=["iVBORw0KGgo="])
+
+
 class BatchImage(BaseModel):
     """One crop of a JSON batch."""
 
     id: str | None = Field(default=None, description="Repeated with the crop's answer.", examples=["a.png"])
-    image: str = Field(description="An image file, base64.", examples=["iVBORw0KGgo="])
+    image: str = Field(description=_BASE64, examples=["iVBORw0KGgo="])
 
 
 class BatchRequest(ReadOptions):

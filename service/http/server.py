@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import resource
 import socket
 import sys
@@ -36,12 +37,14 @@ class HttpServer(uvicorn.Server):
             uvicorn.Config(
                 create_app(reader, change, fronts),
                 http=LimitedProtocol,
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
+                timeout_keep_alive=math.ceil(reader.settings.keep_alive_s),
                 # Handed to asyncio as it is: a part of a second counts as well.
                 timeout_graceful_shutdown=cast(int, reader.settings.drain_s),
             )

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from service.engines.process import module_command
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import SLOTS, ImageArena
 from service.image_decoding.preprocess import Prescription
 
-COMMAND = [sys.executable, "-m", "service.image_decoding.process"]
+COMMAND = module_command(sys.executable, "service.image_decoding.process")
 ImageFile = bytes | str
 """A file's bytes, or these in base64."""
 

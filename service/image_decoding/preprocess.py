@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from service import image_files
-from service.engines.bundle import Bundle, BundleError
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
 
 _INTERPOLATIONS = {

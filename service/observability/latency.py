@@ -155,7 +155,8 @@ class BatchWindow:
 def _buckets(milliseconds: np.ndarray) -> np.ndarray:
     clipped = np.clip(milliseconds, SMALLEST_MS, LARGEST_MS)
     buckets = np.ceil(np.log(clipped / SMALLEST_MS) * _BUCKETS_PER_E)
-    return buckets.astype(np.int64)
+    numbers: np.ndarray = buckets.astype(np.int64)
+    return numbers
 
 
 def _summary(counts: np.ndarray, maximum: float) -> Summary:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TextIO
 
-from pydantic_core import to_json
+import orjson
 
 from service.settings.model import Settings
 from service.terminal import visible
@@ -34,7 +34,7 @@ def configure_logging(settings: Settings) -> None:
 class RequestLog:
     """Writes the lines of requests. For one thread.
 
-    It goes past `logging`, whose call alone takes as long as a whole line here: about 10 us.
+    It goes past `logging`, whose call alone takes as long as a whole line here.
     """
 
     def __init__(self, settings: Settings, stream: TextIO | None = None) -> None:
@@ -93,15 +93,15 @@ class _JsonFormatter(logging.Formatter):
             "time": _utc(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": visible(record.getMessage()),
         }
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
-        return to_json(entry).decode()
+            entry["traceback"] = visible(self.formatException(record.exc_info))
+        return orjson.dumps(entry).decode()
 
 
 def _json_line(record: dict[str, Any]) -> str:
-    return to_json({"time": _utc(time.time()), "level": "info", **record}).decode() + "\n"
+    return orjson.dumps({"time": _utc(time.time()), "level": "info", **record}).decode() + "\n"
 
 
 def _text_line(record: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from service.bundled import bundled_model
+from service.engine_choice import chosen
 from service.engines.bundle import Bundle
 from service.engines.connection import EngineError
 from service.observability.observer import Observer
@@ -33,7 +34,7 @@ async def started_reader(given: Mapping[str, Any]) -> Reader:
     """
     settings = Settings(**given)
     devices = assigned_devices(settings.devices, _npus_of_ray(), os.environ.get(_VISIBLE))
-    settings = Settings(**{**given, "devices": devices})
+    settings = chosen(Settings(**{**given, "devices": devices})).settings
     folder = settings.bundle or bundled_model(settings.worker_python)
     reader = Reader(Bundle(os.path.realpath(folder)), settings, Observer())
     try:
@@ -55,4 +56,5 @@ def assigned_devices(devices: Sequence[str], assigned: Sequence[str], visible: s
 
 
 def _npus_of_ray() -> list[str]:
-    return ray.get_runtime_context().get_accelerator_ids()[_NPU]
+    numbers: list[str] = ray.get_runtime_context().get_accelerator_ids()[_NPU]
+    return numbers

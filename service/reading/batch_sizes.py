@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from service.engines.engine import Cost
 
@@ -12,6 +12,15 @@ _RISE = 1.25
 _DOUBT = 0.998
 #: The plan is made again if a cost has changed by this much.
 _STALE = 1.02
+
+
+BatchCosts = Mapping[str, Mapping[int, float]]
+"""Of each graph: by batch size, the seconds that a call takes."""
+
+
+def in_milliseconds(costs: BatchCosts) -> dict[str, dict[int, float]]:
+    """For people and JSON."""
+    return {kind: {size: round(1e3 * s, 3) for size, s in sizes.items()} for kind, sizes in costs.items()}
 
 
 class BatchSizes:

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from service.engines.bundle import Bundle, BundleError
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 
 _LEAST = 1e-7
 """Beyond this a probability of float32 logits is rounding."""

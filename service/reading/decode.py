@@ -118,4 +118,5 @@ def _probability(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
     largest = rows[np.arange(len(rows)), classes]
     # Along so short an axis the sum of NumPy itself takes four times as long.
     total = np.einsum("rc->r", np.exp(rows - largest[:, None]))
-    return np.reciprocal(total, dtype=np.float64).reshape(best.shape)
+    shares: np.ndarray = np.reciprocal(total, dtype=np.float64).reshape(best.shape)
+    return shares

@@ -16,12 +16,14 @@ from typing import Protocol
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
+from service.engines.engine import described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
 from service.image_decoding.decoders import ImageFile
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.observability.observer import Observer
+from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import Calibration
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
@@ -125,6 +127,11 @@ class Deployment:
     def failing(self) -> bool:
         """Whether no worker is there and none is about to be."""
         return all(engine.failing for engine in self._engines)
+
+    @property
+    def batch_costs(self) -> list[BatchCosts]:
+        """What batches cost on each engine worker that serves, as its latest calls have it."""
+        return self._scheduler.batch_costs
 
     async def start(self, *, with_trial: bool = False) -> None:
         """Starts the engine workers, and with a trial has each read a crop before anybody's crops come.
@@ -236,6 +243,7 @@ class Deployment:
         if with_trial:
             await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
         self.engine = loaded.release
+        log.info("%s: a batch takes %s", loaded.release, described(loaded.costs))
         self._serving.append(asyncio.create_task(self._keep_serving(engine, loaded)))
 
     async def _keep_serving(self, engine: ManagedEngine, loaded: Loaded) -> None:

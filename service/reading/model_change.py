@@ -11,7 +11,8 @@ from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from service.engines.bundle import Bundle, BundleError
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
 from service.reading.deployment import Deployment
 from service.reading.reader import Reader

@@ -12,6 +12,7 @@ from service.crop import Crop, Room
 from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
 from service.observability.observer import Observer
+from service.reading.batch_sizes import in_milliseconds
 from service.reading.deployment import Deployment, ManagedEngine
 from service.reading.request import ReadRequest
 from service.settings.model import Settings
@@ -73,14 +74,15 @@ class Reader:
             engine=self.main.engine,
             graph=self.settings.graph,
             devices=list(self.settings.devices),
-            manifest=self.main.bundle.manifest,
+            batch_ms=[in_milliseconds(costs) for costs in self.main.batch_costs],
+            manifest=dict(self.main.bundle.manifest),
             canary=None
             if canary is None
             else CanaryInfo(
                 **vars(canary.model),
                 percent=self.canary_percent,
                 engine=canary.engine,
-                manifest=canary.bundle.manifest,
+                manifest=dict(canary.bundle.manifest),
             ),
         )
 

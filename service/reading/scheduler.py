@@ -15,6 +15,7 @@ from service.engines.connection import NeverRanError, WorkerDiedError
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import SLOTS, Rows
 from service.observability.observer import Observer
+from service.reading.batch_sizes import BatchCosts
 from service.reading.decode import Decoder, settled, sure
 from service.reading.due_queue import DueQueue
 from service.reading.pace import Pace
@@ -129,6 +130,14 @@ class Scheduler:
         self._lanes: list[_Lane] = []
         self._usual_stop = 1.0
         self._changed = asyncio.Event()
+
+    @property
+    def batch_costs(self) -> list[BatchCosts]:
+        """What batches cost on each engine, as its latest calls have it."""
+        return [
+            {kind: dict(sorted(sizes.seconds.items())) for kind, sizes in sorted(lane.sizes.items())}
+            for lane in self._lanes
+        ]
 
     def admit(self, count: int, wish: Wish, timeout_s: float = math.inf) -> Submission:
         """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError.

@@ -36,6 +36,7 @@ Key = Annotated[SecretStr, Field(min_length=1)]
 # Lists may also come as one string with commas.
 Devices = Annotated[tuple[Device, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -58,8 +59,8 @@ class Settings(BaseSettings):
 
     bundle: Path | None = None
     """Folder of the bundle; without one the bundled model."""
-    engine: Literal["mindspore", "lite", "simulated"] = "mindspore"
-    """What runs the graphs."""
+    engine: Literal["auto", "mindspore", "lite", "simulated"] = "auto"
+    """What runs the graphs; auto is MindSpore Lite if its environment and a bundle for it are there."""
     graph: Literal["stepwise", "fused"] = "stepwise"
     """Vision and refinements one by one, or all in one call."""
     devices: Devices = ("cpu",)
@@ -99,6 +100,8 @@ class Settings(BaseSettings):
     """Keys of those who may change the model; without any, nobody may over HTTP."""
     admin_keys_file: Path | None = None
     """File with such keys, one a line."""
+    cors_origins: Origins = ()
+    """Pages of other hosts whose scripts may ask, such as https://shop.example; * for any."""
     bundles: Path | None = None
     """Folder of the bundles that may be loaded over HTTP."""
 
@@ -114,6 +117,8 @@ class Settings(BaseSettings):
     """Bytes of all bodies that may be held at a time, beyond the first 64 KiB of each."""
     max_connections: Count = 4096
     """Connections that may be open; one more takes the place of the one that has been idle for longest."""
+    keep_alive_s: Seconds = 75.0
+    """Seconds that a connection may be idle between requests; a proxy should allow fewer (nginx: 60)."""
     max_pixels: Count = 16_000_000
     """Pixels of one image, checked before it is decoded."""
     timeout_s: Seconds = 30.0
@@ -182,7 +187,8 @@ class Settings(BaseSettings):
         threads = self.threads or max(1, len(os.sched_getaffinity(0)) // len(self.devices))
         return tuple(
             EngineOptions(
-                engine=self.engine,
+                # Whoever starts a service has chosen by then (service.engine_choice).
+                engine="mindspore" if self.engine == "auto" else self.engine,
                 graph=self.graph,
                 threads=threads,
                 bind_threads=self.bind_threads,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.engines.bundle import BundleError
+from service.bundle_format.manifest import BundleError
 from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.engine import Answer
 from service.engines.process import DEATH_S, EngineProcess, ending

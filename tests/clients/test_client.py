@@ -5,27 +5,35 @@ Its engine is simulated where the text does not matter.
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import itertools
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+import abinet_client
 from abinet_client import (
     AsyncClient,
     BadImage,
     Client,
+    ConnectionFailed,
     DeadlineExceeded,
     InvalidRequest,
     RefinementStage,
+    UnexpectedAnswer,
+    UnreadableFile,
     VisionStage,
 )
 from abinet_client._images import file_bytes
@@ -33,6 +41,8 @@ from service.engines.simulated import TEXT
 from tests.support.both_clients import Connect, both_clients
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
+
+pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parents[2]
 CROP = encoded(crop())
@@ -53,7 +63,7 @@ def url(running: ServiceProcess) -> str:
 @both_clients
 def test_a_reading_is_what_the_service_answers(connect: Connect, simulated: ServiceProcess) -> None:
     with connect(url(simulated)) as client:
-        reading = client.read(CROP).model_dump(exclude={"timings_ms"}, mode="json")
+        reading = client.read(CROP).model_dump(exclude={"timings_ms", "request_id"}, mode="json")
     answer = simulated.read(crop()).json()
     del answer["timings_ms"]
     assert reading == answer
@@ -101,7 +111,7 @@ def test_a_crop_that_fails_has_its_own_error(connect: Connect, simulated: Servic
         None,
         TEXT,
     ]
-    assert [type(outcome.error) for outcome in outcomes if outcome.error] == [BadImage] * 3
+    assert [isinstance(outcome.error, BadImage) for outcome in outcomes if outcome.error] == [True] * 3
     with pytest.raises(BadImage, match=re.escape("missing.png: No such file or directory")):
         outcomes[1].result()
 
@@ -206,7 +216,7 @@ def test_an_array_that_is_no_picture_is_a_bad_image(array: np.ndarray) -> None:
         file_bytes(array)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "I", "RGB", "RGBA", "CMYK", "F"])
 def test_a_pillow_image_goes_out_in_any_mode(mode: str) -> None:
     image = Image.fromarray(IMAGE[..., :3]).convert("L").convert(mode)
     with Image.open(io.BytesIO(file_bytes(image))) as sent:
@@ -267,6 +277,124 @@ def test_an_option_that_cannot_be_right_is_refused_at_once(kind: Any, options: d
 def test_no_requests_and_no_crops_in_them_are_refused(connect: Connect, option: str) -> None:
     with connect() as client, pytest.raises(ValueError, match=option):
         list(client.read_many([CROP], **{option: 0}))  # type: ignore[arg-type]
+
+
+@both_clients
+def test_file_objects_are_images(connect: Connect, simulated: ServiceProcess, tmp_path: Path) -> None:
+    (tmp_path / "crop.png").write_bytes(CROP)
+    with connect(url(simulated)) as client, open(tmp_path / "crop.png", "rb") as file:
+        assert client.read(io.BytesIO(CROP)).text == client.read(file).text == TEXT
+        with (
+            open(tmp_path / "crop.png", encoding="latin-1") as text,
+            pytest.raises(TypeError, match="binary mode"),
+        ):
+            client.read(text)  # type: ignore[arg-type]
+
+
+@both_clients
+def test_a_file_that_cannot_be_read_is_a_bad_image_and_an_oserror(connect: Connect, tmp_path: Path) -> None:
+    with connect() as client:
+        for kind in (UnreadableFile, BadImage, OSError):
+            with pytest.raises(kind, match=r"none\.png: No such file"):
+                client.read(tmp_path / "none.png")
+
+
+@both_clients
+@pytest.mark.parametrize("one", ["abc.png", b"abc", Path("abc.png")])
+def test_one_image_is_not_several(connect: Connect, one: Any) -> None:
+    with connect() as client, pytest.raises(TypeError, match="is a list of one"):
+        list(client.read_many(one))
+
+
+@both_clients
+def test_where_nobody_listens_a_call_fails_soon(connect: Connect) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    started = time.monotonic()
+    with (
+        connect(f"http://127.0.0.1:{free}") as client,
+        pytest.raises(ConnectionFailed, match=f"127.0.0.1:{free}"),
+    ):
+        client.read(CROP)
+    assert time.monotonic() - started < 10  # a safety net: with the pauses of other failures it is 17 s
+
+
+@both_clients
+def test_a_wrong_base_url_is_named(connect: Connect, simulated: ServiceProcess) -> None:
+    wrong = f"{url(simulated)}/api"
+    with connect(wrong) as client, pytest.raises(UnexpectedAnswer, match=f"{wrong}/v1/read.*: Not Found"):
+        client.read(CROP)
+
+
+@both_clients
+def test_no_timeout_is_none_and_the_service_is_told_none(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated), timeout=None) as client:
+        assert client.read(CROP).text == TEXT
+        assert client.with_options(timeout=20).read(CROP, timeout=None).text == TEXT
+
+
+@both_clients
+def test_options_change_on_the_same_connections(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated)) as client:
+        named = client.with_options(headers={"X-Request-Id": "of-this-client"})
+        named.close() if isinstance(named, Client) else None
+        assert named.read(CROP).request_id == "of-this-client"
+        assert client.read(CROP).request_id not in ("", "of-this-client")
+        assert [one.result().request_id for one in named.read_many([CROP] * 2)] == ["of-this-client"] * 2
+        with pytest.raises(DeadlineExceeded):
+            client.with_options(timeout=1e-6).read(CROP)
+
+
+@both_clients
+def test_a_reading_has_the_characters_of_its_text(connect: Connect, simulated: ServiceProcess) -> None:
+    with connect(url(simulated)) as client:
+        reading = client.read(CROP)
+        assert "".join(one.character for one in reading.characters) == reading.text
+        assert client.read(CROP, detail=False).characters == ()
+
+
+@both_clients
+def test_the_environment_names_the_service_and_the_key(
+    connect: Connect, simulated: ServiceProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABINET_URL", url(simulated))
+    with connect() as client:
+        assert client.read(CROP).text == TEXT
+    monkeypatch.setenv("ABINET_API_KEY", "key\n")
+    with pytest.raises(ValueError, match="API key"), connect():
+        pass
+    monkeypatch.setenv("ABINET_URL", "here")
+    with pytest.raises(ValueError, match="ABINET_URL 'here' is not like"), connect():
+        pass
+
+
+def test_an_http_client_of_ones_own_is_used_and_stays_open(simulated: ServiceProcess) -> None:
+    with httpx.Client(headers={"X-Request-Id": "mine"}) as http:
+        with Client(url(simulated), http_client=http) as client:
+            assert client.read(CROP).request_id == "mine"
+        assert not http.is_closed
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert abinet_client.__version__ == importlib.metadata.version("abinet-client")
+
+
+def test_a_machine_with_the_client_alone_has_a_command(simulated: ServiceProcess, tmp_path: Path) -> None:
+    (tmp_path / "crop.png").write_bytes(CROP)
+    # Without the project's folder on the path there is no service to start.
+    program = (
+        "import sys; from importlib.util import find_spec as real; import importlib.util\n"
+        "importlib.util.find_spec = lambda name: None if name == 'service' else real(name)\n"
+        "from abinet_client.batch.main import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    alone = subprocess.run(command, capture_output=True, text=True)
+    assert (alone.returncode, alone.stderr.splitlines()[-1]) == (
+        2,
+        "abinet-read: no abinet-ascend here to start a service with: say with --url where one runs",
+    )
+    done = subprocess.run([*command, "--url", url(simulated)], capture_output=True, text=True)
+    assert (done.returncode, TEXT in done.stdout) == (0, True)
 
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (PROJECT / "clients" / "README.md").read_text(), re.DOTALL)

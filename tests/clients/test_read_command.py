@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import csv
 import html.parser
+import http.server
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
@@ -20,6 +22,7 @@ from typing import Any
 import httpx
 import lmdb
 import pytest
+from PIL import Image
 
 from abinet_client import Client, Outcome, Reading
 from abinet_client.batch import reading
@@ -31,6 +34,8 @@ from service.engines.simulated import TEXT
 from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import descendants
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
+
+pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "service", "read"]
@@ -120,6 +125,97 @@ def test_resuming_reads_only_what_is_missing(
     assert "1 skipped that the output already has" in told
 
 
+def refused(capfd: Any, *arguments: str | Path) -> str:
+    """The one line of a command that ends with exit code 2, and nothing on the standard output."""
+    assert main(["read", *map(str, arguments)]) == 2
+    told = capfd.readouterr()
+    assert not told.out
+    (line,) = told.err.splitlines()
+    return str(line)
+
+
+def test_a_folder_or_glob_without_an_image_is_a_mistake(tmp_path: Path, url: str, capfd: Any) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "empty.lst").write_text("")
+    for nothing in (tmp_path, tmp_path / "*.png", tmp_path / "empty.lst"):
+        assert refused(capfd, nothing, "--url", url).startswith(f"abinet: {nothing}: no image there (.png")
+    assert refused(capfd, tmp_path, "--url", url, "-o", tmp_path / "rows.csv")
+    assert not (tmp_path / "rows.csv").exists()
+
+
+def test_a_picture_of_another_format_has_a_row_with_the_remedy(
+    tmp_path: Path, url: str, capfdbinary: Any
+) -> None:
+    Image.fromarray(crop()).save(tmp_path / "crop.gif")
+    assert main(["read", str(tmp_path), "--url", url, "--format", "jsonl"]) == 1
+    row = json.loads(capfdbinary.readouterr().out)
+    assert row["error"] == "The bytes are a GIF image, which is not read here: save its first frame as PNG."
+
+
+def test_the_output_may_be_a_dash_a_pipe_or_a_device(
+    crops: Path, url: str, capfd: Any, tmp_path: Path
+) -> None:
+    arguments = ["read", str(crops / "0.png"), "--url", url, "-o"]
+    assert main([*arguments, "-"]) == 0
+    expected = capfd.readouterr().out
+    assert expected.startswith("path\ttext")
+    assert main([*arguments, "/dev/null"]) == 0
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True) as reader:
+        assert main([*arguments, str(tmp_path / "pipe")]) == 0
+        assert reader.communicate()[0] == expected
+
+
+def test_a_device_that_is_full_or_cannot_be_read_again_is_refused(crops: Path, url: str, capfd: Any) -> None:
+    line = refused(capfd, crops, "--url", url, "-o", "/dev/full")
+    assert line == "abinet: /dev/full: No space left on device"
+    assert "cannot know what it has" in refused(capfd, crops, "--url", url, "-o", "/dev/zero", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--url", "localhost:8000"], "abinet: --url 'localhost:8000' is not like http://127.0.0.1:8000"),
+        (["-o", "rows.json"], "abinet: rows.json: rows are a JSON object each, so name it rows.jsonl"),
+    ],
+)
+def test_a_mistake_is_said_in_the_flags_own_name(
+    crops: Path, capfd: Any, flags: list[str], said: str
+) -> None:
+    assert refused(capfd, crops, *flags) == said
+
+
+class _Silent(http.server.BaseHTTPRequestHandler):
+    """A service that is ready and never answers a crop."""
+
+    def do_GET(self) -> None:
+        body = b'{"status":"ready"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        time.sleep(60)
+
+
+def test_ctrl_c_ends_while_an_answer_is_awaited_and_says_how_to_go_on(crops: Path, tmp_path: Path) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Silent) as silent:
+        silent.daemon_threads = True
+        threading.Thread(target=silent.serve_forever, daemon=True).start()
+        url, rows = f"http://127.0.0.1:{silent.server_port}", tmp_path / "rows.csv"
+        command = [*COMMAND, str(crops), "--url", url, "-o", str(rows)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            while not rows.exists():
+                time.sleep(0.1)
+            time.sleep(2)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=20)
+        silent.shutdown()
+    assert process.returncode == 130
+    assert "stopped; the same command with --resume goes on" in told
+
+
 def test_what_needs_a_person_goes_to_the_review_file_and_nowhere_else(crops: Path, tmp_path: Path) -> None:
     sure, unsure = tmp_path / "rows.csv", tmp_path / "rows.review.csv"
     arguments = ["read", str(crops), "--url", base(shared_service()), "-o", str(sure), "--min-confidence"]
@@ -178,18 +274,12 @@ def test_the_bar_shows_crops_and_their_number(
     assert re.search(r"\b4(/4| crops) \[.*crops/s\]", bar)
 
 
-def test_an_empty_folder_is_an_empty_table_and_starts_no_service(tmp_path: Path) -> None:
-    (tmp_path / "void").mkdir()
-    assert main(["read", str(tmp_path / "void"), "-o", str(tmp_path / "rows.csv")]) == 0
-    assert (tmp_path / "rows.csv").read_text() == "path,text,confidence,error\n"
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--url", "http://127.0.0.1:9"], "No answer from http://127.0.0.1:9"),
         (["--url", "unix:/no/socket"], "No answer"),
-        (["--url", "here"], "base_url 'here' is not like"),
+        (["--url", "here"], "--url 'here' is not like"),
         (["--url", "http://127.0.0.1:9", "--engine", "lite"], "--engine is for a service of our own"),
         (["--resume"], "--output"),
         (["--min-confidence", "0.5"], "--review"),
@@ -309,9 +399,9 @@ def test_a_killed_run_takes_its_service_along(bundle: str) -> None:
 
 
 def test_the_socket_is_this_users_alone(bundle: str) -> None:
-    from abinet_client.batch.private_service import private_service
+    from abinet_client.local_service import local_service
 
-    with private_service(["--bundle", bundle, "--engine", "simulated"]) as address:
+    with local_service(["--bundle", bundle, "--engine", "simulated"]) as address:
         socket = Path(address.removeprefix("unix:"))
         assert socket.is_socket()
         assert os.stat(socket.parent).st_mode & 0o777 == 0o700

@@ -39,7 +39,13 @@ def test_a_folder_is_read_with_all_below_it_in_the_order_of_names(tmp_path: Path
 def test_what_is_no_image_by_its_name_is_counted_and_hidden_files_are_not(tmp_path: Path) -> None:
     inputs = Inputs([str(tree(tmp_path, "a.png", "labels.tsv", "notes.txt", ".hidden.png", ".cache/b.png"))])
     assert [item.name for item in inputs] == [str(tmp_path / "a.png")]
-    assert inputs.skipped == 2
+    assert inputs.skipped == {".tsv": 1, ".txt": 1}
+
+
+def test_pictures_that_the_service_does_not_read_are_not_passed_over(tmp_path: Path) -> None:
+    inputs = Inputs([str(tree(tmp_path, "a.gif", "b.HEIC", "c.avif", "d.jfif"))])
+    assert len(list(inputs)) == 4
+    assert not inputs.skipped
 
 
 def test_a_large_folder_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

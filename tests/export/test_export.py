@@ -9,18 +9,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from export.bundle import BundleError, check_hashes, new_bundle, read_manifest
+from export.bundle import check_hashes, new_bundle
 from export.graphs import GRAPHS, fold_batch_norm
 from models.checkpoints.checkpoint import load_checkpoint
-from models.checkpoints.hashes import sha256_of
+from service.bundle_format.hashes import sha256_of
+from service.bundle_format.manifest import BundleError, Manifest, read_manifest
 from tests.support.tiny_service import tiny_bundle, tiny_checkpoint
+
+pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -44,7 +46,7 @@ def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def manifest() -> dict[str, Any]:
+def manifest() -> Manifest:
     return read_manifest(tiny_bundle())
 
 
@@ -62,28 +64,28 @@ def checkpoint(tmp_path: Path) -> Path:
     return tmp_path / "tiny.ckpt"
 
 
-def test_a_bundle_holds_every_graph_at_batch_one_and_at_those_asked_for(manifest: dict[str, Any]) -> None:
+def test_a_bundle_holds_every_graph_at_batch_one_and_at_those_asked_for(manifest: Manifest) -> None:
     assert {(graph["graph"], graph["batch"]) for graph in manifest["graphs"]} == {
         (graph, batch) for graph in GRAPHS for batch in (1, 4)
     }
 
 
-def test_the_manifest_has_the_hash_of_every_file(manifest: dict[str, Any]) -> None:
+def test_the_manifest_has_the_hash_of_every_file(manifest: Manifest) -> None:
     files = {entry["file"]: entry["sha256"] for entry in [*manifest["graphs"], manifest["reference"]]}
     found = {path.name: sha256_of(path) for path in tiny_bundle().iterdir() if path.name != "manifest.json"}
     assert files == found
 
 
-def test_no_graph_differs_from_the_network_by_more_than_rounding(manifest: dict[str, Any]) -> None:
+def test_no_graph_differs_from_the_network_by_more_than_rounding(manifest: Manifest) -> None:
     assert all(graph["max_difference"] <= 1e-4 for graph in manifest["graphs"])
 
 
-def test_graphs_were_compared_on_random_and_on_real_images(manifest: dict[str, Any]) -> None:
+def test_graphs_were_compared_on_random_and_on_real_images(manifest: Manifest) -> None:
     assert manifest["reference"]["random_images"] >= 4
     assert manifest["reference"]["real_images"] >= 1
 
 
-def test_the_manifest_says_which_release_wrote_the_graphs(manifest: dict[str, Any]) -> None:
+def test_the_manifest_says_which_release_wrote_the_graphs(manifest: Manifest) -> None:
     assert manifest["exporter"]["mindspore"] == ms.__version__
     assert manifest["exporter"]["mind_ir_version"] == 3
 
@@ -253,7 +255,7 @@ def test_inspect_says_what_a_bundle_is() -> None:
         assert fact in done.stdout
 
 
-def test_inspect_prints_the_manifest_for_scripts(manifest: dict[str, Any]) -> None:
+def test_inspect_prints_the_manifest_for_scripts(manifest: Manifest) -> None:
     assert json.loads(abinet("inspect", tiny_bundle(), "--json").stdout) == manifest
 
 
@@ -261,7 +263,7 @@ def test_inspect_refuses_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
     assert_refused(abinet("inspect", tmp_path), str(tmp_path), "not a bundle")
 
 
-def test_verify_runs_every_graph_again(manifest: dict[str, Any]) -> None:
+def test_verify_runs_every_graph_again(manifest: Manifest) -> None:
     done = abinet("verify", tiny_bundle())
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("largest difference") == len(manifest["graphs"])
@@ -305,5 +307,5 @@ def test_a_manifest_that_names_a_file_outside_the_bundle_is_refused(bundle: Path
         read_manifest(bundle)
 
 
-def test_hashes_of_an_untouched_bundle_agree(manifest: dict[str, Any]) -> None:
+def test_hashes_of_an_untouched_bundle_agree(manifest: Manifest) -> None:
     check_hashes(tiny_bundle(), manifest)

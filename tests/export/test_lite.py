@@ -29,7 +29,7 @@ NARROW = NetworkConfig(
     d_model=32, heads=4, d_inner=64, resnet_channels=(8, 8, 16, 16, 32), attention_channels=8
 )
 
-pytestmark = pytest.mark.lite
+pytestmark = [pytest.mark.lite, pytest.mark.slow]
 
 
 class Call(NamedTuple):

@@ -7,6 +7,8 @@ import pytest
 
 from export.lite_environment import LiteEnvironmentError, find_python37, make
 
+pytestmark = pytest.mark.slow
+
 
 def script(path: Path, *lines: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

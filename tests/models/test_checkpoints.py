@@ -7,7 +7,6 @@ apart from the importer's rules.
 import argparse
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import mindspore as ms
@@ -28,14 +27,15 @@ from models.checkpoints.checkpoint import (
 from models.checkpoints.importers import from_official, import_checkpoint
 from models.preprocessing import Preprocessing
 from tests.oracles import network as oracle
+from tests.support.foreign_checkpoints import Parameters, below, names, to_mindocr, to_official
+
+pytestmark = pytest.mark.slow
 
 TINY = NetworkConfig(
     d_model=32, d_inner=48, vision_layers=2, language_layers=3, resnet_channels=(8, 8, 12, 16, 32),
     resnet_blocks=(2, 1, 1, 2, 1), attention_channels=8,
 )  # fmt: skip
 SIDECAR = Sidecar(TINY, Preprocessing(interpolation="cubic", normalise=False), {"epochs": 3})
-
-Parameters = dict[str, np.ndarray]
 
 
 def random_network() -> ABINet:
@@ -207,110 +207,13 @@ def test_saving_under_another_suffix_is_refused(tmp_path: Path) -> None:
 # Foreign checkpoints
 
 
-def names(config: NetworkConfig) -> Iterator[tuple[str, str, str]]:
-    """Native, official and MindOCR's name of every part; an official * stands for the joint q, k, v."""
-    yield "vision.resnet.conv1", "vision.backbone.resnet.conv1", "backbone.vision.backbone.resnet.conv1"
-    yield "vision.resnet.bn1", "vision.backbone.resnet.bn1", "backbone.vision.backbone.resnet.bn1"
-    for stage, blocks in enumerate(config.resnet_blocks, start=1):
-        for block in range(blocks):
-            for part in ("conv1", "bn1", "conv2", "bn2", "downsample.0", "downsample.1"):
-                name = f"resnet.layer{stage}.{block}.{part}"
-                yield f"vision.{name}", f"vision.backbone.{name}", f"backbone.vision.backbone.{name}"
-    for i in range(config.vision_layers):
-        parts = layer_names("self_attn", ("norm1", "norm2"), "attention", ("layernorm1", "layernorm2"))
-        for native, official, mindocr in parts:
-            yield (
-                f"vision.encoder.{i}.{native}",
-                f"vision.backbone.transformer.layers.{i}.{official}",
-                f"backbone.vision.backbone.transformer.blocks.{i}.{mindocr}",
-            )
-    for i in range(config.language_layers):
-        norms = ("cross_attention_layernorm", "layernorm2")
-        parts = layer_names("multihead_attn", ("norm2", "norm3"), "cross_attention", norms)
-        for native, official, mindocr in parts:
-            yield (
-                f"language.decoder.{i}.{native}",
-                f"language.model.layers.{i}.{official}",
-                f"head.language.model.blocks.{i}.{mindocr}",
-            )
-    attention = "vision.attention"
-    for i in range(4):
-        for position, kind in enumerate(("conv", "bn")):
-            for side, index in (("encoder", position), ("decoder", position + 1)):
-                yield (
-                    f"{attention}.{side}.{i}.{kind}",
-                    f"{attention}.k_{side}.{i}.{index}",
-                    f"backbone.{attention}.k_{side}{i + 1}.{index}",
-                )
-    yield "vision.pos_encoder", "vision.backbone.pos_encoder", "backbone.vision.backbone.pos_encoder"
-    for part in (f"{attention}.pos_encoder", f"{attention}.project", "vision.cls"):
-        yield part, part, f"backbone.{part}"
-    for part in ("proj", "token_encoder", "pos_encoder", "cls"):
-        yield f"language.{part}", f"language.{part}", f"head.language.{part}"
-    yield "alignment.gate", "alignment.w_att", "head.alignment.w_att"
-    yield "alignment.cls", "alignment.cls", "head.alignment.cls"
-
-
-def layer_names(
-    official: str, official_norms: tuple[str, str], mindocr: str, mindocr_norms: tuple[str, str]
-) -> Iterator[tuple[str, str, str]]:
-    """Native, official and MindOCR's names within a transformer layer."""
-    for i, part in enumerate(("query", "key", "value"), start=1):
-        yield f"attention.{part}", f"{official}.*", f"{mindocr}.dense{i}"
-    yield "attention.output", f"{official}.out_proj", f"{mindocr}.projection"
-    yield "linear1", "linear1", "output.mapping"
-    yield "linear2", "linear2", "output.projection"
-    for i in (0, 1):
-        yield f"norm{i + 1}", official_norms[i], mindocr_norms[i]
-
-
-def to_mindocr(native: Parameters) -> Parameters:
-    """MindOCR's parameters: a few weights (in, out), tables of positions (T, 1, E)."""
-    in_out = (".projection.weight", ".output.mapping.weight")
-    written = {}
-    for part, _, mindocr in names(TINY):
-        for name, value in below(native, part).items():
-            foreign = f"{mindocr}.{name}"
-            value = value[:, None] if name == "pe" else value
-            written[foreign] = value.T.copy() if foreign.endswith(in_out) else value
-    return written
-
-
-def to_official(native: Parameters) -> Parameters:
-    """The official state dict: q, k and v stacked, PyTorch's names, a counter in each batch norm."""
-    renamed = {
-        "gamma": "weight",
-        "beta": "bias",
-        "moving_mean": "running_mean",
-        "moving_variance": "running_var",
-    }
-    written: Parameters = {}
-    for part, official, _ in names(TINY):
-        for name, value in below(native, part).items():
-            if official.endswith(".*"):
-                foreign = f"{official[:-1]}in_proj_{name}"
-                value = np.concatenate([written[foreign], value]) if foreign in written else value
-            else:
-                foreign = f"{official}.{renamed.get(name, name)}"
-            written[foreign] = value[:, None] if name == "pe" else value
-            if name == "moving_mean":
-                written[f"{official}.num_batches_tracked"] = np.array(1000)
-    return written
-
-
-def below(native: Parameters, part: str) -> Parameters:
-    """The parameters directly in ``part``, by their last name."""
-    split = ((name.rpartition("."), value) for name, value in native.items())
-    return {last: value for (owner, _, last), value in split if owner == part}
-
-
 @pytest.fixture
 def mindocr(tmp_path: Path, native: Parameters) -> Path:
-    return write_ckpt(tmp_path / "mindocr.ckpt", to_mindocr(native))
+    return write_ckpt(tmp_path / "mindocr.ckpt", to_mindocr(native, TINY))
 
 
 def test_every_native_parameter_has_a_foreign_name(native: Parameters) -> None:
-    assert len(to_mindocr(native)) == len(native)
+    assert len(to_mindocr(native, TINY)) == len(native)
     assert sum(len(below(native, part)) for part, _, _ in names(TINY)) == len(native)
 
 
@@ -321,7 +224,7 @@ def test_importing_a_mindocr_checkpoint_gives_the_same_weights(mindocr: Path, na
 
 
 def test_importing_an_official_state_gives_the_same_weights(native: Parameters) -> None:
-    assert_same(from_official(to_official(native)), native)
+    assert_same(from_official(to_official(native, TINY)), native)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -338,7 +241,7 @@ def test_a_mindocr_checkpoint_needs_the_preprocessing_stated(mindocr: Path) -> N
 def test_one_error_lists_what_a_mindocr_checkpoint_lacks_and_has_too_much(
     tmp_path: Path, native: Parameters
 ) -> None:
-    foreign = to_mindocr(native)
+    foreign = to_mindocr(native, TINY)
     del foreign["head.alignment.w_att.bias"]
     foreign["head.alignment.w_new.bias"] = np.zeros(3, np.float32)
     path = write_ckpt(tmp_path / "other.ckpt", foreign)
@@ -355,8 +258,15 @@ def test_a_charset_of_another_length_is_refused_at_import(mindocr: Path) -> None
 
 
 def test_another_file_type_is_refused_at_import(tmp_path: Path) -> None:
+    path = tmp_path / "weights.onnx"
+    path.write_bytes(b"onnx")
     with pytest.raises(CheckpointError, match=r"neither a MindOCR \.ckpt nor an official \.pth"):
-        import_checkpoint(tmp_path / "weights.onnx")
+        import_checkpoint(path)
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.ckpt: no such file"):
+        import_checkpoint(tmp_path / "none.ckpt")
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -387,7 +297,7 @@ def test_the_import_command_overwrites_only_when_forced(mindocr: Path) -> None:
 
 def save_torch(path: Path, native: Parameters, form: str) -> Path:
     torch = pytest.importorskip("torch")
-    state = {name: torch.from_numpy(np.array(value)) for name, value in to_official(native).items()}
+    state = {name: torch.from_numpy(np.array(value)) for name, value in to_official(native, TINY).items()}
     forms = {
         "model": {"model": state},
         "model and optimiser": {"model": state, "opt": {"state": {}, "param_groups": []}},

@@ -17,6 +17,8 @@ from models.data.sets.folders import open_set
 from service.cli import main
 from tests.support.tiny_service import crop, encoded
 
+pytestmark = pytest.mark.slow
+
 GOOD = encoded(crop())
 SAMPLES = [
     ("good.png", GOOD, "It's"),

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -26,8 +27,7 @@ from models.data.sets.folders import open_set
 from models.data.sets.lmdb import LmdbWriter
 from models.data.sets.samples import decode_crop
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
-from models.evaluation.http_reader import HttpReader
-from models.evaluation.reading import Crop, Reading, Refusal, Turns
+from models.evaluation.reading import LabelledCrop, Refusal, StagedReading, Turns
 from models.evaluation.report import (
     averages,
     in_field_order,
@@ -37,14 +37,17 @@ from models.evaluation.report import (
     text_table,
     to_json,
 )
-from models.evaluation.scoring import Mistake, Outcome, SetScore, is_right, reads, score_set
-from models.evaluation.sources import open_reader
+from models.evaluation.scoring import Judgement, Mistake, SetScore, is_right, reads, score_set
 from service.bundled import NAME
 from service.cli import main
+from service.commands.evaluate.service_reader import ServiceReader
+from service.commands.evaluate.sources import open_reader
 from service.engines.process import module_command
 from service.image_decoding.preprocess import decode_image
 from tests.support.processes import child_pids
 from tests.support.tiny_service import crop, encoded, service, tiny_checkpoint
+
+pytestmark = pytest.mark.slow
 
 CHECKPOINT = SAMPLES.parent / f"{NAME}.ckpt"
 CONFIG = NetworkConfig()
@@ -59,10 +62,10 @@ def logits_of(*texts: str) -> np.ndarray:
     return np.eye(CONFIG.classes, dtype=np.float32)[classes_of(*texts)]
 
 
-def reading(*texts: str, confidence: float = 0.5) -> Reading:
+def reading(*texts: str, confidence: float = 0.5) -> StagedReading:
     """What the stages read; the last text stands for all that follow."""
     filled = [*texts, *[texts[-1]] * (1 + 2 * ITERATIONS - len(texts))]
-    return Reading.of((Word(text, 0.5) for text in filled), confidence)
+    return StagedReading.of((Word(text, 0.5) for text in filled), confidence)
 
 
 def labelled(folder: Path, rows: Iterable[tuple[str, bytes, str]]) -> Path:
@@ -86,10 +89,10 @@ class Says:
     model, engine, iterations, calibrated = "parrot", "none", ITERATIONS, True
     turns: Turns = "none"
 
-    def __init__(self, *said: Reading | Refusal) -> None:
+    def __init__(self, *said: StagedReading | Refusal) -> None:
         self._said = said
 
-    def read(self, crops: Iterable[Crop]) -> Iterator[Reading | Refusal]:
+    def read(self, crops: Iterable[LabelledCrop]) -> Iterator[StagedReading | Refusal]:
         for result, _ in zip(self._said, crops, strict=True):
             yield result
 
@@ -209,8 +212,8 @@ def test_json_has_the_language_model_too() -> None:
 
 def test_the_reliability_table_has_all_crops_and_what_remains_at_a_precision() -> None:
     one, other = scored("SVT", 6, 8), scored("CUTE80", 0, 2)
-    one.outcomes = [Outcome(0.9, True)] * 6 + [Outcome(0.5, False)] * 2
-    other.outcomes = [Outcome(0.1, False)] * 2
+    one.outcomes = [Judgement(0.9, True)] * 6 + [Judgement(0.5, False)] * 2
+    other.outcomes = [Judgement(0.1, False)] * 2
     text = text_reliability(True, reliability_of([one, other]))
     assert text.startswith("Confidence (calibrated) in per cent: expected calibration error 18.00 over")
     assert text.splitlines()[4].split() == ["10.00", "-", "10.00", "1", "10.00", "0.00"]
@@ -325,13 +328,13 @@ class Measured:
 
     def __init__(self, source: str, path: Path, *serve_options: str, turns: Turns = "auto") -> None:
         crops = [
-            Crop(number, label, image, decode_crop(image))
+            LabelledCrop(number, label, image, decode_crop(image))
             for number, (image, label) in enumerate(map(open_set(path).encoded, range(len(open_set(path)))))
         ]
         with open_reader(source, serve_options, turns) as reader:
             results = list(reader.read(crops))
             self.score = score_set(reader, path)
-        self.readings = [result for result in results if isinstance(result, Reading)]
+        self.readings = [result for result in results if isinstance(result, StagedReading)]
 
     @property
     def texts(self) -> list[list[str]]:
@@ -425,13 +428,15 @@ def test_a_bundle_on_lite_measures_as_its_checkpoint(
 
 
 def test_a_busy_service_is_asked_again(bundle: Path, words: Path) -> None:
-    busy = ("--engine", "simulated", "--simulated-ms", "100", "--max-queue", "2", "--max-batch-items", "1")
-    with (
-        service("--bundle", str(bundle), *busy) as running,
-        HttpReader(str(running.client.base_url)) as reader,
-    ):
-        score = score_set(reader, words, limit=8)
-    assert score.crops == 8
+    """Three evaluations at once have more crops under way than there is room for."""
+    busy = ("--engine", "simulated", "--simulated-ms", "100", "--max-queue", "1", "--max-batch-items", "1")
+
+    def evaluate(url: str) -> int:
+        with ServiceReader(url) as reader:
+            return score_set(reader, words, limit=8).crops
+
+    with service("--bundle", str(bundle), *busy) as running, ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(evaluate, 3 * [str(running.client.base_url)])) == [8, 8, 8]
     assert any("429" in line for line in running.lines)
 
 
@@ -439,7 +444,7 @@ def test_an_image_that_the_service_refuses_is_skipped(bundle: Path, words: Path)
     picky = ("--engine", "simulated", "--max-pixels", "1000")
     with (
         service("--bundle", str(bundle), *picky) as running,
-        HttpReader(str(running.client.base_url)) as reader,
+        ServiceReader(str(running.client.base_url)) as reader,
     ):
         score = score_set(reader, words, limit=3)
     assert score.skipped == {"refused by the service: The image has too many pixels": 3}
@@ -448,7 +453,7 @@ def test_an_image_that_the_service_refuses_is_skipped(bundle: Path, words: Path)
 def test_a_service_that_dies_ends_the_evaluation_in_one_line(bundle: Path, words: Path) -> None:
     with service("--bundle", str(bundle), "--engine", "simulated") as running:
         url = str(running.client.base_url)
-        with HttpReader(url) as reader:
+        with ServiceReader(url) as reader:
             running.process.kill()
             running.process.wait()
             with pytest.raises(ValueError, match=f"^{url}.*: "):
@@ -458,7 +463,7 @@ def test_a_service_that_dies_ends_the_evaluation_in_one_line(bundle: Path, words
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://[bad", "https://", "http://localhost:port"])
 def test_where_no_service_answers_the_url_is_named(url: str) -> None:
     with pytest.raises(ValueError, match="no abinet service answers there"):
-        HttpReader(url)
+        ServiceReader(url)
 
 
 def test_a_bundle_that_cannot_be_served_says_why_as_the_service_does(bundle: Path) -> None:

@@ -14,6 +14,8 @@ from models.data.sets.samples import UnusableSample
 from service.cli import main
 from tests.support.tiny_service import crop, encoded
 
+pytestmark = pytest.mark.slow
+
 FORMS = {
     "tab": 'word_1.png\tHarbour\nword_2.png\tsay "hi", you\n',
     "ICDAR": 'word_1.png, "Harbour"\r\nword_2.png, "say \\"hi\\", you"\r\n',

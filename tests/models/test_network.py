@@ -11,6 +11,8 @@ from models.abinet.abinet import ABINet
 from models.checkpoints.checkpoint import load_parameters
 from tests.oracles import network as oracle
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(
     d_model=32, d_inner=48, vision_layers=2, language_layers=2, resnet_channels=(8, 8, 16, 16, 32),
     resnet_blocks=(2, 1, 1, 2, 1), attention_channels=8, iterations=2,

@@ -13,6 +13,8 @@ from models.abinet.config import NETWORKS, NetworkConfig  # noqa: E402
 from models.checkpoints.importers import from_official, import_checkpoint, to_official  # noqa: E402
 from models.torch_twin.abinet import ABINet, text_lengths  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = NetworkConfig(
     d_model=32, d_inner=48, resnet_channels=(8, 8, 16, 16, 32), resnet_blocks=(1, 1, 1, 1, 1),
     vision_layers=1, language_layers=2, attention_channels=8,

@@ -20,6 +20,8 @@ from models.training.backends import Backend, averaging_share, open_backend  # n
 from models.training.batches import Batch  # noqa: E402
 from models.training.recipe import Recipe, Stage  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 FRAMEWORKS = ("mindspore", "torch")
 STAGES = ("language", "vision", "joint")
@@ -34,12 +36,12 @@ def _tiny_network() -> Any:
         yield
 
 
-def recipe(framework: str, **train: Any) -> Recipe:
+def recipe(framework: str, amp_level: str = "O0", **train: Any) -> Recipe:
     stages = [{"stage": "joint", "steps": 1, "lr": RATE}]
     return Recipe.model_validate(
         {
             "network": "tiny",
-            "system": {"seed": 1, "framework": framework, "amp_level": "O0"},
+            "system": {"seed": 1, "framework": framework, "amp_level": amp_level},
             "common": {"batch_size": 4},
             "train": {"stages": stages, **train},
         }
@@ -226,3 +228,21 @@ def test_mindspore_refuses_bfloat16() -> None:
     halved = settings.system.model_copy(update={"amp_level": "O1"})
     with pytest.raises(ValueError, match=r"amp_level O1 needs system\.framework torch"):
         open_backend(settings.model_copy(update={"system": halved}))
+
+
+def test_half_precision_has_the_losses_of_float32_within_a_hundredth() -> None:
+    losses = []
+    for level in ("O0", "O2"):
+        backend = begun("mindspore", "language", amp_level=level)
+        losses.append([float(backend.step(batch("language", seed))) for seed in range(3)])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.01)
+    assert losses[0] != losses[1]
+
+
+def test_half_precision_is_refused_if_the_first_loss_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from models.training.backends import mindspore_precision
+
+    monkeypatch.setattr(mindspore_precision, "TOLERANCE", 0.0)
+    backend = begun("mindspore", "language", amp_level="O2")
+    with pytest.raises(ValueError, match=r"amp_level O2: the first loss is .* and in float32 .*; write O0"):
+        backend.step(batch("language"))

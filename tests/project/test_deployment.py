@@ -23,6 +23,8 @@ from service.settings.model import Settings
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import service
 
+pytestmark = pytest.mark.slow
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:

@@ -23,6 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import service
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 DOCKER = PROJECT / "docker"
 RULES = DOCKER / "prometheus" / "alerts.yml"

@@ -12,6 +12,8 @@ import pytest
 
 from service.cli import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON_37 = [
     "models/__init__.py",
@@ -21,12 +23,13 @@ PYTHON_37 = [
     "models/checkpoints/*.py",
     "models/preprocessing.py",
     "export/*.py",
+    "service/bundle_format/*.py",
     "service/image_files/*.py",
     "service/__init__.py",
     "service/terminal.py",
     "service/engines/*.py",
 ]
-PACKAGES = {"models", "export", "service"}
+PACKAGES = {"abinet.py", "models", "export", "service"}
 REGISTRY = r"https?://[^\s/]*(?:pypi|pythonhosted|artifact|nexus|mirror)|--(?:index-url|find-links)[ =]\S*/"
 MACHINE_PATH = r"(?<![\w.~$}/-])/(?:work|root|home/\w+|Users/\w+)/"
 UV = os.environ.get("UV", "uv")
@@ -149,12 +152,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_file_of_the_four_packages(wheel: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_command(wheel: Path) -> None:
     missing = set(tracked_files(*PACKAGES)) - set(zipfile.ZipFile(wheel).namelist())
     assert not missing
 
 
-def test_the_wheel_holds_nothing_but_the_four_packages(wheel: Path) -> None:
+def test_the_wheel_holds_nothing_but_the_command(wheel: Path) -> None:
     folders = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in folders if not name.endswith(".dist-info")} == PACKAGES
 

@@ -64,6 +64,34 @@ def test_what_watches_the_service_needs_no_key(path: str) -> None:
     assert get(path).status_code in (200, 503)
 
 
+def preflight(origins: tuple[str, ...], origin: str) -> httpx.Response:
+    """What a browser asks before a page of another host may send a crop."""
+
+    async def main() -> httpx.Response:
+        reader = StartingReader("key")
+        reader.settings = Settings(api_keys=(SecretStr("key"),), cors_origins=origins)
+        transport = httpx.ASGITransport(create_app(cast(Reader, reader)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+            return await client.options(
+                "/v1/read", headers={**asked, "Access-Control-Request-Headers": "authorization"}
+            )
+
+    return asyncio.run(main())
+
+
+def test_pages_of_other_hosts_may_ask_where_a_setting_names_them() -> None:
+    allowed = preflight(("https://shop.example",), "https://shop.example")
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "authorization" in allowed.headers["access-control-allow-headers"]
+    assert (
+        "access-control-allow-origin"
+        not in preflight(("https://shop.example",), "https://other.example").headers
+    )
+    assert "access-control-allow-origin" not in preflight((), "https://shop.example").headers
+
+
 def test_without_keys_none_is_asked_for() -> None:
     assert get("/v2", keys=()).status_code == 200
 

@@ -23,6 +23,8 @@ from tests.support.tiny_service import (
     tiny_bundle,
 )
 
+pytestmark = pytest.mark.slow
+
 FILES = [("images", (f"{seed}.png", encoded(crop(seed)))) for seed in range(6)]
 BASE64 = base64.b64encode(encoded(crop())).decode()
 
@@ -54,6 +56,49 @@ def test_every_crop_of_a_batch_reads_as_alone(running: ServiceProcess) -> None:
 def test_json_with_base64_reads_as_a_form(running: ServiceProcess) -> None:
     images = [base64.b64encode(encoded(crop(seed))).decode() for seed in range(6)]
     assert words(json_batch(running, images=images)) == words(batch(running))
+
+
+WAYS = {
+    "plain": BASE64,
+    "data URI": f"data:image/png;base64,{BASE64}",
+    "in lines, as MIME has it": base64.encodebytes(encoded(crop())).decode(),
+    "URL-safe, without padding": base64.urlsafe_b64encode(encoded(crop())).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_crop_may_come_as_json_in_any_way_to_write_base64(running: ServiceProcess, way: str) -> None:
+    alone = running.client.post("/v1/read", json={"image": WAYS[way]})
+    assert alone.json()["text"] == running.read(crop()).json()["text"]
+    assert words(json_batch(running, images=[WAYS[way]])) == [alone.json()["text"]]
+
+
+def test_json_of_one_crop_may_name_options(running: ServiceProcess) -> None:
+    answer = running.client.post(
+        "/v1/read", params={"iterations": 2}, json={"image": BASE64, "iterations": 0}
+    )
+    assert answer.json()["stopped_at"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "body.image: Field required"),
+        ({"image": 7}, "body.image"),
+        ({"image": BASE64, "iteration": 1}, "body.iteration"),
+        ({"image": "no base64!"}, "The image is not base64."),
+    ],
+)
+def test_json_that_is_not_one_crop_is_refused(running: ServiceProcess, body: dict, said: str) -> None:
+    answer = running.client.post("/v1/read", json=body)
+    assert answer.status_code in (415, 422)
+    assert said in answer.json()["detail"]
+
+
+def test_two_files_for_one_crop_are_told_where_to_go(running: ServiceProcess) -> None:
+    answer = running.client.post("/v1/read", files=FILES[:2])
+    assert answer.status_code == 413
+    assert answer.json()["detail"].endswith("Several crops go to /v1/read/batch.")
 
 
 def test_json_crops_may_have_identifiers(running: ServiceProcess) -> None:

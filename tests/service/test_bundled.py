@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from service import bundled
+from service.bundle_format.hashes import sha256_of
 from service.engines.bundle import Bundle
 from tests.support.tiny_service import tiny_bundle, tiny_checkpoint
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,7 @@ def test_two_services_that_start_at_once_export_once(caplog: pytest.LogCaptureFi
 def test_the_caches_folder_names_checkpoint_and_release(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "_export", lambda python, checkpoint, bundle: bundle.mkdir())
     files = (tiny_checkpoint(), tiny_checkpoint().with_suffix(".json"))
-    weights, config = (bundled.file_sha256(str(file))[:12] for file in files)
+    weights, config = (sha256_of(file)[:12] for file in files)
     folder = bundled.bundled_model(sys.executable)
     assert folder.name.startswith(f"abinet_small_en-{weights}-{config}-mindspore-2.")
 

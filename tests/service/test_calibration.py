@@ -24,12 +24,13 @@ from abinet_client import Client
 from export.exporter import SAMPLES
 from models.calibration import Calibration, fit
 from models.checkpoints.checkpoint import CheckpointError, read_sidecar
-from models.evaluation.http_reader import HttpReader
 from models.evaluation.reliability import reliability
 from models.evaluation.scoring import score_set
+from service.bundle_format.manifest import BundleError
 from service.bundled import NAME
 from service.cli import main
-from service.engines.bundle import Bundle, BundleError
+from service.commands.evaluate.service_reader import ServiceReader
+from service.engines.bundle import Bundle
 from service.reading import calibration as served
 from tests.support.tiny_service import (
     ServiceProcess,
@@ -40,6 +41,8 @@ from tests.support.tiny_service import (
     tiny_bundle,
     tiny_checkpoint,
 )
+
+pytestmark = pytest.mark.slow
 
 FITTED = {"slope": 1.3, "intercept": -0.4, "crops": 1000}
 
@@ -327,7 +330,7 @@ def test_every_way_to_ask_gets_the_same_calibrated_confidence(
     (tmp_path / "labels.tsv").write_text("a.png\tcat\n")
     assert main(["read", str(tmp_path / "a.png"), "--url", address, "-o", str(tmp_path / "rows.csv")]) == 0
     (row,) = csv.DictReader((tmp_path / "rows.csv").read_text().splitlines())
-    with HttpReader(address) as reader:
+    with ServiceReader(address) as reader:
         (outcome,) = score_set(reader, tmp_path).outcomes
     with Client(address) as sdk:
         reading = sdk.read(image)

@@ -19,7 +19,10 @@ import pytest
 from service import cli
 from service.terminal import Terminal
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINT = str(ROOT / "models/zoo/abinet_small_en.ckpt")
 Failing = Callable[[BaseException], int]
 
 
@@ -122,6 +125,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     ("arguments", "complaint"),
     [
         (["--bundle", "/no/such/folder"], "/no/such/folder/manifest.json: No such file"),
+        (
+            ["--bundle", CHECKPOINT],
+            f"{CHECKPOINT}: a checkpoint; export it first: abinet export {CHECKPOINT}",
+        ),
         (["--devices", "gpu"], "--devices gpu"),
         (["--bundle", "{loop}"], "Too many levels of symbolic links"),
         (["--threads", "0"], "--threads 0"),
@@ -137,6 +144,38 @@ def test_a_service_that_cannot_start_says_why(arguments: list[str], complaint: s
     (line,) = finished.stderr.splitlines()
     assert line.startswith("abinet: ")
     assert complaint in line
+
+
+@pytest.mark.skipif(os.path.exists("/dev/davinci0"), reason="there is an Ascend NPU")
+def test_without_an_ascend_npu_asking_for_one_is_one_line_with_the_remedy() -> None:
+    from tests.support.tiny_service import tiny_bundle
+
+    finished = abinet(
+        "serve", "--port", "0", "--bundle", str(tiny_bundle()), "--devices", "0", "--engine", "mindspore"
+    )
+    assert finished.returncode == 2
+    lines = [line for line in finished.stderr.splitlines() if not line.startswith("abinet: listening")]
+    assert lines[-1].startswith("abinet: ")
+    assert "Unsupported device target Ascend" in lines[-1]
+    assert "source CANN's set_env.sh, or serve with --devices cpu" in lines[-1]
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["serve", "--prot", "1"], "abinet serve"),
+        (["data", "pack", "a", "--output", "b", "--jsn"], "abinet data pack"),
+    ],
+)
+def test_an_unknown_flag_shows_the_usage_of_its_own_command(arguments: list[str], usage: str) -> None:
+    finished = abinet(*arguments)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith(f"usage: {usage} ")
+    assert (
+        f"error: unrecognized arguments: {arguments[-1] if 'pack' in arguments else '--prot 1'}"
+        in finished.stderr
+    )
 
 
 def test_a_bundle_that_the_worker_refuses_ends_the_service() -> None:

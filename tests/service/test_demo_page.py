@@ -30,7 +30,7 @@ from service.engines.simulated import TEXT
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FLAGS = [
     "--no-sandbox",

@@ -18,6 +18,8 @@ from service.doctor.machine import address_check, library_checks, probe_import
 from service.settings.model import Settings
 from tests.support.empty_bundle import empty_bundle
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BARE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python3")
 """Without any package."""
@@ -104,6 +106,8 @@ def free_port() -> str:
         ("ModuleNotFoundError: No module named 'mindspore_lite'", "install mindspore_lite"),
         ("the engine worker was ended by signal 7", "--shm-size"),
         ("the engine worker was ended by signal 9", "out of memory"),
+        ("[ERROR] ME(1): AscendInit] Failed to register Ascend plugin", "the one of PyPI (2.0.0)"),
+        ("RuntimeError: Unsupported device target Ascend. This process", "finds no Ascend runtime"),
         ("something that nobody has seen before", ""),
     ],
 )
@@ -174,7 +178,7 @@ def test_the_real_mindspore_is_imported() -> None:
 
 
 def test_a_python_without_the_library_is_told_from_one_that_is_none() -> None:
-    check = libraries(Settings(worker_python=BARE_PYTHON))["MindSpore"]
+    check = libraries(Settings(engine="mindspore", worker_python=BARE_PYTHON))["MindSpore"]
     assert (check.status, check.found) == ("failed", f"not installed for {BARE_PYTHON}")
     assert probe_import("/no/such/python", "mindspore").failure == "not a Python that can run"
     assert "not a Python" in probe_import("/bin/echo", "mindspore").failure

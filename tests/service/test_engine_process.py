@@ -14,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.engines.bundle import Bundle, BundleError
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.engines.connection import CallError, WorkerDiedError
 from service.engines.engine import EngineOptions
 from service.engines.process import EngineProcess
 from tests.support.tiny_service import crop, service, tiny_bundle
+
+pytestmark = pytest.mark.slow
 
 MINDSPORE, LITE = EngineOptions(), EngineOptions(engine="lite")
 IMAGES = np.random.default_rng(0).normal(size=(4, 3, 32, 128)).astype(np.float32)

@@ -17,6 +17,8 @@ from service.engines.simulated import TEXT
 from service.reading.decode import Decoder
 from tests.support.empty_bundle import CHARSET, empty_bundle
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.zeros((4, 3, 32, 128), np.float32)
 
 

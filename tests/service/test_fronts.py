@@ -14,10 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from abinet_client.batch.private_service import private_service
+from abinet_client.local_service import local_service
 from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children, until
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+
+pytestmark = pytest.mark.slow
 
 SIMULATED = ("--engine", "simulated", "--simulated-ms", "2", "--fronts", "2")
 
@@ -67,7 +69,7 @@ def test_every_front_reads_and_each_tells_what_all_have_counted(running: Service
 
 
 def test_a_private_service_may_have_several_fronts(folder: Path) -> None:
-    with private_service(["--bundle", str(folder), "--port", "0", *SIMULATED]) as url:
+    with local_service(["--bundle", str(folder), "--port", "0", *SIMULATED]) as url:
         assert httpx.get(f"{url}/health/ready", timeout=60).status_code == 200
 
 
@@ -282,13 +284,15 @@ def test_a_front_that_cannot_be_started_for_want_of_descriptors_is_started_later
 
 
 def test_sigterm_ends_a_service_whose_fronts_cannot_start(running: ServiceProcess) -> None:
-    _, most = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (10, most))
+    limits = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (10, limits[1]))
     for front in children(running.process.pid, "fronts.process"):
         os.kill(front, signal.SIGKILL)
     until(lambda: "a front cannot be started: " in "".join(running.lines))
     running.process.terminate()
-    assert running.process.wait(20) == 0, "".join(running.lines)
+    until(lambda: "then stopping" in "".join(running.lines))
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, limits)
+    assert running.process.wait(20) == 0
 
 
 def test_what_takes_longer_than_a_service_has_to_stop_is_told_so(folder: Path) -> None:

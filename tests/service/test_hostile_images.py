@@ -37,6 +37,8 @@ from tests.support.hostile_images import (
 from tests.support.processes import descendants
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service
 
+pytestmark = pytest.mark.slow
+
 BATCH = 64
 CPU_S_OF_A_LOOK = 0.5
 """A safety net: a look takes a few milliseconds, but for 8 MiB of JPEG made of markers alone."""

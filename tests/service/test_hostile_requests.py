@@ -21,6 +21,8 @@ from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children
 from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service
 
+pytestmark = pytest.mark.slow
+
 SOUND = base64.b64encode(encoded(crop())).decode()
 INFER = "/v2/models/abinet/infer"
 _STALL_S = 5.0
@@ -261,11 +263,25 @@ def test_a_few_pipelined_requests_are_answered_in_order(running: ServiceProcess)
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service with little room: 20 connections, 16 MiB of bodies, 3 seconds."""
+    """A service with little room: 20 connections, 16 MiB of bodies, 3 seconds, 8 between requests."""
     folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    limits = ("--max-connections", "20", "--max-held-bytes", str(16 << 20), "--timeout-s", "3")
-    with service("--bundle", folder, "--engine", "simulated", *limits) as running:
+    limits = ("--max-connections", "20", "--max-held-bytes", str(16 << 20))
+    seconds = ("--timeout-s", "3", "--keep-alive-s", "8")
+    with service("--bundle", folder, "--engine", "simulated", *limits, *seconds) as running:
         yield running
+
+
+def test_an_idle_connection_is_kept_for_as_long_as_the_setting_says(narrow: ServiceProcess) -> None:
+    probe = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+    with connected(narrow) as connection:
+        for _ in range(3):
+            connection.sendall(probe)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            time.sleep(6)  # less than 8, more than uvicorn's own 5
+        connection.sendall(probe)
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        connection.settimeout(30)
+        assert connection.recv(1 << 16) == b""
 
 
 def test_bodies_that_trickle_hold_no_more_than_their_room_and_for_no_longer_than_their_time(

@@ -18,6 +18,8 @@ from service.settings.model import Settings
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import crop, encoded
 
+pytestmark = pytest.mark.slow
+
 
 def test_port_0_takes_a_free_one_and_says_which() -> None:
     with listening(Settings(port=0)) as listener:

@@ -23,6 +23,8 @@ from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children
 from tests.support.tiny_service import ROOT, ServiceProcess, crop, encoded, problem, service
 
+pytestmark = pytest.mark.slow
+
 IMAGE = encoded(crop())
 KEYS = {"ABINET_API_KEYS": "guest", "ABINET_ADMIN_KEYS": "master"}
 GUEST = {"X-API-Key": "guest"}

@@ -6,6 +6,8 @@ import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import numpy as np
@@ -28,6 +30,7 @@ from service.observability.latency import (
     Summary,
 )
 from service.observability.observer import STAGES, Observer
+from service.reading.reader import Reader
 from service.types import Timings
 
 MILLISECONDS = st.floats(min_value=1e-3, max_value=LARGEST_MS)
@@ -49,7 +52,10 @@ def timings(milliseconds: float) -> Timings:
 
 def get(observer: Observer, path: str, ready: bool = True, **headers: str) -> httpx.Response:
     app = FastAPI()
-    app.include_router(observability_router(Fronts(observer), lambda: ready))
+    reader = SimpleNamespace(
+        state="ready" if ready else "starting", main=SimpleNamespace(batch_costs=[{"vision": {4: 0.0302}}])
+    )
+    app.include_router(observability_router(Fronts(observer), cast(Reader, reader)))
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -266,3 +272,7 @@ def test_what_several_fronts_have_seen_adds_up() -> None:
     assert (total.count, total.max) == (3, 100.0)
     assert total.p50 == pytest.approx(100, rel=RELATIVE_ERROR)
     assert merged.batches.calls(300) == {("vision", 3, 4): 3}
+
+
+def test_latency_shows_what_batches_cost() -> None:
+    assert get(Observer(), "/v1/latency").json()["batch_ms"] == [{"vision": {"4": 30.2}}]

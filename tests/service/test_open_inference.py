@@ -14,6 +14,8 @@ import pytest
 from service.http.routes.open_inference_messages import InferResponse
 from tests.support.tiny_service import ServiceProcess, crop, encoded, shared_service
 
+pytestmark = pytest.mark.slow
+
 INFER = "/v2/models/abinet/infer"
 FILES = [encoded(crop(seed)) for seed in range(3)]
 BASE64 = [base64.b64encode(file).decode() for file in FILES]

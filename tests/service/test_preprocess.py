@@ -14,7 +14,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from models.data.sets.samples import decode_crop
-from service.engines.bundle import Bundle, BundleError
+from service.bundle_format.manifest import BundleError
+from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
 from service.image_decoding.preprocess import Preprocessor, decode_image
 from service.image_files import look, upright_size

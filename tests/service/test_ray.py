@@ -52,7 +52,7 @@ from service.on_ray.proxy import ProblemMiddleware
 from service.on_ray.reader import assigned_devices, resources
 from service.ray_app import app
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 # Room for one replica or actor on each node, so that two of them are on both.
 NODE: dict[str, Any] = {"num_cpus": 4, "resources": {"NPU": 1}, "object_store_memory": 80 << 20}

@@ -27,6 +27,8 @@ from service.workers.supervisor import Supervisor
 from tests.support.reading import read_one
 from tests.support.tiny_service import crop, encoded, tiny_bundle
 
+pytestmark = pytest.mark.slow
+
 VISION_ALONE = ReadOptions(iterations=0)
 IMAGE = encoded(crop())
 

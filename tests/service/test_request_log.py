@@ -23,6 +23,8 @@ from service.types import Timings
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import crop, encoded, service
 
+pytestmark = pytest.mark.slow
+
 TIMINGS = Timings(**dict.fromkeys(STAGES, 1.25))
 READ: dict[str, Any] = {"request_id": "shop-42", "method": "POST", "route": "/v1/read", "seconds": 0.0504}
 
@@ -116,6 +118,21 @@ def test_messages_are_json_too_where_it_is_asked_for(
     entry = json.loads(stream.getvalue())
     assert (entry["level"], entry["message"]) == ("error", "engine worker 7 failed")
     assert "ZeroDivisionError" in entry["traceback"]
+
+
+@pytest.mark.usefixtures("_root_logger")
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_name_that_is_no_text_can_be_logged(
+    form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "log").open("w+", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging(Settings.model_validate({"log_format": form}))
+        logging.getLogger("abinet").warning("%s is no bundle", "/bundles/\udcff\x1b[2J")
+        stream.seek(0)
+        written = stream.read()
+    assert "is no bundle" in written
+    assert "\x1b" not in written
 
 
 @pytest.mark.usefixtures("_root_logger")

@@ -25,6 +25,8 @@ from tests.support.tiny_service import (
     tiny_bundle,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def running() -> ServiceProcess:

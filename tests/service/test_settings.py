@@ -97,7 +97,7 @@ def test_the_workers_share_the_cores() -> None:
 
 
 def test_the_engines_and_graphs_are_those_that_there_are() -> None:
-    assert Settings.model_fields["engine"].annotation.__args__ == ENGINES  # type: ignore[union-attr]
+    assert Settings.model_fields["engine"].annotation.__args__ == ("auto", *ENGINES)  # type: ignore[union-attr]
     assert Settings.model_fields["graph"].annotation.__args__ == tuple(KINDS)  # type: ignore[union-attr]
 
 

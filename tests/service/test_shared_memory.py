@@ -13,6 +13,8 @@ from service.engines.process import arena_file
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import ROOT
 
+pytestmark = pytest.mark.slow
+
 SERVE = [sys.executable, "-m", "service", "serve", "--port", "0", "--engine", "simulated", "--bundle"]
 
 

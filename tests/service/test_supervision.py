@@ -19,6 +19,8 @@ from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children, until
 from tests.support.tiny_service import ROOT, ServiceProcess, service
 
+pytestmark = pytest.mark.slow
+
 SIMULATED = ("--engine", "simulated", "--simulated-ms", "2")
 
 

@@ -9,13 +9,15 @@ from typing import cast
 
 import pytest
 
-from service.engines.bundle import BundleError
+from service.bundle_format.manifest import BundleError
 from service.engines.connection import CallError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.engine import Answer
 from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
 from service.workers.in_flight import BatchFailedError
 from service.workers.supervisor import Supervisor
+
+pytestmark = pytest.mark.slow
 
 
 class FakeWorker:

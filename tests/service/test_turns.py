@@ -34,6 +34,8 @@ from tests.support.tiny_service import (
     tiny_bundle,
 )
 
+pytestmark = pytest.mark.slow
+
 TURNS: tuple[Turns, ...] = ("auto", "none", "all")
 DEGREES = (0, 90, 180, 270)
 TALL = crop(3).transpose(1, 0, 2).copy()

@@ -30,6 +30,11 @@ class BlockingAsyncClient:
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
+    def with_options(self, **options: Any) -> BlockingAsyncClient:
+        changed = object.__new__(BlockingAsyncClient)
+        changed._loop, changed._client = self._loop, self._client.with_options(**options)
+        return changed
+
     def read(self, *arguments: Any, **options: Any) -> Reading:
         return self._run(self._client.read(*arguments, **options))
 

@@ -41,7 +41,7 @@ def decode(picture: Picture) -> np.ndarray:
 
 if __name__ == "__main__":
     image_process.CPU_S = 0.2
-    image_process.look_within = look
-    image_process.pixels_of = decode
+    image_process.look_within = look  # type: ignore[attr-defined]
+    image_process.pixels_of = decode  # type: ignore[attr-defined]
     image_process.main()
     sys.exit()

@@ -4,91 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
-import os
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, get_args
 
-from abinet_client import AbinetError, Turns
-from abinet_client.batch.connect import connect
-from abinet_client.batch.labels import Labels, Tally, fold
-from abinet_client.batch.output import Output, format_named
-from abinet_client.batch.private_service import private_service
-from abinet_client.batch.progress import Progress
-from abinet_client.batch.reading import PATIENCE_S, READINGS, RETRY, Result, read_items, wait_until_ready
-from abinet_client.batch.report import Report
-from abinet_client.batch.resume import Earlier
-from abinet_client.batch.rows import FORMATS, Row
-from abinet_client.batch.sources import Inputs, Item
+from abinet_client.batch.flags import check, configure
+from abinet_client.batch.run import Run
 
-SOME_FAILED = 1
+__all__ = ["configure", "run"]
+
 INTERRUPTED = 130
-
-
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="folder (with all folders below it), image file, 'glob', LMDB folder, list.txt of paths, "
-        "or - for a list on the standard input",
-    )
-    parser.add_argument(
-        "--null", "-0", action="store_true", help="the paths of lists end in NUL, not line breaks"
-    )
-    parser.add_argument("--url", help="a running service, http://... or unix:PATH (default: start one)")
-    parser.add_argument(
-        "--ray", action="store_true", help="read on a Ray cluster, with abinet-ascend: see --ray --help"
-    )
-    parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
-    parser.add_argument("--early-stop", action="store_true", help="refine only what is not sure yet")
-    parser.add_argument(
-        "--turns",
-        choices=get_args(Turns),
-        help="ways up: auto turns tall crops, all every crop (default: auto)",
-    )
-    parser.add_argument(
-        "--progress", action=argparse.BooleanOptionalAction, help="the bar (default: on a terminal)"
-    )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--output", "-o", metavar="FILE", help="CSV, TSV or JSONL (default: TSV to the standard output)"
-    )
-    output.add_argument("--format", choices=FORMATS, help="of the output (default: as the file's name ends)")
-    output.add_argument(
-        "--detail", action="store_true", help="also how it was turned, and what every iteration read"
-    )
-    output.add_argument("--resume", action="store_true", help="skip what the output already has, and append")
-    output.add_argument(
-        "--min-confidence",
-        type=_share,
-        metavar="X",
-        help="crops whose text is right with a probability below it, and what cannot be read, go to the "
-        "review file, not to the output",
-    )
-    output.add_argument(
-        "--review", metavar="FILE", help="the review file (default: NAME.review.csv beside NAME.csv)"
-    )
-    output.add_argument("--report", metavar="FILE.html", help="a page of the least certain crops")
-    output.add_argument(
-        "--labels", metavar="FILE", help="label file (tab, CSV, ICDAR's, JSON lines): prints the accuracy"
-    )
-    private = parser.add_argument_group("what the service of its own runs, without --url")
-    private.add_argument("--bundle", metavar="DIR", help="the bundle (default: the bundled model)")
-    private.add_argument("--engine", help="mindspore, lite or simulated")
-    private.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
-    private.add_argument("--devices", help="cpu, or numbers of Ascend cards such as 0,1")
 
 
 def run(args: argparse.Namespace) -> int:
     """Reads; returns the exit code: 0, or 1 where a row has an error, or 130 after Ctrl-C."""
-    _check(args)
+    check(args)
     with contextlib.ExitStack() as stack:
-        reading = _Run.prepared(args, stack)
+        reading = Run.prepared(args, stack)
         ended: BaseException | None = None
         try:
             reading.read(args)
@@ -100,206 +29,9 @@ def run(args: argparse.Namespace) -> int:
             ended = error
         reading.finish(args)
         if isinstance(ended, KeyboardInterrupt):
+            if args.output:
+                reading.progress.say("stopped; the same command with --resume goes on")
             return INTERRUPTED
         if ended is not None:
             raise ended
         return reading.exit_code
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a confidence, 0 to 1")
-    return share
-
-
-def _check(args: argparse.Namespace) -> None:
-    """All that a command line can have wrong is said before the long work."""
-    private = _serve_options(args)
-    if args.url and private:
-        raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")
-    if args.resume and not args.output:
-        raise ValueError("--resume goes on with a file: say which with --output")
-    if args.review and args.min_confidence is None:
-        raise ValueError("--review needs --min-confidence, which says what goes there")
-    if args.min_confidence is not None and not args.review:
-        if not args.output:
-            raise ValueError("--min-confidence needs --review FILE, or --output FILE to be beside")
-        args.review = ".review".join(os.path.splitext(args.output))
-    named = [file for file in (args.output, args.review, args.report) if file]
-    for file in named:
-        if not os.path.isdir(os.path.dirname(file) or "."):
-            raise ValueError(f"{os.path.dirname(file)}: no such folder; make it first")
-    if len({os.path.abspath(file) for file in named}) < len(named):
-        raise ValueError("--output, --review and --report are files of their own")
-
-
-def _serve_options(args: argparse.Namespace) -> list[str]:
-    given = {
-        "--bundle": args.bundle,
-        "--engine": args.engine,
-        "--worker-python": args.worker_python,
-        "--devices": args.devices,
-    }
-    return [word for option, value in given.items() if value for word in (option, value)]
-
-
-@dataclass
-class _Run:
-    """One run: where its crops come from, where its rows go, and its counts."""
-
-    inputs: Inputs
-    progress: Progress
-    output: Output
-    review: Output | None
-    earlier: Earlier
-    labels: Labels | None
-    report: Report | None
-    detail: bool
-    min_confidence: float | None
-    tally: Tally = field(default_factory=Tally)
-    done: int = 0
-    failed: int = 0
-    below: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
-    exhausted: bool = False
-
-    @classmethod
-    def prepared(cls, args: argparse.Namespace, stack: contextlib.ExitStack) -> _Run:
-        inputs = Inputs(args.inputs, null=args.null)
-        labels = Labels(args.labels) if args.labels else None
-        earlier = Earlier()
-
-        def opened(path: str | None, format: str | None) -> Output:
-            rows = format_named(format, path)(args.detail)
-            output = Output(path, rows, resume=args.resume, earlier=earlier.add)
-            stack.callback(output.close)
-            return output
-
-        output = opened(args.output, args.format)
-        review = opened(args.review, args.format) if args.review else None
-        earlier.seal()
-        to_terminal = not args.output and sys.stdout.isatty()
-        shown = args.progress if args.progress is not None else sys.stderr.isatty() and not to_terminal
-        progress = Progress(inputs, shown=shown)
-        stack.callback(progress.close)
-        report = Report(args.min_confidence) if args.report else None
-        return cls(
-            inputs, progress, output, review, earlier, labels, report, args.detail, args.min_confidence
-        )
-
-    @property
-    def exit_code(self) -> int:
-        return SOME_FAILED if self.failed or self.earlier.failed else 0
-
-    def read(self, args: argparse.Namespace) -> None:
-        """Raises ValueError where the service cannot go on."""
-        items = self._unread()
-        first = next(items, None)
-        if first is None:
-            return  # no service need be started for nothing
-        options: dict[str, Any] = {
-            "iterations": args.iterations,
-            "early_stop": args.early_stop,
-            "turns": args.turns,
-            "detail": args.detail or self.report is not None,
-        }
-        with self._address(args) as address, connect(address, timeout=PATIENCE_S, retry=RETRY) as client:
-            try:
-                wait_until_ready(client, self.progress.say)
-                started = time.monotonic()
-                for result in read_items(client, itertools.chain([first], items), options):
-                    self._take(result)
-                    self.seconds = time.monotonic() - started
-            except AbinetError as error:
-                kept = "; the rows so far are kept, --resume goes on" if self.done else ""
-                raise ValueError(f"{address}: {error}{kept}") from error
-
-    @contextlib.contextmanager
-    def _address(self, args: argparse.Namespace) -> Iterator[str]:
-        if args.url:
-            yield args.url
-            return
-        name = args.bundle or "the bundled model"
-        self.progress.say(f"starting a service for {name}")
-        options = ["--timeout-s", str(PATIENCE_S), "--drain-s", "1", "--max-queue", str(READINGS)]
-        options += _serve_options(args)
-        with private_service(options, self.progress.say) as address:
-            yield address
-
-    def _unread(self) -> Iterator[Item]:
-        """The crops that no earlier run has read, with their labels."""
-        for item in self.inputs:
-            self._flush()
-            labelled = item._replace(label=self.labels.of(item)) if self.labels else item
-            if item.name not in self.earlier:
-                yield labelled
-                continue
-            self.skipped += 1
-            self.progress.skip()
-            if labelled.label is not None:
-                label = fold(labelled.label)
-                self.tally.add(label, self.earlier.reads(item.name, label))
-        self.exhausted = True
-
-    def _flush(self) -> None:
-        """Puts the rows so far into their files.
-
-        Whenever the next crop is asked for, so once for all the rows that one answer brought, and after every
-        row where there are no more crops.
-        """
-        self.output.flush()
-        if self.review:
-            self.review.flush()
-
-    def _take(self, result: Result) -> None:
-        """Writes a crop's row."""
-        item, reading, error = result
-        least = self.min_confidence
-        unsure = reading is None or (least is not None and reading.confidence < least)
-        (self.review if self.review and unsure else self.output).write(_row(result, self.detail))
-        if self.exhausted:
-            self._flush()
-        self.done += 1
-        self.failed += reading is None
-        self.below += unsure and reading is not None
-        if item.label is not None:
-            label = fold(item.label)
-            self.tally.add(label, fold(reading.text) == label if reading else None)
-        if self.report:
-            self.report.add(item, reading, error)
-        self.progress.advance()
-
-    def finish(self, args: argparse.Namespace) -> None:
-        """The page, and the lines that say how it went."""
-        self.progress.close()
-        if self.report:
-            self.report.write(args.report)
-        say = self.progress.say
-        if self.labels or str(self.tally) != str(Tally()):
-            say(str(self.tally))
-        rate = f" ({self.done / self.seconds:,.0f} crops/s)" if self.seconds else ""
-        parts = [f"{self.done:,} crops in {self.seconds:,.1f} s{rate}"]
-        parts.append(f"{self.failed:,} could not be read")
-        if self.min_confidence is not None:
-            parts.append(f"{self.below:,} below {self.min_confidence:g}")
-        if self.skipped:
-            parts.append(f"{self.skipped:,} skipped that the output already has")
-        if self.inputs.skipped:
-            parts.append(f"{self.inputs.skipped:,} files passed over that are no images by their names")
-        say("; ".join(parts))
-
-
-def _row(result: Result, detail: bool) -> Row:
-    item, reading, error = result
-    if reading is None:
-        return Row(item.name, error=error)
-    row = Row(item.name, reading.text, reading.confidence)
-    if not detail:
-        return row
-    iterations = [stage.model_dump() for stage in reading.iterations]
-    return row._replace(turned=reading.turned, iterations=iterations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Callable
 from typing import BinaryIO
@@ -13,7 +14,8 @@ from abinet_client.batch.terminal import visible
 
 
 class Output:
-    """Rows in `format`, appended one by one. `path` None is the standard output.
+    """Rows in `format`, appended one by one. `path` None is the standard output; a pipe or a device, which is
+    not looked at, is written to as it is.
 
     With `resume` the rows that a file already has are given to `earlier`; a last one that is not whole is
     removed. A kill at any moment leaves whole rows, but for the last one perhaps.
@@ -37,6 +39,12 @@ class Output:
         if path is None:
             self._file: BinaryIO = sys.stdout.buffer
             self._file.write(format.header())
+            return
+        if not _is_file(path):
+            if resume:
+                raise ValueError(f"{path}: no file, so --resume cannot know what it has")
+            self._file = _opened(path, format.header())
+            self._is_terminal = self._file.isatty()
             return
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
         try:
@@ -62,6 +70,8 @@ class Output:
         self._file.flush()
 
     def close(self) -> None:
+        if self._file.closed:
+            return
         self._file.flush()
         if self._file is not sys.stdout.buffer:
             self._file.close()
@@ -73,11 +83,33 @@ def format_named(name: str | None, path: str | None) -> type[Format]:
     Raises:
         ValueError: the ending says nothing.
     """
-    if name is None and path is not None:
+    if name is None and path is not None and (_is_file(path) or os.path.splitext(path)[1]):
         name = os.path.splitext(path)[1].lower().lstrip(".")
+        if name == "json":
+            raise ValueError(f"{path}: rows are a JSON object each, so name it {path}l")
         if name not in FORMATS:
             raise ValueError(f"{path}: ends in none of .csv, .tsv and .jsonl; say which with --format")
     return FORMATS[name or "tsv"]
+
+
+def _opened(path: str, header: bytes) -> BinaryIO:
+    """A pipe or a device with its header, so that a full one is found now. Raises OSError, with its name."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, header)
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(error.errno, error.strerror, path) from None
+    return os.fdopen(descriptor, "wb")
+
+
+def _is_file(path: str) -> bool:
+    """Whether it is a regular file, or will be one."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def _lock(file: BinaryIO, path: str) -> None:

@@ -25,7 +25,7 @@ from abinet_client.batch.sources import Item
 
 PATIENCE_S = 300.0
 """How long a request waits for a service that is too busy, starts again or is not there any more."""
-RETRY = Retry(attempts=1000)
+RETRY = Retry(attempts=1000, refused=PATIENCE_S)
 _READY_POLL_S = 1.0
 _HEALTH_S = 5.0
 _BATCH_SIZE, _REQUESTS = 64, 3

@@ -8,6 +8,7 @@ import itertools
 import os
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -15,7 +16,9 @@ from abinet_client.batch.lmdb_folder import FILE_ENDING, is_lmdb, open_lmdb
 
 STDIN = "-"
 LISTS = (".txt", ".lst")
-IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".webp", ".tif", ".tiff")
+IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
+UNREAD_IMAGES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd")
+"""Sent all the same: the service names the format and the remedy, and nothing is passed over in silence."""
 
 SORTED_ENTRIES = 10_000
 """A folder of more is read in the file system's order: sorting would need all of its names in memory."""
@@ -39,8 +42,9 @@ class Item(NamedTuple):
 class Inputs:
     """The crops of the command's arguments, in their order; a folder's are sorted by name.
 
-    Iterating holds one folder's names in memory at most. `skipped` counts the files that the last iteration
-    passed over, because their names do not end as an image's. Names that begin with a dot are ignored.
+    Iterating holds one folder's names in memory at most. `skipped` counts, by how their names end, the files
+    that the last iteration passed over, because they do not end as an image's. Names that begin with a dot
+    are ignored.
 
     Raises:
         ValueError: nothing of what is named is there.
@@ -48,7 +52,7 @@ class Inputs:
     """
 
     def __init__(self, arguments: Sequence[str], *, null: bool = False) -> None:
-        self.skipped = 0
+        self.skipped: Counter[str] = Counter()
         self._arguments = arguments
         self._separator = b"\0" if null else b"\n"
         for argument in filter(_is_list, arguments):
@@ -58,13 +62,21 @@ class Inputs:
             more = f" (nor {len(arguments) - 1} others)" if len(arguments) > 1 else ""
             raise ValueError(f"{arguments[0]}: no such file or folder{more}")
 
+    def check(self) -> None:
+        """Raises ValueError where there is nothing to read, unless that is up to the standard input."""
+        if (
+            self.countable
+            and next(iter(Inputs(self._arguments, null=self._separator == b"\0")), None) is None
+        ):
+            raise ValueError(f"{' '.join(self._arguments)}: no image there ({', '.join(IMAGES)})")
+
     @property
     def countable(self) -> bool:
         """Whether they can be counted before they are read."""
         return STDIN not in self._arguments
 
     def __iter__(self) -> Iterator[Item]:
-        self.skipped = 0
+        self.skipped.clear()
         for argument in self._arguments:
             yield from self._items(argument)
 
@@ -118,10 +130,10 @@ class Inputs:
                 yield from enter(entry.path)
             elif entry.name.endswith(FILE_ENDING):
                 yield from _stored(entry.path)
-            elif entry.name.lower().endswith(IMAGES):
+            elif entry.name.lower().endswith(IMAGES + UNREAD_IMAGES):
                 yield Item(entry.path, entry.path, root, error=_irregular(entry))
             else:
-                self.skipped += 1
+                self.skipped[os.path.splitext(entry.name)[1].lower() or "without an ending"] += 1
 
     def _matching(self, pattern: str) -> Iterator[Item]:
         """What a glob matches; folders among it with all that is below them."""

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import IO
 
+from abinet_client.batch.interpreter import module_command
+
 WIDTH, HEIGHT = 320, 80
 _QUALITY = 80
 _MOST_FILE_BYTES = 64 << 20
@@ -68,7 +70,7 @@ class Thumbnails:
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        module_command(__name__),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

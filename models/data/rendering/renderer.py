@@ -24,7 +24,7 @@ from models.data.rendering.texts import weighted
 from models.data.rendering.words import Split, WordSampler
 
 
-class Crop(NamedTuple):
+class RenderedCrop(NamedTuple):
     """image: (H, W, 3) uint8 RGB, H 8..230; label: 1..25 characters of [0-9a-z]."""
 
     image: Image
@@ -61,7 +61,7 @@ class WordRenderer:
         self._typefaces: dict[tuple[Path, int], Typeface] = {}
         self._bank = texture_bank(tuple(photographs))
 
-    def render(self, index: int) -> Crop:
+    def render(self, index: int) -> RenderedCrop:
         """The crop at its natural size."""
         rng = np.random.Generator(np.random.PCG64((self.seed, self.split == "test", index)))
         look = weighted(rng, LOOKS)
@@ -72,7 +72,7 @@ class WordRenderer:
             if scene is not None:
                 break
         image = look.capture(look.paint(scene, self._bank, rng), scene.tallness, self._bank, rng)
-        return Crop(reframe(image, rng, RENDERED), fold(text))
+        return RenderedCrop(reframe(image, rng, RENDERED), fold(text))
 
     def _typeface(self, path: Path, em: int) -> Typeface:
         if (path, em) not in self._typefaces:

@@ -65,6 +65,11 @@ class WordSampler:
 
     @classmethod
     def from_file(cls, path: Path, split: Split = "train") -> WordSampler:
+        """The words of such a file as :meth:`read` reads. Raises WordListError."""
+        return cls(cls.read(path), split)
+
+    @staticmethod
+    def read(path: Path) -> list[tuple[str, float]]:
         """A text file, plain or .gz, of one word a line, most frequent first, optionally tab and frequency.
 
         Raises: WordListError where the file is missing or a frequency is not a positive number.
@@ -74,7 +79,10 @@ class WordSampler:
             text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise WordListError(f"{path}: not a word list ({error}); give UTF-8 text, plain or .gz") from None
-        return cls((_parse_line(path, line) for line in text.splitlines() if line.strip()), split)
+        words = [_parse_line(path, line) for line in text.splitlines() if line.strip()]
+        if not words:
+            raise WordListError(f"{path}: no words; give one a line")
+        return words
 
     def sample(self, rng: np.random.Generator, texts: Texts = STREET) -> str:
         """One text as it is drawn: cased, sometimes with punctuation."""

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from models.data.sets.labels import LABEL_FILES, LabelledFolder, label_file_in
 from models.data.sets.lmdb import DATA_FILE, LmdbSet, is_lmdb
 from models.data.sets.samples import Image, UnusableSample, decode_crop, fold_label, image_format
 
-__all__ = ["LABELS", "LabelledSet", "UnusableSample", "find_sets", "open_set"]
+__all__ = ["LABELS", "LabelTable", "LabelledSet", "SetPath", "UnusableSample", "find_sets", "open_set"]
 
 LABELS = LABEL_FILES[0]
 """What this project calls the label files that it writes."""
+
+
+class LabelTable(NamedTuple):
+    """A label file whose names count from the folder ``images``, wherever the file itself lies."""
+
+    table: Path
+    images: Path
+
+    @property
+    def name(self) -> str:
+        return self.table.stem
+
+    def resolve(self) -> LabelTable:
+        return LabelTable(self.table.resolve(), self.images.resolve())
+
+    def __str__(self) -> str:
+        return str(self.table)
+
+
+SetPath = Path | LabelTable
 
 
 class Samples(Protocol):
@@ -31,9 +51,10 @@ class LabelledSet:
     The readers raise UnusableSample for a sample to skip, and IndexError beyond the end.
     """
 
-    def __init__(self, name: str, samples: Samples) -> None:
+    def __init__(self, name: str, samples: Samples, fold: Callable[[str], str] = fold_label) -> None:
         self.name = name
         self._samples = samples
+        self._fold = fold
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -49,7 +70,7 @@ class LabelledSet:
         """
         image, text = self.read(index)
         image_format(image)
-        return image, fold_label(text)
+        return image, self._fold(text)
 
     def crop(self, index: int) -> tuple[Image, str]:
         """The crop, (H, W, 3) uint8 RGB, and the label: 1..25 characters of [0-9a-z]."""
@@ -60,29 +81,34 @@ class LabelledSet:
 _SET = f"{DATA_FILE}, *.lmdb or a label file ({', '.join(LABEL_FILES)})"
 
 
-def open_set(path: Path, root: Path | None = None) -> LabelledSet:
+def open_set(
+    path: SetPath, root: Path | None = None, *, fold: Callable[[str], str] = fold_label
+) -> LabelledSet:
     """Opens an LMDB (a folder, or a single file), a folder with a label file, or such a file itself.
 
-    ``root`` is the folder that a label file's names are relative to, where it is not to be found out.
+    ``root`` is the folder that a label file's names are relative to, where it is not to be found out;
+    ``fold`` makes the labels of the texts.
 
     Raises: ValueError where it is none of these, OSError where it cannot be read.
     """
+    if isinstance(path, LabelTable):
+        return LabelledSet(path.name, LabelledFolder(*path), fold)
     name = path.resolve().name
     if is_lmdb(path):
         samples = LmdbSet(path)
         len(samples)  # an unusable file is found now
-        return LabelledSet(path.resolve().stem if path.is_file() else name, samples)
+        return LabelledSet(path.resolve().stem if path.is_file() else name, samples, fold)
     if path.is_file():
-        return LabelledSet(path.resolve().parent.name, LabelledFolder(path, root))
+        return LabelledSet(path.resolve().parent.name, LabelledFolder(path, root), fold)
     table = label_file_in(path)
     if table is not None:
-        return LabelledSet(name, LabelledFolder(table, root))
+        return LabelledSet(name, LabelledFolder(table, root), fold)
     if not path.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
     raise ValueError(f"{path}: no {_SET}")
 
 
-def find_sets(roots: Sequence[Path]) -> list[Path]:
+def find_sets(roots: Sequence[SetPath]) -> list[SetPath]:
     """Every LMDB and every folder with a label file at or below the roots, sorted, each once.
 
     A root may also be a label file itself, of any name. Hidden folders are left out: an interrupted writer's
@@ -90,8 +116,14 @@ def find_sets(roots: Sequence[Path]) -> list[Path]:
 
     Raises: ValueError where a root holds none.
     """
-    found: dict[Path, Path] = {}
+    found: dict[SetPath, SetPath] = {}
     for root in roots:
+        if isinstance(root, LabelTable):
+            for part, what in ((root.table, "file"), (root.images, "folder")):
+                if not part.exists():
+                    raise ValueError(f"{part}: no such {what}")
+            found.setdefault(root.resolve(), root)
+            continue
         if not root.exists():
             raise ValueError(f"{root}: no such folder")
         below = _sets_below(root) if root.is_dir() else [_of_its_folder(root)]
@@ -99,7 +131,7 @@ def find_sets(roots: Sequence[Path]) -> list[Path]:
             raise ValueError(f"{root}: no folder here holds {_SET}")
         for path in below:
             found.setdefault(path.resolve(), path)
-    return sorted(found.values())
+    return sorted(found.values(), key=str)
 
 
 def _of_its_folder(file: Path) -> Path:

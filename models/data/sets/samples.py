@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy.typing as npt
@@ -13,6 +15,9 @@ Image = npt.NDArray[Any]
 Reason = Literal["no image", "broken image", "no label", "empty label", "too long label"]
 
 
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
 class UnusableSample(ValueError):  # noqa: N818 (a sample to skip and count, seldom an error)
     """A sample to skip; ``reason`` says why."""
 
@@ -22,7 +27,8 @@ class UnusableSample(ValueError):  # noqa: N818 (a sample to skip and count, sel
 
 
 def fold_label(text: str) -> str:
-    """The label of a sample's text: 1..25 characters of [0-9a-z], lower case, everything else dropped.
+    """The label of a sample's text: 1..25 characters of [0-9a-z], lower case, accents folded, everything else
+    dropped.
 
     Raises: UnusableSample, "empty label" or "too long label".
     """
@@ -32,6 +38,28 @@ def fold_label(text: str) -> str:
     if len(label) > MAX_LENGTH:
         raise UnusableSample("too long label")
     return label
+
+
+def official_label(text: str) -> str:
+    """The label that the official ABINet makes of a text: a letter with an accent is dropped, not folded.
+
+    Raises: UnusableSample, "empty label" or "too long label".
+    """
+    return fold_label(_NOT_ASCII.sub("", text))
+
+
+def mindocr_label(text: str) -> str:
+    """MindOCR's label: as the official one, but what is too long is cut, and nothing left over still counts,
+    as a word that nobody reads."""
+    return fold(_NOT_ASCII.sub("", text))[:MAX_LENGTH]
+
+
+#: Whose labels accuracy can be measured by.
+LABELS_OF: dict[str, Callable[[str], str]] = {
+    "abinet-ascend": fold_label,
+    "official": official_label,
+    "mindocr": mindocr_label,
+}
 
 
 def image_format(image: bytes) -> str:

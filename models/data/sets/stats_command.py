@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from models.data.arguments import positive
-from models.data.sets.folders import LabelledSet, find_sets, open_set
+from models.data.sets.folders import LabelledSet, SetPath, find_sets, open_set
 from models.data.sets.pack_command import skipped_text
 from models.data.sets.samples import Image, UnusableSample
 from models.data.sets.sheet import check_sheet, contact_sheet
@@ -89,7 +89,7 @@ def _usable_crops(sets: Sequence[LabelledSet]) -> Iterator[tuple[Image, str]]:
             continue
 
 
-def _text(path: Path, stats: SetStats) -> str:
+def _text(path: SetPath, stats: SetStats) -> str:
     read = "" if stats.read == stats.samples else f", {stats.read} of them read"
     lines = [f"{path}: {stats.samples} samples{read}, {stats.usable} usable{skipped_text(stats.skipped)}"]
     if stats.usable:

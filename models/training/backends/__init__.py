@@ -45,6 +45,10 @@ class Backend(Protocol):
         """What the language model makes of probabilities (N, T, classes) and lengths (N,): logits."""
         ...
 
+    def read_with(self, parameters: Mapping[str, np.ndarray]) -> None:
+        """Makes these native parameters the ones that are read and spelt with until the next step."""
+        ...
+
     def parameters(self) -> dict[str, np.ndarray]:
         """The native parameters, averaged over the last steps where the recipe says so: what is read with,
         spelt with and saved."""

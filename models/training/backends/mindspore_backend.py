@@ -13,6 +13,7 @@ from models.abinet.abinet import ABINet
 from models.checkpoints.checkpoint import load_parameters
 from models.training.backends import averaging_share, check_state
 from models.training.backends.mindspore_losses import JointLoss, LanguageLoss, VisionLoss
+from models.training.backends.mindspore_precision import LOSS_SCALE, check_loss, in_half
 from models.training.backends.mindspore_step import TrainingStep
 from models.training.batches import Batch
 from models.training.recipe import Recipe, Stage
@@ -24,21 +25,28 @@ LOSSES: dict[str, type[nn.Cell]] = {
     "self_training": JointLoss,
 }
 AVERAGE = "average"
+HALF = ("O2", "O3")
 
 
 class MindSporeBackend:
     """See :class:`~models.training.backends.Backend`. With several ``ranks`` each process has a share of
     the batch.
 
+    ``system.amp_level``: O0 and ``auto`` are float32; O2 and O3 are float16, with scaled gradients and no
+    step if they are not finite, and only if the first loss of each stage is as good as in float32.
+
     Raises:
-        ValueError: the recipe asks for less than float32.
+        ValueError: the recipe asks for bfloat16.
     """
 
     feeders = 1
 
     def __init__(self, recipe: Recipe, ranks: int = 1) -> None:
         if recipe.system.amp_level == "O1":
-            raise ValueError("system.amp_level O1 needs system.framework torch; MindSpore trains in float32")
+            raise ValueError(
+                "system.amp_level O1 needs system.framework torch; MindSpore trains in float32, or with"
+                " O2 and O3 in float16"
+            )
         ms.set_context(mode=ms.GRAPH_MODE)
         ms.set_seed(recipe.system.seed)
         self.recipe, self.ranks = recipe, ranks
@@ -57,19 +65,27 @@ class MindSporeBackend:
         self.step_cell: TrainingStep | None = None
         gc.collect()
         train = self.recipe.train
+        level = self.recipe.system.amp_level
+        self.unchecked = LOSSES[stage.stage] if level in HALF else None
+        loss = LOSSES[stage.stage](self.network, self.recipe.sizes.steps, self.ranks)
         self.step_cell = TrainingStep(
-            LOSSES[stage.stage](self.network, self.recipe.sizes.steps, self.ranks),
+            in_half(loss, level) if level in HALF else loss,
             learning_rates,
             train.clip_norm,
             weight_decay=train.weight_decay,
-            drop_overflow=self.recipe.system.drop_overflow_update,
+            drop_overflow=self.recipe.system.drop_overflow_update or level in HALF,
             ranks=self.ranks,
+            scale=LOSS_SCALE if level in HALF else 1.0,
         ).set_train()
         self.average = Averaging(self.network) if train.average else None
         self.seed, self.steps = seed, 0
 
     def step(self, batch: Batch) -> float:
         assert self.step_cell is not None
+        if self.unchecked:
+            level = self.recipe.system.amp_level
+            check_loss(self.network, self.recipe.sizes, self.unchecked, level, batch, self.ranks)
+            self.unchecked = None
         loss = float(self.step_cell(*map(Tensor, batch[:3])).asnumpy())
         if self.average and self.recipe.train.average:
             self.average(Tensor(averaging_share(self.steps, self.recipe.train.average), ms.float32))
@@ -84,10 +100,13 @@ class MindSporeBackend:
         logits, _ = self._reader().language(Tensor(probabilities), Tensor(lengths, ms.float32))
         return logits.asnumpy()
 
+    def read_with(self, parameters: Mapping[str, np.ndarray]) -> None:
+        load_parameters(self.reader, parameters, "the network in training")
+        self.reader_is_old = False
+
     def _reader(self) -> ABINet:
         if self.reader_is_old:
-            load_parameters(self.reader, self.parameters(), "the network in training")
-            self.reader_is_old = False
+            self.read_with(self.parameters())
         return self.reader
 
     def parameters(self) -> dict[str, np.ndarray]:

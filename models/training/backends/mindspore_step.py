@@ -6,13 +6,17 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 
+def _smaller(scale: Tensor, gradient: Tensor) -> Tensor:
+    return gradient / scale
+
+
 class TrainingStep(nn.Cell):
     """Inputs, labels, lengths -> the loss before the step, over all ``ranks`` processes.
 
     With several ranks the gradients are averaged over them, then they are clipped to a global norm. With
     ``drop_overflow`` a step whose gradients are not finite changes nothing. ``weight_decay`` shrinks
     matrices and kernels, by itself times the learning rate before each step (Loshchilov & Hutter 2019), as
-    AdamW of PyTorch does.
+    AdamW of PyTorch does. ``scale``: by how much gradients are larger while they are computed.
     """
 
     def __init__(
@@ -24,14 +28,19 @@ class TrainingStep(nn.Cell):
         weight_decay: float = 0.0,
         drop_overflow: bool = False,
         ranks: int = 1,
+        scale: float = 1.0,
     ) -> None:
         super().__init__(auto_prefix=False)
         parameters = ms.ParameterTuple(loss.trainable_params())
         self.optimizer = nn.Adam(parameters, learning_rate=learning_rates)
-        self.forward_and_gradients = nn.ForwardValueAndGrad(loss, parameters, get_by_list=True)
+        self.forward_and_gradients = nn.ForwardValueAndGrad(
+            loss, parameters, get_by_list=True, sens_param=scale != 1.0
+        )
+        self.scale, self.scaling = Tensor(scale, ms.float32), scale != 1.0
         self.shrinking = [p for p in parameters if p.ndim > 1] if weight_decay else []
         self.shrunk = Tensor([1.0 - rate * weight_decay for rate in learning_rates], ms.float32)
         self.assign = ops.Assign()
+        self.map = ops.HyperMap()
         self.drop_overflow = drop_overflow
         self.clip_norm = clip_norm
         self.ranks = ranks
@@ -40,7 +49,11 @@ class TrainingStep(nn.Cell):
             self.sum_over_ranks = ops.AllReduce()
 
     def construct(self, inputs: Tensor, labels: Tensor, lengths: Tensor) -> Tensor:
-        loss, gradients = self.forward_and_gradients(inputs, labels, lengths)
+        if self.scaling:
+            loss, gradients = self.forward_and_gradients(inputs, labels, lengths, self.scale)
+            gradients = self.map(ops.partial(_smaller, self.scale), gradients)
+        else:
+            loss, gradients = self.forward_and_gradients(inputs, labels, lengths)
         if self.ranks > 1:
             gradients = self.reduce_gradients(gradients)
             loss = self.sum_over_ranks(loss) / self.ranks

@@ -38,6 +38,10 @@ class TorchBackend:
     def __init__(self, recipe: Recipe) -> None:
         if recipe.system.distribute:
             raise ValueError("system.distribute is for MindSpore and msrun; with PyTorch one process trains")
+        if recipe.system.amp_level in ("O2", "O3"):
+            raise ValueError(
+                f"system.amp_level {recipe.system.amp_level} is for MindSpore; with PyTorch write O1 or auto"
+            )
         torch.manual_seed(recipe.system.seed)
         self.recipe = recipe
         self.release = {"torch": torch.__version__}
@@ -138,6 +142,9 @@ class TorchBackend:
         logits = self.averaged.language(*given).logits
         self.averaged.train()
         return logits.float().cpu().numpy()
+
+    def read_with(self, parameters: Mapping[str, np.ndarray]) -> None:
+        raise NotImplementedError("one process trains, and reads with its own weights")
 
     def parameters(self) -> dict[str, np.ndarray]:
         return from_official(_arrays(self.averaged))

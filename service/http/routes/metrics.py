@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.observability.all_fronts import Fronts
 from service.observability.latency import RELATIVE_ERROR, WINDOWS
 from service.observability.observer import Observer
+from service.reading.batch_sizes import in_milliseconds
+from service.reading.reader import Reader
 
 
 class StageLatency(BaseModel):
@@ -63,10 +65,13 @@ class LatencyReport(BaseModel):
 
     relative_error: float = Field(description="How far off a percentile may be; count and max are exact.")
     windows: dict[str, LatencyWindow]
+    batch_ms: list[dict[str, dict[int, float]]] = Field(
+        default=[], description="As in `GET /v1/model`, of the front that answers."
+    )
 
 
-def observability_router(fronts: Fronts, is_ready: Callable[[], bool]) -> APIRouter:
-    """The routes that show what all `fronts` have seen; `is_ready` is asked at every scrape."""
+def observability_router(fronts: Fronts, reader: Reader) -> APIRouter:
+    """The routes that show what all `fronts` have seen, and what this one's `reader` knows."""
     router = APIRouter(tags=["observability"])
 
     @router.get("/metrics", response_class=Response)
@@ -75,7 +80,7 @@ def observability_router(fronts: Fronts, is_ready: Callable[[], bool]) -> APIRou
         encode, content_type = _encoder(accept)
         observer, processes = await fronts.observed()
         registry = CollectorRegistry()
-        registry.register(_ServiceCollector(observer, is_ready))
+        registry.register(_ServiceCollector(observer, lambda: reader.state == "ready"))
         registry.register(_ProcessesCollector(processes))
         return Response(encode(registry), media_type=content_type)
 
@@ -86,6 +91,7 @@ def observability_router(fronts: Fronts, is_ready: Callable[[], bool]) -> APIRou
         return LatencyReport(
             relative_error=RELATIVE_ERROR,
             windows={name: _window(observer, seconds) for name, seconds in WINDOWS.items()},
+            batch_ms=[in_milliseconds(costs) for costs in reader.main.batch_costs],
         )
 
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,7 +13,7 @@ from service.errors import Problem, ServiceError
 from service.http.auth import KeyRing
 from service.http.body import read_body
 from service.http.json_body import json_object, validated
-from service.http.lean import JsonResponse, LeanRoute
+from service.http.lean import Endpoint, JsonResponse, LeanRoute
 from service.http.problems import documented
 from service.http.schemas import LoadRequest
 from service.reading.model_change import Change, bundle_in
@@ -59,7 +60,7 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
             raise _off("Models cannot be changed over HTTP: no admin_keys (or admin_keys_file) are set.")
         admins.check(request.scope, "an admin key")
 
-    def post(path: str, *problems: Problem, **extra: Any) -> Any:
+    def post(path: str, *problems: Problem, **extra: Any) -> Callable[[Endpoint], Endpoint]:
         security: list[dict[str, list[str]]] = [{name: []} for name in ADMIN_SCHEMES]
         return router.post(
             path,

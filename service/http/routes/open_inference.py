@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from starlette.responses import Response
 from service.errors import Problem, ServiceError
 from service.http.answers import answer
 from service.http.body import read_body
-from service.http.lean import JsonResponse, LeanRoute, model_version, read_request, timeout_s
+from service.http.lean import Endpoint, JsonResponse, LeanRoute, model_version, read_request, timeout_s
 from service.http.routes.open_inference_messages import (
     NAME,
     OUTPUTS,
@@ -49,7 +50,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
     model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
 
-    def get(path: str, model: type[BaseModel]) -> Any:
+    def get(path: str, model: type[BaseModel]) -> Callable[[Endpoint], Endpoint]:
         return router.get(path, response_model=model, responses=_ERRORS)
 
     @get("", ServerMetadata)

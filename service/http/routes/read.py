@@ -13,8 +13,8 @@ from starlette.responses import Response
 from service.crop import Crop
 from service.errors import Problem, ServiceError, problem_details
 from service.http.answers import answer
-from service.http.body import header, is_form, read_body, read_files
-from service.http.json_body import json_object, validated
+from service.http.body import is_form, is_json, read_body, read_files
+from service.http.json_body import base64_of, json_object, validated
 from service.http.lean import (
     JsonResponse,
     LeanRoute,
@@ -24,7 +24,7 @@ from service.http.lean import (
     timeout_s,
 )
 from service.http.problems import documented
-from service.http.schemas import BatchImage, BatchRequest, BatchResult, ReadResult
+from service.http.schemas import BatchImage, BatchRequest, BatchResult, CropRequest, ReadResult
 from service.reading.reader import Reader
 from service.settings.model import Settings
 from service.types import ReadOptions, Timings
@@ -34,12 +34,13 @@ _ONE = {
     "parameters": documented_options(ReadOptions),
     "requestBody": {
         "required": True,
-        "description": "One crop: a PNG, JPEG, BMP, WebP or TIFF file, bare or in a form.",
+        "description": "One crop: a PNG, JPEG, BMP, WebP or TIFF file, bare, in a form or as base64.",
         "content": {
             "application/octet-stream": {"schema": _BINARY},
             "multipart/form-data": {
                 "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}
             },
+            "application/json": {"schema": {"$ref": "#/components/schemas/CropRequest"}},
         },
     },
 }
@@ -95,10 +96,15 @@ def read_router(reader: Reader) -> APIRouter:
     async def read(request: Request) -> Response:
         """Reads one crop."""
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
+        body: bytes | str
         if is_form(request):
             ((_, body),) = await read_files(request, settings.max_body_bytes, most=1)
         else:
             body = await read_body(request, settings.max_body_bytes)
+            if is_json(request):
+                sent = validated(CropRequest, json_object(body, 1), "body")
+                body = base64_of(sent.image)
+                options = options.model_copy(update=sent.model_dump(exclude={"image"}, exclude_unset=True))
         (crop,) = await reader.read(read_request(request, [body], options, timeout))
         if crop.error is not None:
             raise crop.error
@@ -126,7 +132,7 @@ def read_router(reader: Reader) -> APIRouter:
         else:
             batch = await _json_batch(request, settings)
             images = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
-            sent = [(one.id, one.image) for one in images]
+            sent = [(one.id, base64_of(one.image)) for one in images]
             options = options.model_copy(update=batch.model_dump(exclude={"images"}, exclude_unset=True))
         request.scope["state"]["crops"] = len(sent)
         wanted = read_request(request, [body for _, body in sent], options, timeout)
@@ -137,7 +143,7 @@ def read_router(reader: Reader) -> APIRouter:
 
 
 async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
-    if not header(request, b"content-type").startswith(b"application/json"):
+    if not is_json(request):
         raise ServiceError(
             Problem.UNSUPPORTED_BODY,
             "A batch is a form with files (multipart/form-data) or application/json.",

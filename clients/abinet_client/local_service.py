@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -16,10 +17,12 @@ from types import FrameType
 from typing import IO, Callable
 
 from abinet_client import AbinetError, Retry
-from abinet_client.batch.connect import connect
+from abinet_client.batch.interpreter import module_command
+from abinet_client.connect import connect
 
 POLL_S = 0.2
 STOP_S = 60.0
+_LONGEST_FOLDER = 64
 
 _LISTENING = re.compile(r"^abinet: listening on (\S+)$", re.MULTILINE)
 _EXPORTING = re.compile(r"^abinet: (exporting .*)$", re.MULTILINE)
@@ -28,7 +31,7 @@ Report = Callable[[str], object]
 
 
 @contextlib.contextmanager
-def private_service(options: Sequence[str], report: Report = lambda line: None) -> Iterator[str]:
+def local_service(options: Sequence[str], report: Report = lambda line: None) -> Iterator[str]:
     """The address of ``abinet serve OPTIONS...`` once it is ready.
 
     It listens on a Unix socket that only this user can reach, "unix:PATH"; with ``--port`` among the options
@@ -38,6 +41,8 @@ def private_service(options: Sequence[str], report: Report = lambda line: None) 
     Raises:
         ValueError: it cannot serve, or has ended meanwhile; with its own words.
     """
+    if importlib.util.find_spec("service") is None:
+        raise ValueError("no abinet-ascend here to start a service with: say with --url where one runs")
     # The settings of some other service on this machine are not meant for this one; the cache is everybody's.
     environment = {
         name: value
@@ -46,10 +51,10 @@ def private_service(options: Sequence[str], report: Report = lambda line: None) 
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(_sigterm_as_exit())
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="abinet-"))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="abinet-", dir=_short_folder()))
         log = stack.enter_context(tempfile.TemporaryFile("w+"))
         starter = stack.enter_context(ThreadPoolExecutor(1))
-        command = [sys.executable, "-m", "service", "serve", "--no-access-log", "--stop-with-stdin"]
+        command = [*module_command("abinet"), "serve", "--no-access-log", "--stop-with-stdin"]
         command += options if "--port" in options else ["--uds", os.path.join(folder, "socket"), *options]
         # In a thread: a signal that came in the midst of Popen would leave a process that nobody knows.
         # Its standard input is a pipe that only we hold; a session of its own leaves Ctrl-C to us.
@@ -71,6 +76,11 @@ def private_service(options: Sequence[str], report: Report = lambda line: None) 
             raise ValueError(_last_words(process, log)) from error
         finally:
             _stop(starting.result())
+
+
+def _short_folder() -> str | None:
+    """Where TMPDIR is too long for the path of a socket, which has 107 bytes, another one."""
+    return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER else None
 
 
 def _address_when_ready(process: subprocess.Popen[bytes], log: IO[str], report: Report) -> str:

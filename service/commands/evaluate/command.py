@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.data.sets.folders import SetPath
     from models.evaluation.scoring import SetScore
 
 
@@ -36,6 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ways up: auto turns tall crops, all every crop (default: auto)",
     )
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N crops of each set")
+    parser.add_argument(
+        "--labels",
+        choices=("abinet-ascend", "official", "mindocr"),
+        default="abinet-ascend",
+        help="whose labels: this project's fold accents (NFKD), the others drop such letters; mindocr also"
+        " cuts long labels and counts empty ones",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("--errors", type=Path, metavar="PNG", help="write a sheet of the worst errors")
@@ -51,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from models.data.sets.folders import find_sets, open_set
+    from models.data.sets.samples import LABELS_OF
     from models.evaluation.files import check_folders, write
     from models.evaluation.report import (
         in_field_order,
@@ -62,10 +71,11 @@ def run(args: argparse.Namespace) -> int:
         to_json,
     )
     from models.evaluation.scoring import score_set
-    from models.evaluation.sources import open_reader
+    from service.commands.evaluate.sources import open_reader
 
     if args.config and (args.source or args.sets):
         raise ValueError("--config names the checkpoint and the sets itself; leave out SOURCE and SETS")
+    fold = LABELS_OF[args.labels]
     source, roots = _of_config(args.config) if args.config else (args.source, args.sets)
     paths = find_sets(roots)
     check_folders(args.markdown, args.errors, args.plot)
@@ -75,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         open_reader(source, _serve_options(args), args.turns) as reader,
         tqdm(total=samples, disable=None) as bar,
     ):
-        scores = in_field_order([score_set(reader, path, args.limit, bar.update) for path in paths])
+        scores = in_field_order([score_set(reader, path, args.limit, bar.update, fold) for path in paths])
     table, trusted = text_table(reader, scores), reliability_of(scores)
     if args.markdown:
         trust = markdown_reliability(reader.calibrated, trusted)
@@ -113,22 +123,17 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _of_config(path: Path) -> tuple[str, list[Path]]:
-    """The checkpoint and the sets that a recipe's ``eval`` section names, as MindOCR's recipes do."""
-    import yaml
+def _of_config(path: Path) -> tuple[str, list[SetPath]]:
+    """The checkpoint and the sets that a recipe's ``eval`` section names, this project's or MindOCR's."""
+    from models.training.recipe import Eval
 
-    try:
-        section = yaml.safe_load(path.read_text(encoding="utf-8"))["eval"]
-        source, dataset = section["ckpt_load_path"], section["dataset"]
-        root, folders = Path(dataset["dataset_root"]), dataset.get("data_dir", ".")
-        return str(source), [root / folder for folder in ([folders] if isinstance(folders, str) else folders)]
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML ({error})") from None
-    except (KeyError, TypeError, AttributeError) as error:
+    section = Eval.from_yaml(path)
+    if section.ckpt_load_path is None or section.dataset.dataset_root is None:
         raise ValueError(
             f"{path}: needs eval.ckpt_load_path and eval.dataset.dataset_root, and may have "
-            f"eval.dataset.data_dir, folders below it ({error})"
-        ) from None
+            "eval.dataset.data_dir, folders below it, and label_file"
+        )
+    return str(section.ckpt_load_path), section.dataset.roots
 
 
 def _serve_options(args: argparse.Namespace) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from abinet_client import Client
+from abinet_client import AbinetError, Client, Retry
 
 UNIX = "unix:"
+LOCAL = "http://127.0.0.1:8000"
+"""Where `abinet serve` listens by default."""
+_GLANCE_S = 0.3
 
 
 def connect(address: str, **options: Any) -> Client:
@@ -18,7 +20,15 @@ def connect(address: str, **options: Any) -> Client:
     Raises:
         ValueError: not such an address.
     """
-    options.setdefault("api_key", os.environ.get("ABINET_API_KEY") or None)
     if address.startswith(UNIX):
         return Client("http://localhost", uds=address[len(UNIX) :], **options)
     return Client(address, **options)
+
+
+def is_served(address: str) -> bool:
+    """Whether a service that takes crops answers there at once."""
+    try:
+        with connect(address, retry=Retry(attempts=1), timeout=_GLANCE_S) as client:
+            return client.health().is_ready
+    except AbinetError:
+        return False

@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from abinet_client.batch.private_service import private_service
-from models.evaluation.http_reader import HttpReader
-from models.evaluation.reading import Reader, Turns
+from abinet_client.local_service import local_service
+from models.evaluation.reading import CropReader, Turns
+from service.commands.evaluate.service_reader import ServiceReader
 
 
 @contextlib.contextmanager
-def open_reader(source: str, serve_options: Sequence[str] = (), turns: Turns = "auto") -> Iterator[Reader]:
+def open_reader(
+    source: str, serve_options: Sequence[str] = (), turns: Turns = "auto"
+) -> Iterator[CropReader]:
     """A reader of NAME.ckpt, of a bundle's folder, or of the service at a URL.
 
     A bundle is read through a service of its own, started with ``serve_options``: what is measured is then
@@ -25,12 +27,12 @@ def open_reader(source: str, serve_options: Sequence[str] = (), turns: Turns = "
     if serve_options and not is_bundle:
         raise ValueError(f"{source}: not a bundle, so {serve_options[0]} does not apply to it")
     if is_url:
-        with HttpReader(source, turns) as reader:
+        with ServiceReader(source, turns) as reader:
             yield reader
     elif is_bundle:
         with (
-            private_service(["--bundle", source, *serve_options]) as address,
-            HttpReader(address, turns) as reader,
+            local_service(["--bundle", source, *serve_options]) as address,
+            ServiceReader(address, turns) as reader,
         ):
             yield reader
     else:

@@ -1,4 +1,4 @@
-"""Load from a process of its own, in JSON: `serving_load.py idle|overload URL --image FILE --seconds S`."""
+"""Load from a process of its own, in JSON: `load_process.py idle|overload URL --image FILE --seconds S`."""
 
 import argparse
 import asyncio

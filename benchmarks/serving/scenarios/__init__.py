@@ -1,0 +1,1 @@
+"""The scenarios, each with its flags (`configure`) and what it measures (`measure`)."""

@@ -1,0 +1,79 @@
+"""The services that are measured: started, and asked what they have done."""
+
+import argparse
+import contextlib
+import re
+from typing import Any
+
+import httpx
+
+from abinet_client.local_service import local_service
+from service.bundled import bundled_model
+from service.engines.bundle import Bundle
+from service.engines.engine import EngineOptions
+from service.settings.model import Settings
+
+from .bodies import BATCH_ITEMS
+
+CLIENTS = 32
+# Room for a batch of each of many clients, also where one front has them all.
+ROOM = ["--max-queue", str(8 * CLIENTS * BATCH_ITEMS)]
+NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
+_SLOW_MS, _SLOW_MS_PER_CROP = 5.0, 2.0
+SLOW = [
+    *("--engine", "simulated", "--simulated-ms", str(_SLOW_MS)),
+    *("--simulated-ms-per-crop", str(_SLOW_MS_PER_CROP)),
+]
+"""An engine as slow as a real one on two cores."""
+
+
+def opened_bundle(arguments: argparse.Namespace) -> Bundle:
+    return Bundle(str(arguments.bundle or bundled_model(arguments.worker_python)))
+
+
+def engine_options(arguments: argparse.Namespace) -> EngineOptions:
+    settings = Settings(engine=arguments.engine, simulated_ms=arguments.simulated_ms)
+    return settings.engine_options()[0]
+
+
+def serving(folder: str, flags: list[str]) -> contextlib.AbstractContextManager[str]:
+    """The URL of a service of our own, over TCP as its clients elsewhere have it."""
+    return local_service(["--bundle", folder, "--port", "0", *flags])
+
+
+def engine_flags(arguments: argparse.Namespace) -> list[str]:
+    flags = ["--engine", arguments.engine, "--worker-python", arguments.worker_python]
+    return [*flags, "--simulated-ms", str(arguments.simulated_ms)]
+
+
+def slow_batch_ms(bundle: Bundle) -> float:
+    """How long `SLOW` takes for the largest batch, with all refinements: 148 ms for 16."""
+    largest = max(graph.batch for graph in bundle.graphs)
+    return (1 + bundle.iterations) * (_SLOW_MS + _SLOW_MS_PER_CROP * largest)
+
+
+def metrics(url: str) -> dict[str, float]:
+    """Prometheus' samples by name and labels, as they are written."""
+    text = httpx.get(f"{url}/metrics", trust_env=False).text
+    lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+def engine_seconds(url: str) -> float:
+    seen = metrics(url)
+    return sum(value for name, value in seen.items() if name.startswith("abinet_batch_seconds_sum"))
+
+
+def answers(seen: dict[str, float]) -> dict[str, float]:
+    """Answers of /v1/read by status."""
+    pattern = re.compile(r'abinet_requests_total\{.*?code="(\d+)".*\}')
+    return {
+        found.group(1): value
+        for name, value in seen.items()
+        if 'route="/v1/read"' in name and (found := pattern.fullmatch(name))
+    }
+
+
+def latency_report(url: str) -> dict[str, Any]:
+    window: dict[str, Any] = httpx.get(f"{url}/v1/latency", trust_env=False).json()["windows"]["5m"]
+    return window

@@ -1,0 +1,51 @@
+"""Threads that hold up nobody: a program that ends does not wait for a request that is under way."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future
+from typing import Any, Callable, TypeVar
+
+T = TypeVar("T")
+
+
+class Workers:
+    """Up to `count` daemon threads. `concurrent.futures` would join its own before the interpreter ends."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._started = 0
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """The future of `function(*arguments)`, which a thread calls when one is free."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._jobs.put(job)
+        if self._started < self._count:
+            self._started += 1
+            threading.Thread(target=self._work, daemon=True, name="abinet-client").start()
+        return future
+
+    def close(self) -> None:
+        """Drops what no thread has begun; the threads end after what they have."""
+        try:
+            while True:
+                self._jobs.get_nowait()
+        except queue.Empty:
+            for _ in range(self._started):
+                self._jobs.put(None)
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            job()

@@ -1,0 +1,121 @@
+"""The command line of ``abinet read``: its flags, and what is wrong between them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import get_args
+
+from abinet_client import Turns
+from abinet_client.batch.rows import FORMATS
+from abinet_client.batch.sources import Inputs
+from abinet_client.connect import connect
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="folder (with all folders below it), image file, 'glob', LMDB folder, list.txt of paths, "
+        "or - for a list on the standard input",
+    )
+    parser.add_argument(
+        "--null", "-0", action="store_true", help="the paths of lists end in NUL, not line breaks"
+    )
+    parser.add_argument("--url", help="a running service, http://... or unix:PATH (default: start one)")
+    parser.add_argument(
+        "--ray", action="store_true", help="read on a Ray cluster, with abinet-ascend: see --ray --help"
+    )
+    parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
+    parser.add_argument("--early-stop", action="store_true", help="refine only what is not sure yet")
+    parser.add_argument(
+        "--turns",
+        choices=get_args(Turns),
+        help="ways up: auto turns tall crops, all every crop (default: auto)",
+    )
+    parser.add_argument(
+        "--progress", action=argparse.BooleanOptionalAction, help="the bar (default: on a terminal)"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="CSV, TSV or JSONL; - is the standard output (default: TSV to it)",
+    )
+    output.add_argument("--format", choices=FORMATS, help="of the output (default: as the file's name ends)")
+    output.add_argument(
+        "--detail", action="store_true", help="also how it was turned, and what every iteration read"
+    )
+    output.add_argument("--resume", action="store_true", help="skip what the output already has, and append")
+    output.add_argument(
+        "--min-confidence",
+        type=_share,
+        metavar="X",
+        help="crops whose text is right with a probability below it, and what cannot be read, go to the "
+        "review file, not to the output",
+    )
+    output.add_argument(
+        "--review", metavar="FILE", help="the review file (default: NAME.review.csv beside NAME.csv)"
+    )
+    output.add_argument("--report", metavar="FILE.html", help="a page of the least certain crops")
+    output.add_argument(
+        "--labels", metavar="FILE", help="label file (tab, CSV, ICDAR's, JSON lines): prints the accuracy"
+    )
+    private = parser.add_argument_group("what the service of its own runs, without --url")
+    private.add_argument("--bundle", metavar="DIR", help="the bundle (default: the bundled model)")
+    private.add_argument("--engine", help="mindspore, lite or simulated")
+    private.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
+    private.add_argument("--devices", help="cpu, or numbers of Ascend cards such as 0,1")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a confidence, 0 to 1")
+    return share
+
+
+def check(args: argparse.Namespace) -> None:
+    """All that a command line can have wrong is said before the long work."""
+    if args.output == "-":
+        args.output = None
+    if args.url:
+        try:
+            connect(args.url).close()
+        except ValueError as error:
+            raise ValueError(str(error).replace("base_url", "--url", 1)) from None
+    Inputs(args.inputs, null=args.null).check()
+    private = serve_options(args)
+    if args.url and private:
+        raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")
+    if args.resume and not args.output:
+        raise ValueError("--resume goes on with a file: say which with --output")
+    if args.review and args.min_confidence is None:
+        raise ValueError("--review needs --min-confidence, which says what goes there")
+    if args.min_confidence is not None and not args.review:
+        if not args.output:
+            raise ValueError("--min-confidence needs --review FILE, or --output FILE to be beside")
+        args.review = ".review".join(os.path.splitext(args.output))
+    named = [file for file in (args.output, args.review, args.report) if file]
+    for file in named:
+        if not os.path.isdir(os.path.dirname(file) or "."):
+            raise ValueError(f"{os.path.dirname(file)}: no such folder; make it first")
+    if len({os.path.abspath(file) for file in named}) < len(named):
+        raise ValueError("--output, --review and --report are files of their own")
+
+
+def serve_options(args: argparse.Namespace) -> list[str]:
+    """The flags that are for a service of our own, as ``abinet serve`` has them."""
+    given = {
+        "--bundle": args.bundle,
+        "--engine": args.engine,
+        "--worker-python": args.worker_python,
+        "--devices": args.devices,
+    }
+    return [word for option, value in given.items() if value for word in (option, value)]

@@ -1,0 +1,191 @@
+"""One run of ``abinet read``: crops from where they are, to the service, into rows, counts and the page."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from abinet_client import AbinetError
+from abinet_client.batch.flags import serve_options
+from abinet_client.batch.labels import Labels, Tally, fold
+from abinet_client.batch.output import Output, format_named
+from abinet_client.batch.progress import Progress
+from abinet_client.batch.reading import PATIENCE_S, READINGS, RETRY, Result, read_items, wait_until_ready
+from abinet_client.batch.report import Report
+from abinet_client.batch.resume import Earlier
+from abinet_client.batch.rows import Row
+from abinet_client.batch.sources import Inputs, Item
+from abinet_client.connect import LOCAL, connect, is_served
+from abinet_client.local_service import local_service
+
+SOME_FAILED = 1
+
+
+@dataclass
+class Run:
+    """One run: where its crops come from, where its rows go, and its counts."""
+
+    inputs: Inputs
+    progress: Progress
+    output: Output
+    review: Output | None
+    earlier: Earlier
+    labels: Labels | None
+    report: Report | None
+    detail: bool
+    min_confidence: float | None
+    tally: Tally = field(default_factory=Tally)
+    done: int = 0
+    failed: int = 0
+    below: int = 0
+    skipped: int = 0
+    began: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+    exhausted: bool = False
+
+    @classmethod
+    def prepared(cls, args: argparse.Namespace, stack: contextlib.ExitStack) -> Run:
+        inputs = Inputs(args.inputs, null=args.null)
+        labels = Labels(args.labels) if args.labels else None
+        earlier = Earlier()
+
+        def opened(path: str | None, format: str | None) -> Output:
+            rows = format_named(format, path)(args.detail)
+            output = Output(path, rows, resume=args.resume, earlier=earlier.add)
+            stack.callback(output.close)
+            return output
+
+        output = opened(args.output, args.format)
+        review = opened(args.review, args.format) if args.review else None
+        earlier.seal()
+        to_terminal = not args.output and sys.stdout.isatty()
+        shown = args.progress if args.progress is not None else sys.stderr.isatty() and not to_terminal
+        progress = Progress(inputs, shown=shown)
+        stack.callback(progress.close)
+        report = Report(args.min_confidence) if args.report else None
+        return cls(
+            inputs, progress, output, review, earlier, labels, report, args.detail, args.min_confidence
+        )
+
+    @property
+    def exit_code(self) -> int:
+        return SOME_FAILED if self.failed or self.earlier.failed else 0
+
+    def read(self, args: argparse.Namespace) -> None:
+        """Raises ValueError where the service cannot go on."""
+        items = self._unread()
+        first = next(items, None)
+        if first is None:
+            return  # no service need be started for nothing
+        options: dict[str, Any] = {
+            "iterations": args.iterations,
+            "early_stop": args.early_stop,
+            "turns": args.turns,
+            "detail": args.detail or self.report is not None,
+        }
+        with self._address(args) as address, connect(address, timeout=PATIENCE_S, retry=RETRY) as client:
+            try:
+                wait_until_ready(client, self.progress.say)
+                self.waited = time.monotonic() - self.began
+                for result in read_items(client, itertools.chain([first], items), options):
+                    self._take(result)
+            except AbinetError as error:
+                kept = "; the rows so far are kept, --resume goes on" if self.done else ""
+                raise ValueError(f"{address}: {error}{kept}") from error
+
+    @contextlib.contextmanager
+    def _address(self, args: argparse.Namespace) -> Iterator[str]:
+        if args.url:
+            yield args.url
+            return
+        name = args.bundle or "the bundled model"
+        if not serve_options(args) and is_served(LOCAL):
+            self.progress.say(f"a service runs at {LOCAL}: --url {LOCAL} would read with it")
+        self.progress.say(f"starting a service for {name}")
+        options = ["--timeout-s", str(PATIENCE_S), "--drain-s", "1", "--max-queue", str(READINGS)]
+        options += serve_options(args)
+        with local_service(options, self.progress.say) as address:
+            yield address
+
+    def _unread(self) -> Iterator[Item]:
+        """The crops that no earlier run has read, with their labels."""
+        for item in self.inputs:
+            self._flush()
+            labelled = item._replace(label=self.labels.of(item)) if self.labels else item
+            if item.name not in self.earlier:
+                yield labelled
+                continue
+            self.skipped += 1
+            self.progress.skip()
+            if labelled.label is not None:
+                label = fold(labelled.label)
+                self.tally.add(label, self.earlier.reads(item.name, label))
+        self.exhausted = True
+
+    def _flush(self) -> None:
+        """Puts the rows so far into their files.
+
+        Whenever the next crop is asked for, so once for all the rows that one answer brought, and after every
+        row where there are no more crops.
+        """
+        self.output.flush()
+        if self.review:
+            self.review.flush()
+
+    def _take(self, result: Result) -> None:
+        """Writes a crop's row."""
+        item, reading, error = result
+        least = self.min_confidence
+        unsure = reading is None or (least is not None and reading.confidence < least)
+        (self.review if self.review and unsure else self.output).write(_row(result, self.detail))
+        if self.exhausted:
+            self._flush()
+        self.done += 1
+        self.failed += reading is None
+        self.below += unsure and reading is not None
+        if item.label is not None:
+            label = fold(item.label)
+            self.tally.add(label, fold(reading.text) == label if reading else None)
+        if self.report:
+            self.report.add(item, reading, error)
+        self.progress.advance()
+
+    def finish(self, args: argparse.Namespace) -> None:
+        """The page, and the lines that say how it went."""
+        self.progress.close()
+        if self.report:
+            self.report.write(args.report)
+        say = self.progress.say
+        if self.labels or str(self.tally) != str(Tally()):
+            say(str(self.tally))
+        seconds = time.monotonic() - self.began
+        waited = f", {self.waited:,.1f} s of them until the service was ready" if self.waited >= 1 else ""
+        rate = self.done / max(seconds - self.waited, 1e-9)
+        parts = [f"{self.done:,} crops in {seconds:,.1f} s{waited} ({rate:,.0f} crops/s while reading)"]
+        parts.append(f"{self.failed:,} could not be read")
+        if self.min_confidence is not None:
+            parts.append(f"{self.below:,} below {self.min_confidence:g}")
+        if self.skipped:
+            parts.append(f"{self.skipped:,} skipped that the output already has")
+        if self.inputs.skipped:
+            files = sum(self.inputs.skipped.values())
+            kinds = ", ".join(f"{count:,} {ending}" for ending, count in self.inputs.skipped.most_common(5))
+            parts.append(f"{files:,} files passed over that are no images by their names ({kinds})")
+        say("; ".join(parts))
+
+
+def _row(result: Result, detail: bool) -> Row:
+    item, reading, error = result
+    if reading is None:
+        return Row(item.name, error=error)
+    row = Row(item.name, reading.text, reading.confidence)
+    if not detail:
+        return row
+    iterations = [stage.model_dump() for stage in reading.iterations]
+    return row._replace(turned=reading.turned, iterations=iterations)

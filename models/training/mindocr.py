@@ -1,0 +1,238 @@
+"""MindOCR's configuration file as a recipe: every key is honoured, said to be without effect, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+#: MindOCR's default folder of checkpoints and curves.
+FOLDER = "./tmp_rec"
+
+HONOURED = {
+    "system.distribute", "system.amp_level", "system.seed", "system.log_interval", "system.val_while_train",
+    "system.val_interval", "system.drop_overflow_update", "common.batch_size", "model.pretrained",
+    "scheduler.lr", "scheduler.num_epochs", "scheduler.decay_rate", "scheduler.decay_epochs",
+    "scheduler.warmup_epochs", "optimizer.opt", "optimizer.weight_decay", "train.clip_norm",
+    "train.ckpt_save_dir", "train.dataset.type", "train.dataset.dataset_root", "train.dataset.data_dir",
+    "train.dataset.label_file", "train.dataset.transform_pipeline", "train.loader.batch_size",
+    "train.loader.num_workers", "eval.ckpt_load_path", "eval.dataset.type", "eval.dataset.dataset_root",
+    "eval.dataset.data_dir", "eval.dataset.label_file", "eval.dataset.transform_pipeline",
+    "eval.loader.batch_size",
+}  # fmt: skip
+
+#: What decides nothing about the weights here: how MindOCR hands data on, compiles, prints and keeps files.
+UNUSED = {
+    "system.mode", "system.refine_batch_size", "system.ckpt_save_policy", "system.ckpt_max_keep",
+    "system.val_start_epoch", "system.start_epoch", "system.device_id", "system.cache",
+    "model.backbone.batchsize", "model.head.batchsize", "model.backbone.pretrained_backbone",
+    "metric.print_flag", "metric.device_num", "metric.character_dict_path", "metric.ignore_space",
+    "train.dataset_sink_mode", "train.pred_cast_fp32", "train.dataset.output_columns",
+    "train.dataset.check_rec_image", "train.dataset.net_input_column_index",
+    "train.dataset.label_column_index", "train.dataset.random_choice_if_none",
+    "train.loader.drop_remainder", "train.loader.max_rowsize", "train.loader.shuffle",
+    "eval.dataset_sink_mode", "eval.pred_cast_fp32", "eval.dataset.output_columns",
+    "eval.dataset.check_rec_image", "eval.dataset.net_input_column_index", "eval.dataset.label_column_index",
+    "eval.dataset.shuffle", "eval.dataset.filter_max_len", "eval.dataset.max_text_len",
+    "eval.dataset.filter_zero_text_image", "eval.dataset.random_choice_if_none", "eval.loader.shuffle",
+    "eval.loader.drop_remainder", "eval.loader.max_rowsize", "eval.loader.num_workers",
+}  # fmt: skip
+
+_A_RECIPE = "or write a recipe of this project (docs/training.md), which has other schedules"
+
+#: Values that this project computes, and what to do about another one.
+ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
+    "common.character_dict_path": ((None,), "ABINet's own 36 characters, in its order; leave it empty"),
+    "common.num_classes": ((37,), "36 characters and the null; write 37"),
+    "common.max_text_len": ((25,), "the network's length; write 25"),
+    "common.infer_mode": ((False,), "a training; write False"),
+    "common.use_space_char": ((False,), "the charset has no space; write False"),
+    "model.type": (("rec",), "recognition; write rec"),
+    "model.name": (("abinet",), "write abinet"),
+    "model.transform": ((None,), "ABINet has none; write null"),
+    "model.backbone.name": (("abinet_backbone",), "ABINet alone is trained here; write abinet_backbone"),
+    "model.backbone.pretrained": ((False,), "weights are named by model.pretrained; write False"),
+    "model.head.name": (("ABINetHead",), "ABINet alone is trained here; write ABINetHead"),
+    "postprocess.name": (("ABINetLabelDecode",), "write ABINetLabelDecode"),
+    "postprocess.character_dict_path": ((None,), "leave it empty"),
+    "metric.name": (("RecMetric",), "write RecMetric"),
+    "metric.main_indicator": (("acc",), "the best checkpoint is the one that reads most words; write acc"),
+    "metric.filter_ood": (
+        (False,),
+        "labels are filtered as they are read; for MindOCR's numbers: abinet eval --labels mindocr",
+    ),
+    "metric.lower": ((True,), "the charset has no capitals; write True"),
+    "metric.ignore_symbol": ((False, True), ""),
+    "loss.name": (("ABINetLoss",), "write ABINetLoss"),
+    "scheduler.scheduler": (("step_decay",), f"write step_decay, {_A_RECIPE}"),
+    "optimizer.filter_bias_and_bn": ((True,), "biases and norms are never decayed here; write True"),
+    "train.clip_grad": ((True,), "gradients are always clipped; write True and a large clip_norm"),
+    "train.gradient_accumulation_steps": ((1,), "write 1 and a larger batch"),
+    "train.ema": ((False,), "write False; a recipe of this project has train.average"),
+    "train.dataset.sample_ratio": ((1, 1.0), "an epoch is all samples; write 1.0 and fewer epochs"),
+    "train.dataset.shuffle": ((True,), "samples are always shuffled; write True"),
+    "train.dataset.filter_max_len": ((True,), "labels that are too long are never trained on; write True"),
+    "train.dataset.max_text_len": ((25,), "the network's length; write 25"),
+    "train.dataset.filter_zero_text_image": ((True,), "crops without a label are left out; write True"),
+    "train.dataset.label_standandize": ((False, True), ""),
+    "train.dataset.extra_count_if_repeat": ((False,), "that is for CTC; write False"),
+    "eval.dataset.sample_ratio": ((1, 1.0), "all samples count; write 1.0"),
+    "loss_scaler.type": ((None, "static", "dynamic"), ""),
+}
+
+TRANSFORMS = {
+    "train": ("ABINetTransforms", "ABINetRecAug"),
+    "eval": ("ABINetEvalTransforms", "ABINetEval"),
+}
+TYPES = ("LMDBDataset", "RecDataset")
+
+
+class NotHonouredError(ValueError):
+    """Keys that would change the result and are not honoured; one line with what to write instead."""
+
+
+def is_mindocr(values: Any) -> bool:
+    """Whether a file is MindOCR's: it has sections that this project's recipes have not."""
+    sections = {"scheduler", "optimizer", "postprocess", "loss", "metric"}
+    return isinstance(values, Mapping) and "network" not in values and not sections.isdisjoint(values)
+
+
+def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The recipe that a file of MindOCR's stands for, and what to say about it.
+
+    Raises:
+        NotHonouredError: names every key that is not honoured, and why.
+    """
+    flat = dict(_leaves(values))
+    _refuse(flat)
+    workers = flat.get("train.loader.num_workers")
+    batch = flat.get("train.loader.batch_size", flat.get("common.batch_size"))
+    folder = flat.get("train.ckpt_save_dir") or FOLDER
+    pretrained, said = _pretrained(flat.get("model.pretrained"), path, Path(folder))
+    optimizer = flat.get("optimizer.opt", "adam")
+    stage = {
+        "stage": "joint",
+        "epochs": flat.get("scheduler.num_epochs"),
+        "lr": flat.get("scheduler.lr"),
+        "decay_rate": flat.get("scheduler.decay_rate", 0.1),
+        "decay_epochs": flat.get("scheduler.decay_epochs"),
+        "warm_up": 0,
+        "warm_up_epochs": flat.get("scheduler.warmup_epochs") or None,
+    }
+    recipe = {
+        "network": "abinet_resnet45_en",
+        "model": {"pretrained": pretrained, "shrink_by_area": False},
+        "system": _given(
+            flat, "system", "distribute", "amp_level", "seed", "val_while_train", "drop_overflow_update"
+        ),
+        "common": {"batch_size": batch},
+        "train": {
+            "ckpt_save_dir": folder,
+            "weight_decay": flat.get("optimizer.weight_decay", 0.0) if optimizer == "adamw" else 0.0,
+            "val_epochs": flat.get("system.val_interval", 1),
+            **_given(flat, "system", "log_interval"),
+            **_given(flat, "train", "clip_norm"),
+            "dataset": {
+                **_dataset(flat, "train"),
+                "augment": "ABINetRecAug" in _transforms(flat, "train"),
+                **({"num_workers": workers} if workers else {}),
+            },
+            "stages": [stage],
+        },
+        "eval": {
+            "ckpt_load_path": flat.get("eval.ckpt_load_path"),
+            "batch_size": flat.get("eval.loader.batch_size", 64),
+            "dataset": _dataset(flat, "eval"),
+        },
+    }
+    unused = sorted(key for key in flat if key in UNUSED or _is_free(key))
+    if unused:
+        said.append(f"{path}: not used here: {', '.join(unused)}")
+    return recipe, said
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _refuse(flat: Mapping[str, Any]) -> None:
+    faults = [_fault(key, value) for key, value in flat.items()]
+    optimizer, decay = flat.get("optimizer.opt", "adam"), flat.get("optimizer.weight_decay") or 0.0
+    if optimizer not in ("adam", "adamw"):
+        faults.append(f"optimizer.opt {optimizer}: the method's is Adam; write adam or adamw")
+    if optimizer == "adam" and decay:
+        faults.append(
+            f"optimizer.weight_decay {decay} with adam is added to the gradients, which is not done here;"
+            " write 0, or adamw with filter_bias_and_bn: True"
+        )
+    for part in ("train", "eval"):
+        given = flat.get(f"{part}.dataset.type", TYPES[0])
+        if given not in TYPES:
+            faults.append(f"{part}.dataset.type {given}: write LMDBDataset, or RecDataset with label_file")
+        if given == "RecDataset" and not flat.get(f"{part}.dataset.label_file"):
+            faults.append(f"{part}.dataset.type RecDataset needs label_file")
+        unknown = [name for name in _transforms(flat, part) if name not in TRANSFORMS[part]]
+        if unknown:
+            faults.append(
+                f"{part}.dataset.transform_pipeline: {', '.join(unknown)}: crops are prepared as ABINet's"
+                f" are; write {', '.join(TRANSFORMS[part])}"
+            )
+    for key in ("scheduler.lr", "scheduler.num_epochs", "scheduler.decay_epochs", "system.seed"):
+        if flat.get(key) is None:
+            faults.append(f"{key} is missing")
+    faults = [fault for fault in faults if fault]
+    if faults:
+        raise NotHonouredError("; ".join(faults))
+
+
+def _fault(key: str, value: Any) -> str:
+    if key in ONLY:
+        allowed, remedy = ONLY[key]
+        alike = any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed)
+        return "" if alike else f"{key} {value}: {remedy}"
+    if key in HONOURED or key in UNUSED:
+        return ""
+    return f"{key}: not known here; remove it if it changes nothing"
+
+
+def _is_free(key: str) -> bool:
+    """Whether any value of the key that is accepted has the same effect."""
+    return key in ONLY and not ONLY[key][1]
+
+
+def _given(flat: Mapping[str, Any], section: str, *keys: str) -> dict[str, Any]:
+    return {key: flat[f"{section}.{key}"] for key in keys if f"{section}.{key}" in flat}
+
+
+def _dataset(flat: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """MindOCR puts the root before both names, and needs none; a name alone is a path then."""
+    given = {key: flat.get(f"{part}.dataset.{key}") for key in ("dataset_root", "data_dir", "label_file")}
+    return {"dataset_root": given.pop("dataset_root") or ".", **{k: v for k, v in given.items() if v}}
+
+
+def _transforms(flat: Mapping[str, Any], part: str) -> list[str]:
+    pipeline = flat.get(f"{part}.dataset.transform_pipeline") or TRANSFORMS[part]
+    return [name for one in pipeline for name in (one if isinstance(one, Mapping) else [one])]
+
+
+def _pretrained(given: str | None, path: Path, folder: Path) -> tuple[str | None, list[str]]:
+    """The file of ``model.pretrained``. Training downloads nothing: of an address the file's name is looked
+    for beside the configuration, in the present folder and in the run's.
+
+    Raises:
+        NotHonouredError: it is in none of them.
+    """
+    if not given or "://" not in str(given):
+        return given or None, []
+    name = str(given).rpartition("/")[2]
+    for place in (path.parent, Path(), folder):
+        if (place / name).exists():
+            return str(place / name), [f"model.pretrained: {place / name} is taken for {given}"]
+    raise NotHonouredError(
+        f"model.pretrained {given}: a training downloads nothing; get the file (curl -O {given}) and write"
+        f" its path, or put {name} beside the configuration"
+    )

@@ -1,0 +1,61 @@
+"""Which engine `--engine auto` stands for: the fastest that is there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from service.bundled import cache
+from service.settings.model import Settings
+
+LITE_RELEASE = "2.0.0"
+"""The only MindSpore Lite on PyPI; it reads what the MindSpore of the same number wrote."""
+
+
+class EngineChoice(NamedTuple):
+    """Settings that name their engine and its interpreter, and why it is this one."""
+
+    settings: Settings
+    reason: str
+
+
+def lite_directory() -> Path:
+    """Where `abinet lite` makes the environment of MindSpore Lite."""
+    return cache() / f"lite-{LITE_RELEASE}"
+
+
+def chosen(settings: Settings) -> EngineChoice:
+    """What the settings say; for `auto` MindSpore Lite, if its environment and a bundle for it are there."""
+    if settings.engine != "auto":
+        return EngineChoice(settings, "as set")
+    reason = _against_lite(settings)
+    if reason:
+        return EngineChoice(settings.model_copy(update={"engine": "mindspore"}), reason)
+    python = str(lite_directory() / "bin" / "python")
+    lite = settings.model_copy(update={"engine": "lite", "worker_python": python})
+    return EngineChoice(lite, f"it is faster than MindSpore, and its environment is in {lite_directory()}")
+
+
+def _against_lite(settings: Settings) -> str:
+    """Why MindSpore runs the graphs; empty if Lite may."""
+    if settings.worker_python != sys.executable:
+        return "--worker-python is set"
+    if any(device != "cpu" for device in settings.devices):
+        return "there are devices other than the CPU"
+    if settings.bundle is not None:
+        release = _written_by(settings.bundle)
+        if release != LITE_RELEASE:
+            return f"the bundle was written by MindSpore {release}, and Lite is {LITE_RELEASE}"
+    if not (lite_directory() / "bin" / "python").is_file():
+        return "MindSpore Lite is not there; `abinet lite` makes it"
+    return ""
+
+
+def _written_by(bundle: Path) -> str:
+    """A bundle that cannot be read has its fault told by whoever opens it."""
+    try:
+        return str(json.loads((bundle / "manifest.json").read_bytes())["exporter"]["mindspore"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "of an unknown release"
