@@ -22,6 +22,10 @@ coverage *arguments:
     uv run --group dev coverage combine --quiet
     uv run --group dev coverage report
 
+# Processes of a service killed, stopped and starved under load, each so many times; the tests do it once
+chaos rounds="10":
+    ABINET_CHAOS_ROUNDS={{rounds}} uv run --group dev pytest -m chaos
+
 # Hostile images for every decoder
 fuzz seconds="180":
     uv run --group dev python -m tests.support.hostile_images --seconds {{seconds}}

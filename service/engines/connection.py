@@ -58,6 +58,10 @@ class Line:
         self.send_message({"call": "run", "graph": kind, "times": times, "slot": slot, "tensors": places})
         self._sent += 1
 
+    def ping(self) -> None:
+        """A call that runs nothing, and is answered with no tensors. Raises WorkerDiedError."""
+        self.send_message({"call": "ping"})
+
     def receive(self, timeout: float = 0.0) -> Answer:
         """The answer to the first call that has none yet.
 
@@ -65,7 +69,7 @@ class Line:
         (BlockingIOError at once, where that is 0).
         """
         message = self.receive_message(timeout)
-        return Answer(self._arena.read(message["tensors"]), message["took"])
+        return Answer(self._arena.read(message.get("tensors", [])), message.get("took", {}))
 
     def close(self) -> None:
         """Tells the worker that no more calls come."""

@@ -16,10 +16,12 @@ from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
 from service.engines.connection import EngineError, Line, Loaded, WorkerDiedError
 from service.engines.engine import Answer, EngineOptions
-from service.engines.protocol import SLOTS, Arena, Connection, connected, socket_pair
+from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedError, connected, socket_pair
 
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
 _LAST_WORDS_S = 0.2
+DEATH_S = 5.0
+"""How long the end of a killed process is waited for; one that waits for a device is then left to itself."""
 SHARED_MEMORY = "/dev/shm"
 """Where arenas lie, if the system has it."""
 
@@ -69,6 +71,10 @@ class EngineProcess(Line):
         """Blocks until the process has ended; its return code."""
         return self._process.wait()
 
+    def begin_kill(self) -> None:
+        """Has the kernel end the process, without waiting for it."""
+        self._process.kill()
+
     def run(self, kind: str, tensors: Sequence[np.ndarray], times: int = 1, timeout: float = 60.0) -> Answer:
         """Runs one graph (see Engine.run). A worker silent for `timeout` seconds is killed."""
         self.send(kind, tensors, len(tensors[0]), times)
@@ -86,8 +92,14 @@ class EngineProcess(Line):
             self.kill()
 
     def kill(self) -> None:
+        """Ends the process, which the kernel may not do while it waits for a device, and the line to it."""
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(DEATH_S)
+        super().close()
+
+    def hang_up(self) -> None:
+        """Ends the line alone."""
         super().close()
 
     def _closed(self) -> WorkerDiedError:
@@ -96,7 +108,7 @@ class EngineProcess(Line):
             code = self._process.wait(_LAST_WORDS_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
+            return WorkerDiedError("the engine worker has closed its socket")
         return WorkerDiedError(f"the engine worker {ending(code)}")
 
     def _silent(self, seconds: float) -> WorkerDiedError:
@@ -152,14 +164,21 @@ def arena_file(slot_bytes: int) -> Iterator[IO[bytes]]:
 
 
 def attach(path: str, slot_bytes: int) -> Line:
-    """A line to a worker that listens at this path. Raises OSError where none does, EngineError without room.
+    """A line to a worker that listens at this path. Raises OSError where none does, EngineError without room,
+    WorkerDiedError where it ends meanwhile.
 
     The worker says what it has loaded (see Loaded) in its first message, which comes when it is ready.
     """
     with arena_file(slot_bytes) as file:
         connection = Connection(connected(path))
-        connection.send({"call": "attach", "slot_bytes": slot_bytes}, [file.fileno()])
-        return Line(connection, Arena(file.fileno(), slot_bytes))
+        try:
+            connection.send({"call": "attach", "slot_bytes": slot_bytes}, [file.fileno()])
+            return Line(connection, Arena(file.fileno(), slot_bytes))
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, ConnectionClosedError):
+                raise WorkerDiedError("the engine worker has ended") from error
+            raise
 
 
 def ending(code: int) -> str:

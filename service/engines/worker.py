@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
 from service.engines.engine import Engine, EngineOptions, open_engine
+from service.engines.parent import wake_when_parent_dies
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
 _INTRODUCTION_S = 1.0
@@ -79,6 +80,8 @@ class Worker:
 
     def _answer(self, call: dict[str, Any], arena: Arena) -> dict[str, Any]:
         try:
+            if call["call"] == "ping":
+                return {}
             return self._load(call) if call["call"] == "load" else self._run_graph(call, arena)
         except BundleError as error:
             return {"refused": str(error)}
@@ -111,6 +114,7 @@ def main() -> int:
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    wake_when_parent_dies()
     owner = Peer(Connection(socket.socket(fileno=options.control)), Arena(options.arena, options.slot_bytes))
     listener = None if options.listener is None else socket.socket(fileno=options.listener)
     Worker(owner, listener).run()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +31,7 @@ _HUNG = 10
 _NEVER_HEARD = 60
 """And after so many, where it has not yet said that it is up."""
 _LONGEST_PAUSE_S = 10.0
+_AGAIN_S = 0.1
 
 
 class _Process(NamedTuple):
@@ -38,18 +41,24 @@ class _Process(NamedTuple):
     ours: socket.socket
 
     @classmethod
-    async def begin(cls) -> _Process:
+    async def begin(cls, counts: Sequence[int]) -> _Process:
+        """With its own counts first (see observability.counts). Raises OSError if the system has no room."""
         ours, theirs = socket_pair()
         # A front that takes no more messages must not hold up the others.
         ours.setblocking(False)
         with theirs:
-            command = [*module_command(sys.executable, "service.fronts.process"), str(theirs.fileno())]
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the manager
-            )
+            files = [theirs.fileno(), *counts]
+            command = [*module_command(sys.executable, "service.fronts.process"), *map(str, files)]
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    pass_fds=files,
+                    start_new_session=True,  # Ctrl-C is for the manager
+                )
+            except BaseException:
+                ours.close()
+                raise
         return cls(process, ours)
 
 
@@ -60,11 +69,24 @@ class Front:
     seconds, in which nobody would be answered.
     """
 
-    def __init__(self, folder: str, number: int, settings: Settings) -> None:
+    def __init__(
+        self,
+        folder: str,
+        number: int,
+        settings: Settings,
+        counts: Sequence[int],
+        restarted: Callable[[], None],
+    ) -> None:
+        """The processes count in the first of `counts` and read the others; each calls `restarted`."""
+        self._counts, self._restarted = counts, restarted
         sockets = [f"{folder}/front-{index}" for index in range(settings.fronts)]
         self._served: Callable[[], dict[str, Any]] | None = None
         self._change: Change | None = None
         self._changes: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count()
+        self._handed: dict[int, socket.socket] = {}
+        """Connections that the process has not taken yet."""
+        self._returned: Callable[[socket.socket], None] = socket.socket.close
         self._process: asyncio.subprocess.Process | None = None
         self._has_spare = settings.fronts == 1
         self._spare: _Process | None = None
@@ -74,14 +96,15 @@ class Front:
         self.is_up = False
         """Whether the process takes connections: it has said so."""
         self.ready = asyncio.Event()
-        self.restarts = 0
         self.serves = 0
-        """The number of what it was last told to serve, and does."""
+        """The number of what it serves, of all that it was told to; 0 before it serves anything."""
         self.uses: set[str] = set()
         """The models, by their keys, that it may still ask."""
         self._tell = {
             "settings": settings.of_front(),
             "own": sockets[number],
+            "folder": folder,
+            "manager": os.getpid(),
             "others": sockets[:number] + sockets[number + 1 :],
         }
 
@@ -95,16 +118,28 @@ class Front:
         """Whether it has not been heard of for some seconds: it is stopped, or hangs."""
         return self._missed > _SILENT
 
-    async def keep(self, served: Callable[[], dict[str, Any]], change: Change) -> None:
+    async def keep(
+        self,
+        served: Callable[[], dict[str, Any]],
+        change: Change,
+        returned: Callable[[socket.socket], None],
+    ) -> None:
         """Starts the process, and at once another one whenever it has died.
 
         Only one that died before it was up is followed after a pause, which doubles: it will hardly fare
         better. The process is told what is `served`, and asks for a `change` where it is asked for one.
+        Connections that it did not take are `returned`.
         """
-        self._served, self._change = served, change
+        self._served, self._change, self._returned = served, change, returned
         failures = 0
         while True:
-            process = await self._start()
+            try:
+                process = await self._start()
+            except OSError as error:
+                failures += 1
+                log.error("a front cannot be started: %s; it is tried again", error)
+                await _pause(failures)
+                continue
             beside = [asyncio.create_task(self._watch(process)), asyncio.create_task(self._keep_spare())]
             try:
                 code = await process.wait()
@@ -112,14 +147,22 @@ class Front:
                 for task in beside:
                     task.cancel()
             failures = 0 if self._was_up else failures + 1
+            self._hear()  # its last words
             self._hang_up()
-            self.restarts += 1
+            self._restarted()
             log.error("front %d %s; another is started", process.pid, ending(code))
-            await asyncio.sleep(min(0.1 * 2**failures, _LONGEST_PAUSE_S) if failures else 0)
+            await _pause(failures)
 
     def take(self, connection: socket.socket) -> bool:
-        """Hands a connection over; false where there is no process to take it."""
-        return self.is_up and self.tell({"connection": True}, [connection.fileno()])
+        """Hands a connection over; false if there is no process to take it.
+
+        It is kept here until the process says that it has taken it, or returned if it does not.
+        """
+        number = next(self._numbers)
+        if not self.is_up or not self.tell({"connection": number}, [connection.fileno()]):
+            return False
+        self._handed[number] = connection
+        return True
 
     def tell(self, message: dict[str, Any], files: Sequence[int] = ()) -> bool:
         """Sends the process a message; false where it cannot be reached."""
@@ -135,6 +178,7 @@ class Front:
         """Lets the process finish what is in flight, so many seconds; one that is not up has nothing."""
         if not self.is_up:
             self.kill()
+        self._returned = socket.socket.close  # it still takes what is on the way
         self._hang_up()
         if self._spare is not None:
             self._spare.ours.close()
@@ -151,10 +195,10 @@ class Front:
             self._process.kill()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        process, ours = self._spare or await _Process.begin()
+        process, ours = self._spare or await _Process.begin(self._counts)
         self._process, self._spare = process, None
         self._connection = Connection(ours)
-        self._missed, self._was_up = 0, False
+        self._missed, self._was_up, self.serves = 0, False, 0
         assert self._served is not None
         assert process.stdin is not None
         # Not as a message: thousands of API keys are longer than one may be.
@@ -166,29 +210,39 @@ class Front:
     async def _keep_spare(self) -> None:
         await self.ready.wait()  # until then the cores have other things to do
         while self._has_spare:
-            if self._spare is None:
-                self._spare = await _Process.begin()
-            await self._spare.process.wait()
-            self._spare.ours.close()
-            self._spare = None
+            try:
+                self._spare = self._spare or await _Process.begin(self._counts)
+            except OSError as error:
+                log.warning("no spare front can be started: %s; it is tried again", error)
+            else:
+                await self._spare.process.wait()
+                self._spare.ours.close()
+                self._spare = None
             await asyncio.sleep(_LONGEST_PAUSE_S)
 
     def _hear(self) -> None:
-        """The process says what it serves, or asks for a change. When it is gone, `keep` takes care of it."""
-        assert self._connection is not None
-        try:
-            message = self._connection.receive(0.0)
-        except BlockingIOError:
-            return
-        except ConnectionClosedError:
-            self._hang_up()
-            return
+        """Takes in what the process has said. When it is gone, `keep` takes care of it."""
+        while self._connection is not None:
+            try:
+                self._take_in(self._connection.receive(0.0))
+            except BlockingIOError:
+                return
+            except ConnectionClosedError:
+                self._hang_up()
+
+    def _take_in(self, message: dict[str, Any]) -> None:
+        """The process asks for a change, or says what it serves and which connections it has taken."""
         self._missed = 0
         self.is_up = self._was_up = True
         if "change" in message:
             self._changes.add(task := asyncio.create_task(self._make(message)))
             task.add_done_callback(self._changes.discard)
-        elif "serves" in message:
+            return
+        for number in message["taken"]:
+            self._handed.pop(number).close()
+        for number in message["not_taken"]:
+            self._returned(self._handed.pop(number))
+        if message["serves"]:
             self.uses = set(message["uses"])
             self.serves = message["serves"]
             self.ready.set()
@@ -202,7 +256,8 @@ class Front:
         process.kill()
 
     async def _make(self, message: dict[str, Any]) -> None:
-        """Makes a change that the process was asked for, and tells it the outcome."""
+        """Makes a change that the process was asked for, and tells it the outcome, as soon as it listens."""
+        asked_by = self._process
         answer: dict[str, Any] = {"answer": message["number"]}
         assert self._change is not None
         try:
@@ -214,7 +269,8 @@ class Front:
                 await self._change.roll_back()
         except ServiceError as error:
             answer.update(problem=error.problem.name, detail=error.detail, retry_after=error.retry_after)
-        self.tell(answer)
+        while self._process is asked_by and self.is_there and not self.tell(answer):
+            await asyncio.sleep(_AGAIN_S)
 
     def _hang_up(self) -> None:
         self.is_up = False
@@ -224,3 +280,10 @@ class Front:
             asyncio.get_running_loop().remove_reader(self._connection.fileno())
             self._connection.close()
             self._connection = None
+        handed, self._handed = self._handed, {}
+        for connection in handed.values():
+            self._returned(connection)
+
+
+async def _pause(failures: int) -> None:
+    await asyncio.sleep(min(0.1 * 2**failures, _LONGEST_PAUSE_S) if failures else 0)

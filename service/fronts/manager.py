@@ -2,7 +2,7 @@
 
 It accepts connections and hands them to the fronts in turn: left to the kernel, one front might get most of
 them. Every front calls every engine worker, so that a front that dies takes neither the model nor the address
-with it. No byte of a client is looked at here.
+with it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from collections.abc import Sequence
 
 from service.engines.bundle import Bundle
 from service.engines.connection import EngineError
+from service.fronts.connections import Connections
 from service.fronts.handle import Front
 from service.fronts.shared_models import SharedChange, SharedReader
 from service.fronts.sighup import Hangup
 from service.http.listener import address_of
+from service.http.server import most_connections
+from service.observability.counts import Counts, new_counts
+from service.observability.observer import Observer
 from service.settings.model import Settings
 from service.workers.shared_memory import check_room
 
 log = logging.getLogger("abinet")
 
-_AGAIN_S = 0.05
 _NEWS_S = 0.5
 """How often fronts are told what only the manager sees."""
 _LONGEST_FOLDER = 64
@@ -39,13 +42,27 @@ async def serve_with_fronts(
     bundle: Bundle, settings: Settings, listener: socket.socket, started: float
 ) -> None:
     """Serves until SIGTERM or Ctrl-C. Raises ValueError where a worker cannot start."""
+    most = most_connections(settings)
+    if most < settings.max_connections:
+        log.warning("a front can take %d connections only: more files may not be open (ulimit -n)", most)
     with tempfile.TemporaryDirectory(prefix="abinet-", dir=_short_folder()) as folder:
-        fronts = [Front(folder, number, settings) for number in range(settings.fronts)]
+        own, *counts = [new_counts() for _ in range(1 + settings.fronts)]
+        observer = Observer(counts=Counts(own))
+        fronts = [
+            # Each counts in a file of its own, the first that it is given.
+            Front(
+                folder, number, settings, [*counts[number:], *counts[:number], own], observer.front_restarted
+            )
+            for number in range(settings.fronts)
+        ]
         stopping = _stop_at_signals(fronts)
-        models = SharedReader(bundle, settings, folder, fronts)
+        models = SharedReader(bundle, settings, observer, folder, fronts)
         change = SharedChange(models)
-        serving = [asyncio.create_task(front.keep(models.served, change)) for front in fronts]
-        serving.append(asyncio.create_task(_hand_over(listener, fronts)))
+        connections = Connections(fronts)
+        serving = [
+            asyncio.create_task(front.keep(models.served, change, connections.give_back)) for front in fronts
+        ]
+        serving.append(asyncio.create_task(connections.accept(listener)))
         serving.append(asyncio.create_task(_tell_news(models, fronts)))
         log.info("listening on %s", address_of(listener))
         if settings.fronts > 1:
@@ -53,21 +70,25 @@ async def serve_with_fronts(
         starting = asyncio.create_task(_start(models, fronts, started))
         stop = asyncio.create_task(stopping.wait())
         async with Hangup(settings.bundle, change.load, stopping.set):
-            await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([starting, stop, *serving], return_when=asyncio.FIRST_COMPLETED)
             if starting.done() and starting.exception() is None:
-                await stop
+                await asyncio.wait([stop, *serving], return_when=asyncio.FIRST_COMPLETED)
         log.info("finishing what is in flight, then stopping")
         models.drain()
         for task in serving:
             task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        faults = await asyncio.gather(*serving, return_exceptions=True)
         listener.close()
         await asyncio.gather(*(front.end(settings.drain_s + _LAST_S) for front in fronts))
         await models.stop()
         starting.cancel()
         (failure,) = await asyncio.gather(starting, return_exceptions=True)
-        if isinstance(failure, Exception) and not stopping.is_set():
-            raise failure
+        stop.cancel()
+    for fault in faults:
+        if isinstance(fault, Exception):  # a fault of the service, and better an end than half a service
+            raise fault
+    if isinstance(failure, Exception) and not stopping.is_set():
+        raise failure
 
 
 def _short_folder() -> str | None:
@@ -90,38 +111,14 @@ def _stop_at_signals(fronts: Sequence[Front]) -> asyncio.Event:
     return stopping
 
 
-async def _hand_over(listener: socket.socket, fronts: Sequence[Front]) -> None:
-    """Accepts connections, and gives each to the next front; while there is none, the kernel keeps them."""
-    listener.setblocking(False)
-    loop, turn = asyncio.get_running_loop(), 0
-    while True:
-        while not any(front.is_up for front in fronts):
-            await asyncio.sleep(_AGAIN_S)
-        try:
-            connection, _ = await loop.sock_accept(listener)
-        except OSError as error:  # no descriptor left, or a client that was gone at once
-            log.warning("cannot accept a connection: %s", error)
-            await asyncio.sleep(_AGAIN_S)
-            continue
-        turn += 1
-        with connection:
-            while not any(front.take(connection) for front in _in_turn(fronts, turn)):
-                await asyncio.sleep(_AGAIN_S)
-
-
-def _in_turn(fronts: Sequence[Front], turn: int) -> list[Front]:
-    """From one front on, but last those that are not ready, which can say so, and those that are silent."""
-    first = turn % len(fronts)
-    return sorted(
-        [*fronts[first:], *fronts[:first]], key=lambda front: (front.is_silent, not front.ready.is_set())
-    )
-
-
 async def _tell_news(models: SharedReader, fronts: Sequence[Front]) -> None:
     while True:
         await asyncio.sleep(_NEWS_S)
         for front in fronts:
             front.tell({"news": models.news()})
+            # Again, to one that serves something else: it may not have been able to hear it.
+            if front.serves < models.changes:
+                front.tell(models.served())
 
 
 async def _start(models: SharedReader, fronts: Sequence[Front], started: float) -> None:

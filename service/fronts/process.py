@@ -1,9 +1,10 @@
 """A front process: HTTP and images. Workers and connections come from its manager.
 
-    python -m service.fronts.process DESCRIPTOR
+    python -m service.fronts.process DESCRIPTOR COUNTS...
 
-Its standard input says what to serve. The descriptor is a socket on which the manager hands over connections
-and says what changes. When it is closed, whatever became of the manager, the front finishes what is in flight
+Its standard input says what to serve. In the first of COUNTS, descriptors too, it counts, and the others it
+reads (see observability.counts). DESCRIPTOR is a socket on which the manager hands over connections and says
+what changes. When it is closed, whatever became of the manager, the front finishes what is in flight
 and ends; signals are for the manager.
 """
 
@@ -13,10 +14,12 @@ import asyncio
 import itertools
 import json
 import logging
+import os
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,13 @@ from typing import Any
 import uvloop
 
 from service.engines.bundle import Bundle
+from service.engines.parent import wake_when_parent_dies
 from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.fronts.handle import HEARTBEAT_S
 from service.http.server import HttpServer, settle_memory, share_interpreter
 from service.observability.all_fronts import Fronts
+from service.observability.counts import Counts
 from service.observability.observer import Observer
 from service.observability.request_log import configure_logging
 from service.reading.deployment import Deployment
@@ -44,18 +49,22 @@ Message = dict[str, Any]
 class FrontProcess:
     """Serves the connections that it is handed, with the models that it is told of."""
 
-    def __init__(self, manager: Connection, told: Message) -> None:
+    def __init__(self, manager: Connection, counts: Sequence[Counts], told: Message) -> None:
         self._manager = manager
         self._settings = Settings(**told["settings"])
-        self._observer = Observer()
+        own, *beside = counts
+        self._observer = Observer(counts=own, beside=beside)
         self._told = told
         self._failing: set[str] = set()
         bundle = Bundle(told["main"]["bundle"])
         self._reader = Reader(bundle, self._settings, self._observer, self._engines(told["main"], bundle))
         self._deployments: dict[str, Deployment] = {_key(told["main"]): self._reader.main}
         self._change = RemoteChange(manager)
-        self._models: asyncio.Queue[Message] = asyncio.Queue()
-        self._models.put_nowait(told)
+        self._newest = 0
+        self._following: asyncio.Task[None] | None = None
+        self._serves = 0
+        self._taken: list[int] = []
+        self._not_taken: list[int] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -64,25 +73,23 @@ class FrontProcess:
         self._server = HttpServer(self._reader, self._change, fronts)
         asyncio.get_running_loop().add_reader(self._manager.fileno(), self._hear)
         async with fronts.telling(self._told["own"]):
-            following = asyncio.create_task(self._follow())
-            following.add_done_callback(self._end)
+            self._follow(self._told)
             beating = asyncio.create_task(self._beat())
             await self._server.serve(sockets=[])
-            following.cancel()
+            if self._following is not None:
+                self._following.cancel()
             await self._reader.stop()
             beating.cancel()
+        self._observer.note_cpu_time()
+        if os.getppid() != self._told["manager"]:  # it was killed, and has not cleared up
+            shutil.rmtree(self._told["folder"], ignore_errors=True)
 
     async def _beat(self) -> None:
         """Says that this process takes connections, again and again: else the manager replaces it."""
         while True:
-            self._say({})
+            self._observer.note_cpu_time()
+            self._tell()
             await asyncio.sleep(HEARTBEAT_S)
-
-    def _end(self, following: asyncio.Task[None]) -> None:
-        """A front that cannot serve what it should ends; the manager starts another."""
-        if not following.cancelled():
-            log.error("a front cannot go on", exc_info=following.exception())
-            self._server.drain()
 
     def _hear(self) -> None:
         try:
@@ -91,20 +98,27 @@ class FrontProcess:
             return
         except ConnectionClosedError:
             asyncio.get_running_loop().remove_reader(self._manager.fileno())
+            self._change.end()
             self._server.drain()
             return
-        for descriptor in files:
-            self._begin(self._server.take(socket.socket(fileno=descriptor)))
-        if "serve" in message:
-            self._models.put_nowait(message)
+        if "connection" in message:
+            self._take(message["connection"], files)
+        elif "serve" in message:
+            self._follow(message)
         elif "news" in message:
-            self._take_news(message["news"])
+            self._failing = set(message["news"]["failing"])
         elif "answer" in message:
             self._change.take_answer(message)
 
-    def _take_news(self, news: Message) -> None:
-        self._failing = set(news["failing"])
-        self._observer.front_restarts(news["front_restarts"])
+    def _take(self, number: int, files: list[int]) -> None:
+        """A connection, and its descriptor unless this process has too many.
+
+        The manager is told before a byte is read: until then it may give the connection to another front.
+        """
+        (self._taken if files else self._not_taken).append(number)
+        self._tell()
+        for descriptor in files:
+            self._begin(self._server.take(socket.socket(fileno=descriptor)))
 
     def _is_failing(self, engine: str) -> bool:
         return engine in self._failing
@@ -113,19 +127,33 @@ class FrontProcess:
         self._tasks.add(task := asyncio.create_task(work))
         task.add_done_callback(self._tasks.discard)
 
-    async def _follow(self) -> None:
-        """Serves what the manager says, one change after the other."""
-        while True:
-            message = await self._models.get()
-            main = await self._deployment(message["main"])
-            canary = message["canary"] and await self._deployment(message["canary"])
-            self._reader.serve(main, canary, message["percent"])
-            for key, deployment in self._deployments.items():
-                if deployment not in self._reader.deployments:
-                    self._begin(self._leave(key, deployment))
-            self._serves = message["serve"]
-            self._tell()
-            settle_memory()
+    def _follow(self, told: Message) -> None:
+        """Serves what the manager says now; what it said before matters no more."""
+        if told["serve"] <= self._newest:
+            return
+        self._newest = told["serve"]
+        self._following = asyncio.create_task(self._serve(told, self._following))
+        self._following.add_done_callback(self._end)
+
+    def _end(self, following: asyncio.Task[None]) -> None:
+        """A front that cannot serve what it should ends; the manager starts another."""
+        if not following.cancelled() and following.exception() is not None:
+            log.error("a front cannot go on", exc_info=following.exception())
+            self._server.drain()
+
+    async def _serve(self, told: Message, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
+        main = await self._deployment(told["main"])
+        canary = told["canary"] and await self._deployment(told["canary"])
+        self._reader.serve(main, canary, told["percent"])
+        for key, deployment in self._deployments.items():
+            if deployment not in self._reader.deployments:
+                self._begin(self._leave(key, deployment))
+        self._serves = told["serve"]
+        self._tell()
+        settle_memory()
 
     async def _deployment(self, told: Message) -> Deployment:
         """A model whose workers have answered this front."""
@@ -135,7 +163,12 @@ class FrontProcess:
             self._deployments[key] = self._reader.new_deployment(bundle, self._engines(told, bundle))
         deployment = self._deployments[key]
         if not deployment.has_started:
-            await deployment.start()
+            try:
+                await deployment.start()
+            except BaseException:  # also a change that is undone meanwhile
+                del self._deployments[key]
+                await deployment.close()
+                raise
         return deployment
 
     async def _leave(self, key: str, deployment: Deployment) -> None:
@@ -144,23 +177,28 @@ class FrontProcess:
             self._tell()
 
     def _tell(self) -> None:
-        self._say({"serves": self._serves, "uses": list(self._deployments)})
-
-    def _say(self, message: Message) -> None:
+        """All that the manager should know; what it could not hear while it was stopped, it hears later."""
+        message = {
+            "serves": self._serves,
+            "uses": list(self._deployments),
+            "taken": self._taken,
+            "not_taken": self._not_taken,
+        }
         try:
             self._manager.send(message)
         except ConnectionClosedError:
             log.debug("the manager is gone, or stopped")
+        else:
+            self._taken, self._not_taken = [], []
 
     def _engines(self, told: Message, bundle: Bundle) -> list[RemoteEngine]:
         return [
             RemoteEngine(
                 path,
                 bundle.call_bytes(),
-                restarted=partial(self._observer.worker_restarted, device),
                 is_failing=partial(self._is_failing, path),
             )
-            for device, path in zip(self._settings.devices, told["engines"], strict=True)
+            for path in told["engines"]
         ]
 
 
@@ -187,6 +225,12 @@ class RemoteChange:
         if asked is not None and not asked.done():
             asked.set_result(message)
 
+    def end(self) -> None:
+        """The manager is gone, and answers no more."""
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(ConnectionClosedError("the manager is gone"))
+
     async def _ask(self, **message: Any) -> None:
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
@@ -212,6 +256,7 @@ def _key(told: Message) -> str:
 def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    wake_when_parent_dies()
     manager = Connection(socket.socket(fileno=int(sys.argv[1])))
     words = sys.stdin.buffer.read()
     if not words:  # the manager has ended meanwhile
@@ -219,9 +264,13 @@ def main() -> int:
     told = json.loads(words)
     configure_logging(Settings(**told["settings"]))
     share_interpreter()
+    descriptors = list(map(int, sys.argv[2:]))
+    counts = [Counts(descriptor) for descriptor in descriptors]
+    for descriptor in descriptors:
+        os.close(descriptor)
 
     async def run() -> None:
-        await FrontProcess(manager, told).run()
+        await FrontProcess(manager, counts, told).run()
 
     uvloop.run(run())
     return 0

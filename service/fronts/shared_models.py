@@ -9,6 +9,7 @@ from typing import Any
 
 from service.engines.bundle import Bundle
 from service.engines.protocol import listening_at
+from service.errors import Problem, ServiceError
 from service.fronts.handle import Front
 from service.observability.observer import Observer
 from service.reading.deployment import Deployment, ManagedEngine, supervisors
@@ -17,7 +18,8 @@ from service.reading.reader import Reader
 from service.settings.model import Settings
 
 _LOOK_S = 0.02
-_PATIENCE_S = 60.0
+_PATIENCE_S = 30.0
+"""How long fronts may take for a change: one that hangs has been replaced by then."""
 
 
 class SharedDeployment(Deployment):
@@ -50,13 +52,21 @@ class SharedReader(Reader):
     main: SharedDeployment
     canary: SharedDeployment | None
 
-    def __init__(self, bundle: Bundle, settings: Settings, folder: str, fronts: Sequence[Front]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings,
+        observer: Observer,
+        folder: str,
+        fronts: Sequence[Front],
+    ) -> None:
         """The workers' sockets lie in the folder."""
         self._folder = folder
         self._fronts = fronts
         self._numbers = itertools.count(1)
-        self._changes = 0
-        super().__init__(bundle, settings, Observer())
+        self.changes = 1
+        """The number of what is served now: it grows with every change."""
+        super().__init__(bundle, settings, observer)
 
     def new_deployment(
         self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None
@@ -70,7 +80,7 @@ class SharedReader(Reader):
 
     def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
         """Tells the fronts as well."""
-        self._changes += 1
+        self.changes += 1
         super().serve(main, canary, percent)
         for front in self._fronts:
             front.tell(self.served())
@@ -78,30 +88,34 @@ class SharedReader(Reader):
     def served(self) -> dict[str, Any]:
         """What a front has to know of the models being served."""
         return {
-            "serve": self._changes,
+            "serve": self.changes,
             "main": _reference(self.main),
             "canary": None if self.canary is None else _reference(self.canary),
             "percent": self.canary_percent,
         }
 
     def news(self) -> dict[str, Any]:
-        """What fronts cannot see: workers (by their sockets) that die again and again, and dead fronts."""
-        return {
-            "failing": [path for one in self._shared for path in one.failing_engines],
-            "front_restarts": sum(front.restarts for front in self._fronts),
-        }
+        """What fronts cannot see: workers (by their sockets) that die again and again."""
+        return {"failing": [path for one in self._shared for path in one.failing_engines]}
 
     @property
     def _shared(self) -> list[SharedDeployment]:
         return [self.main] if self.canary is None else [self.main, self.canary]
 
-    async def settle(self) -> None:
-        """Returns when every front serves what it was told, or has had time enough."""
-        end = asyncio.get_running_loop().time() + _PATIENCE_S
-        while any(front.is_there and front.serves < self._changes for front in self._fronts):
-            if asyncio.get_running_loop().time() > end:
-                return
+    @property
+    def lagging(self) -> list[int]:
+        """The numbers of the fronts that do not serve yet what they were told last."""
+        return [
+            number
+            for number, front in enumerate(self._fronts)
+            if front.is_there and front.serves < self.changes
+        ]
+
+    async def _retire(self, deployment: Deployment) -> None:
+        """Not before every front serves what came after it: until then the change may be undone."""
+        while self.lagging:
             await asyncio.sleep(_LOOK_S)
+        await super()._retire(deployment)
 
 
 class SharedChange(ModelChange):
@@ -112,7 +126,16 @@ class SharedChange(ModelChange):
         self._models = models
 
     async def _settle(self) -> None:
-        await self._models.settle()
+        end = asyncio.get_running_loop().time() + _PATIENCE_S
+        while lagging := self._models.lagging:
+            if asyncio.get_running_loop().time() > end:
+                raise ServiceError(
+                    Problem.NOT_READY,
+                    f"Nothing has changed: {len(lagging)} of {self._models.settings.fronts} fronts "
+                    f"could not serve it within {_PATIENCE_S:g} s.",
+                    crops=0,
+                )
+            await asyncio.sleep(_LOOK_S)
 
 
 def _reference(deployment: SharedDeployment) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import re
@@ -10,7 +11,7 @@ import time
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ServiceError
+from service.errors import Problem, ServiceError
 from service.http.auth import KeyRing
 from service.http.body import BodyRoom
 from service.http.problems import FAULT, problem_response
@@ -77,6 +78,10 @@ class RequestMiddleware:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # it took longer than the service has to stop
+            if not status:
+                draining = ServiceError(Problem.NOT_READY, "The service is stopping.", retry_after=1)
+                await problem_response(Request(scope), draining)(scope, receive, send_with_id)
         except Exception:
             log.exception("request %s failed", state["request_id"])
             if not status:

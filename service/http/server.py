@@ -10,6 +10,7 @@ import resource
 import socket
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import uvicorn
 
@@ -18,6 +19,7 @@ from service.http.limits import Crowd, LimitedProtocol
 from service.observability.all_fronts import Fronts
 from service.reading.model_change import Change
 from service.reading.reader import Reader
+from service.settings.model import Settings
 
 _GARBAGE = 20_000
 """Objects that may pile up before Python looks for cycles among them."""
@@ -43,11 +45,12 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=math.ceil(reader.settings.keep_alive_s),
-                timeout_graceful_shutdown=int(reader.settings.drain_s),
+                # Handed to asyncio as it is: a part of a second counts as well.
+                timeout_graceful_shutdown=cast(int, reader.settings.drain_s),
             )
         )
         self._reader = reader
-        self._crowd = Crowd(min(reader.settings.max_connections, max(1, open_files() - _OTHER_FILES)))
+        self._crowd = Crowd(most_connections(reader.settings))
         # A body that is late is answered by who reads it; what nobody reads must end as well.
         self._body_s = reader.settings.timeout_s + _GRACE_S
 
@@ -79,6 +82,12 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE, 20, 20)
+
+
+def most_connections(settings: Settings) -> int:
+    """How many a front may have open: as many as are set, if the system allows it so many files."""
+    files = open_files()
+    return min(settings.max_connections, files - min(_OTHER_FILES, files // 2))
 
 
 def open_files() -> int:

@@ -1,6 +1,7 @@
 """What all front processes of one service have seen together: any of them may be asked.
 
-Each tells the others at a Unix socket of its own, in a folder that only this user can open.
+Each reads what the others count (see counts). What is not a counter each tells the others at a Unix socket of
+its own, in a folder that only this user can open.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ class Fronts:
         self._others = others
 
     async def observed(self) -> Observed:
-        """Everything that was counted, but for a front that does not answer in time."""
+        """Everything counted; of a front that does not answer in time, what is not a counter is left out."""
+        self._observer.note_cpu_time()
         if not self._others:
             return Observed(self._observer, [os.getpid()])
         told = await asyncio.gather(*map(_ask, self._others))
         states = [self._state(), *(state for state in told if state is not None)]
-        return Observed(Observer.merged(states), [state["process"] for state in states])
+        return Observed(self._observer.with_others(states), [state["process"] for state in states])
 
     @contextlib.asynccontextmanager
     async def telling(self, path: str) -> AsyncIterator[None]:

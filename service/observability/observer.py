@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 
+from service.observability.counts import Counts
 from service.observability.latency import BatchWindow, Clock, StageLatencies
 from service.observability.metrics import CROPS, SECONDS, Counter, Histogram
 from service.types import Timings
@@ -25,32 +26,52 @@ class Observer:
     A call costs about a microsecond and keeps nothing of the request, so memory stays flat.
     """
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, clock: Clock = time.monotonic, counts: Counts | None = None, beside: Sequence[Counts] = ()
+    ) -> None:
+        """Counts in memory of its own, or in `counts`; tells also what others count `beside` it."""
+        counts = counts or Counts()
+        self._counts, self._beside = counts, beside
         self.latencies = StageLatencies(STAGES, clock)
         self.batches = BatchWindow(clock)
-        self._requests = Counter("abinet_requests", "Requests answered.", ["route", "code"])
+        self._requests = Counter(counts, "abinet_requests", "Requests answered.", ["route", "code"])
         self._durations = Histogram(
-            "abinet_request_duration_seconds", "From a request's head to its answer.", SECONDS, ["route"]
+            counts,
+            "abinet_request_duration_seconds",
+            "From a request's head to its answer.",
+            SECONDS,
+            ["route"],
         )
-        self._rejected = Counter("abinet_rejected", "Crops refused, by problem.", ["reason"])
-        self._crops = Counter("abinet_crops", "Crops read.")
-        self._readings = Counter("abinet_readings", "Readings of crops: one for each way up.")
+        self._rejected = Counter(counts, "abinet_rejected", "Crops refused, by problem.", ["reason"])
+        self._crops = Counter(counts, "abinet_crops", "Crops read.")
+        self._readings = Counter(counts, "abinet_readings", "Readings of crops: one for each way up.")
         self._queue_wait = Histogram(
-            "abinet_queue_wait_seconds", "Wait of a crop for its first batch.", SECONDS
+            counts, "abinet_queue_wait_seconds", "Wait of a crop for its first batch.", SECONDS
         )
-        self._batch_size = Histogram("abinet_batch_size", "Crops in an engine call.", CROPS, ["kind"])
-        self._batch_seconds = Histogram("abinet_batch_seconds", "Engine time of one call.", SECONDS, ["kind"])
-        self._restarts = Counter("abinet_worker_restarts", "Engine workers started again.", ["device"])
+        self._batch_size = Histogram(counts, "abinet_batch_size", "Crops in an engine call.", CROPS, ["kind"])
+        self._batch_seconds = Histogram(
+            counts, "abinet_batch_seconds", "Engine time of one call.", SECONDS, ["kind"]
+        )
+        self._restarts = Counter(
+            counts, "abinet_worker_restarts", "Engine workers started again.", ["device"]
+        )
         self._model_requests = Counter(
-            "abinet_model_requests", "Requests that a model was given.", ["version", "result"]
+            counts, "abinet_model_requests", "Requests that a model was given.", ["version", "result"]
         )
         self._model_seconds = Histogram(
+            counts,
             "abinet_model_request_duration_seconds",
             "From the crops of a request to the last reading.",
             SECONDS,
             ["version"],
         )
+        self._front_restarts = Counter(counts, "abinet_front_restarts", "Front processes started again.")
+        self._cpu_seconds = Counter(
+            counts, "process_cpu_seconds", "Total user and system CPU time spent in seconds."
+        )
+        self._cpu_noted = 0.0
         self._metrics: tuple[Counter | Histogram, ...] = (
+            self._front_restarts,
             self._requests,
             self._durations,
             self._rejected,
@@ -61,12 +82,13 @@ class Observer:
             self._batch_seconds,
             self._model_requests,
             self._model_seconds,
+            self._restarts,
+            self._cpu_seconds,
         )
         self._models: list[tuple[str, str, str]] = []
         self._canary_percent = 0.0
         self._depth = 0
         self._limit = 0
-        self._front_restarts = 0
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """An answered request. `route` is the path template of a route: there must be few of them."""
@@ -120,42 +142,35 @@ class Observer:
         """An engine worker that died and was replaced."""
         self._restarts.add(device)
 
-    def front_restarts(self, count: int) -> None:
-        """How many fronts have died and were replaced, since the start of the service."""
-        self._front_restarts = count
+    def front_restarted(self) -> None:
+        """A front that died and is replaced."""
+        self._front_restarts.add()
+
+    def note_cpu_time(self) -> None:
+        """Counts what this process has worked since it was last asked to."""
+        now = time.process_time()
+        self._cpu_seconds.add(count=now - self._cpu_noted)
+        self._cpu_noted = now
 
     def state(self) -> dict[str, Any]:
-        """Everything counted as plain values, ready for JSON."""
+        """What is no counter: this moment and the last minutes, as plain values ready for JSON."""
         return {
             "depth": self._depth,
             "limit": self._limit,
-            "restarts": self._restarts.state(),
-            "front_restarts": self._front_restarts,
             "latencies": self.latencies.state(),
             "batches": self.batches.state(),
-            "metrics": [metric.state() for metric in self._metrics],
-            "models": (self._models, self._canary_percent),
         }
 
-    @classmethod
-    def merged(cls, states: Sequence[dict[str, Any]]) -> Observer:
-        """What the fronts of one service have counted together."""
-        observer = cls()
-        restarts: dict[tuple[str | int, ...], int] = {}
+    def with_others(self, states: Sequence[dict[str, Any]]) -> Observer:
+        """This observer's counts and those beside it, with the states of all, its own among them."""
+        together = Observer(counts=self._counts, beside=self._beside)
+        together.models(self._models, self._canary_percent)
         for state in states:
-            observer._depth += state["depth"]
-            observer._limit += state["limit"]
-            observer.latencies.absorb(state["latencies"])
-            observer.batches.absorb(state["batches"])
-            for metric, counted in zip(observer._metrics, state["metrics"], strict=True):
-                metric.absorb(counted)
-            # Each front sees every restart, but for those before its own start.
-            for labels, count in state["restarts"]:
-                restarts[tuple(labels)] = max(count, restarts.get(tuple(labels), 0))
-            observer.models(*state["models"])
-            observer.front_restarts(max(observer._front_restarts, state["front_restarts"]))
-        observer._restarts.absorb(list(restarts.items()))
-        return observer
+            together._depth += state["depth"]
+            together._limit += state["limit"]
+            together.latencies.absorb(state["latencies"])
+            together.batches.absorb(state["batches"])
+        return together
 
     def collect(self) -> Iterator[Metric]:
         """Everything counted, as prometheus_client writes it."""
@@ -174,8 +189,5 @@ class Observer:
         yield GaugeMetricFamily(
             "abinet_canary_percent", "Share of requests that the canary reads.", self._canary_percent
         )
-        yield CounterMetricFamily(
-            "abinet_front_restarts", "Front processes started again.", self._front_restarts
-        )
-        for metric in (*self._metrics, self._restarts):
-            yield metric.collect()
+        for metric in self._metrics:
+            yield metric.collect(self._beside)

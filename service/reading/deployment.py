@@ -41,6 +41,8 @@ log = logging.getLogger("abinet")
 _LOOKED_AT_BYTES = 1 << 18
 """So many bytes of image files are looked at on the event loop, which takes some milliseconds at worst."""
 
+_AFTER_FAULT_S = 0.1
+
 READ = "read"
 """The result of a request that did not fail."""
 
@@ -242,7 +244,16 @@ class Deployment:
             await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
         self.engine = loaded.release
         log.info("%s: a batch takes %s", loaded.release, described(loaded.costs))
-        self._serving.append(asyncio.create_task(self._scheduler.serve(engine, loaded.costs)))
+        self._serving.append(asyncio.create_task(self._keep_serving(engine, loaded)))
+
+    async def _keep_serving(self, engine: ManagedEngine, loaded: Loaded) -> None:
+        """A fault costs the crops that were being begun, never those that come after."""
+        while True:
+            try:
+                await self._scheduler.serve(engine, loaded.costs)
+            except Exception:
+                log.exception("the scheduler failed; it goes on")
+                await asyncio.sleep(_AFTER_FAULT_S)
 
     async def _close(self) -> None:
         for serving in self._serving:

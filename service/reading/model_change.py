@@ -101,17 +101,28 @@ class ModelChange:
             self._refuse_while_draining()
             await preparing
         finally:
-            preparing.cancel()
-            draining.cancel()
+            for task in (preparing, draining):
+                task.cancel()
+            await asyncio.gather(preparing, draining, return_exceptions=True)
 
     async def _serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
-        self._reader.serve(main, canary, percent)
-        await self._settle()
+        reader = self._reader
+        before = reader.main, reader.canary, reader.canary_percent
+        reader.serve(main, canary, percent)
+        try:
+            await self._settle()
+        except ServiceError as error:
+            log.error("%s", error.detail)
+            reader.serve(*before)
+            raise
         beside = "" if canary is None else f", and {percent:g} % from {canary.model.version}"
         log.info("requests are read by %s %s%s", main.model.name, main.model.version, beside)
 
     async def _settle(self) -> None:
-        """Returns when requests are read by what is served now: at once, where this process reads them."""
+        """Returns when requests are read by what is served now: at once, where this process reads them.
+
+        Raises ServiceError if that does not come about.
+        """
 
     def _canary(self) -> Deployment:
         if self._reader.canary is None:

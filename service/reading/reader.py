@@ -142,6 +142,9 @@ class Reader:
         before = self.deployments
         self.main, self.canary, self.canary_percent = main, canary, percent
         self._tell_observer()
+        for deployment in self.deployments:
+            if deployment in self._retiring:  # a change that is undone
+                self._retiring.pop(deployment).cancel()
         for deployment in before:
             if deployment not in self.deployments:
                 self._retiring[deployment] = asyncio.create_task(self._retire(deployment))

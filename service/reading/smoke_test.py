@@ -37,6 +37,7 @@ async def try_out(engine: EngineClient, bundle: Bundle, loaded: Loaded, timeout_
     await asyncio.wait({serving, submission.done}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     failure = serving.exception() if serving.done() else crop.error
     serving.cancel()
+    await asyncio.wait({serving})
     if failure is not None:
         raise TrialError(f"it failed on a first crop: {failure!r}")
     if not submission.done.done():

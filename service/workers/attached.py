@@ -19,7 +19,7 @@ _AGAIN_S = 0.2
 
 
 class RemoteEngine:
-    """The worker that listens at `path`, and then each that takes its place: `restarted` is called.
+    """The worker that listens at `path`, and then each that takes its place.
 
     `is_failing` says whether its keeper has no worker and will hardly have one soon.
     """
@@ -28,13 +28,11 @@ class RemoteEngine:
         self,
         path: str,
         slot_bytes: int,
-        restarted: Callable[[], None],
         is_failing: Callable[[], bool],
         silence_s: float = 60.0,
     ) -> None:
         self._path = path
         self._slot_bytes = slot_bytes
-        self._restarted = restarted
         self._is_failing = is_failing
         self._silence_s = silence_s
         self._calls: Calls | None = None
@@ -87,7 +85,6 @@ class RemoteEngine:
                 self._lose(WorkerDiedError("the service is stopping"))
                 line.close()
             line, _ = await self._attached()
-            self._restarted()
 
     def _lose(self, error: WorkerDiedError) -> None:
         self._ready.clear()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import select
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from service.engines.connection import CallError, NeverRanError, WorkerDiedError
@@ -35,6 +38,8 @@ class Worker(Protocol):
 
     def send(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> None: ...
 
+    def ping(self) -> None: ...
+
     def receive(self) -> Answer: ...
 
 
@@ -59,8 +64,24 @@ class Calls:
         Raises WorkerDiedError where the worker died of it or while it ran: another call may succeed. Raises
         BatchFailedError where the engine raised an error.
         """
+        call = self._send(partial(self._worker.send, kind, columns, size, times))
         try:
-            self._worker.send(kind, columns, size, times)
+            return await call
+        except CallError as error:
+            raise BatchFailedError(f"the engine raised {error}") from error
+
+    def ping(self) -> None:
+        """Has a worker that owes no answer give one: its silence is noticed also while others call it."""
+        if not self._pending:
+            with contextlib.suppress(WorkerDiedError):
+                # Nobody waits for it.
+                self._send(self._worker.ping).add_done_callback(
+                    lambda call: call.cancelled() or call.exception()
+                )
+
+    def _send(self, send: Callable[[], None]) -> asyncio.Future[Answer]:
+        try:
+            send()
         except WorkerDiedError as error:
             self._lost(error)
             raise
@@ -68,10 +89,7 @@ class Calls:
         self._pending.append(call)
         if self._silence is None:
             self._listen_for_silence()
-        try:
-            return await call
-        except CallError as error:
-            raise BatchFailedError(f"the engine raised {error}") from error
+        return call
 
     def end(self, error: WorkerDiedError) -> None:
         """No more calls; those sent fail, of which only the first has begun."""
@@ -109,5 +127,11 @@ class Calls:
             self._silence.cancel()
             self._silence = None
         if self._pending:
-            error = WorkerDiedError(f"the engine worker gave no answer for {self._silence_s:g} s")
-            self._silence = self._loop.call_later(self._silence_s, self._lost, error)
+            self._silence = self._loop.call_later(self._silence_s, self._be_silent)
+
+    def _be_silent(self) -> None:
+        """It was silent, unless the answer is there and this process was the one that was stopped."""
+        if select.select([self._worker], [], [], 0)[0]:
+            self._listen_for_silence()
+        else:
+            self._lost(WorkerDiedError(f"the engine worker gave no answer for {self._silence_s:g} s"))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from service.bundle_format.manifest import BundleError
 from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.engine import Answer
-from service.engines.process import EngineProcess, ending
+from service.engines.process import DEATH_S, EngineProcess, ending
 from service.engines.protocol import Rows
 from service.workers.in_flight import Calls
 
@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _CLOSE_S = 10.0
+_PING_S = 1.0
+_LOOK_S = 0.02
 
 
 class Supervisor:
@@ -30,11 +32,16 @@ class Supervisor:
 
     `spawn` starts a worker process. A worker that dies is replaced at once; one that keeps dying without
     having answered, after pauses that double up to half a minute. `restarted` is called for each new worker
-    but the first. One that has not answered a call for `silence_s` is killed.
+    but the first. One that has not answered for `silence_s` is killed: by default 20 times as long as its
+    longest graph took when it was started, 10 s at least and 60 at most. It is asked every second, because
+    others may call it.
     """
 
     def __init__(
-        self, spawn: Callable[[], EngineProcess], restarted: Callable[[], None], silence_s: float = 60.0
+        self,
+        spawn: Callable[[], EngineProcess],
+        restarted: Callable[[], None],
+        silence_s: float | None = None,
     ) -> None:
         self._spawn = spawn
         self._restarted = restarted
@@ -46,7 +53,7 @@ class Supervisor:
         self._keeping: asyncio.Task[None] | None = None
         self._calls: Calls | None = None
         self._starts = ThreadPoolExecutor(1, thread_name_prefix="engine")
-        self._watch = ThreadPoolExecutor(1, thread_name_prefix="engine-watch")
+        self._lost = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -79,8 +86,9 @@ class Supervisor:
     def _lose(self, error: WorkerDiedError) -> None:
         """A worker that has died, or is as good as dead. `_keep` replaces it."""
         self._end_calls(error)
+        self._lost.set()
         if self._process is not None:
-            self._process.kill()
+            self._process.begin_kill()
 
     async def close(self) -> None:
         """Ends the worker after its call, or by force where it still loads or its call takes too long."""
@@ -95,22 +103,23 @@ class Supervisor:
             try:
                 await asyncio.wait_for(closing, _CLOSE_S if is_loaded else 0)
             except asyncio.TimeoutError:
-                process.kill()
+                await _end(process)
         if self._keeping is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping
         self._starts.shutdown(wait=False)
-        self._watch.shutdown(wait=False)
 
     async def _keep(self) -> None:
         """Replaces the worker whenever it dies, busy or idle."""
         while True:
             process = self._process
             if process is not None:
-                code = await self._in_thread(self._watch, process.wait)
-                log.warning("engine worker %d has died (%d), another is started", process.pid, code)
-                self._end_calls(WorkerDiedError(f"the engine worker {ending(code)}"))
-                process.kill()
+                await self._until_lost(process)
+                code = await _death(process)
+                how = "cannot be ended" if code is None else ending(code)
+                log.warning("engine worker %d %s; another is started", process.pid, how)
+                self._end_calls(WorkerDiedError(f"the engine worker {how}"))
+                process.hang_up()
                 self._process = None
             self._deaths += 1
             pause = min(_FIRST_PAUSE_S * 2 ** (self._deaths - 2), _LONGEST_PAUSE_S) if self._deaths > 1 else 0
@@ -122,6 +131,14 @@ class Supervisor:
             else:
                 self._restarted()
 
+    async def _until_lost(self, process: EngineProcess) -> None:
+        """Returns when the worker has died, or is as good as dead."""
+        while process.is_alive() and not self._lost.is_set():
+            if self._calls is not None:
+                self._calls.ping()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), _PING_S)
+
     async def _launch(self) -> Loaded:
         """Raises BundleError or EngineError, and then no worker is left."""
         process = await self._in_thread(self._starts, self._spawn)
@@ -131,10 +148,11 @@ class Supervisor:
             self._process = process
             loaded = await self._in_thread(self._starts, process.load)
         except (BundleError, EngineError):
-            process.kill()
+            await _end(process)
             self._process = None
             raise
-        self._calls = Calls(process, self._lose, self._silence_s)
+        self._lost.clear()
+        self._calls = Calls(process, self._lose, self._silence_s or _silence(loaded))
         self._ready.set()
         log.info("engine worker %d runs %s", process.pid, loaded.release)
         return loaded
@@ -147,3 +165,22 @@ class Supervisor:
 
     async def _in_thread(self, thread: ThreadPoolExecutor, function: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(thread, function)
+
+
+def _silence(loaded: Loaded) -> float:
+    """A worker that hangs must not cost the requests that wait for it; one that is only busy goes on."""
+    return min(60.0, max(10.0, 20 * max((cost.seconds for cost in loaded.costs), default=0.0)))
+
+
+async def _end(process: EngineProcess) -> None:
+    await _death(process)
+    process.hang_up()
+
+
+async def _death(process: EngineProcess) -> int | None:
+    """Kills the worker; its return code, or nothing if the kernel cannot end it, and it is left to itself."""
+    process.begin_kill()
+    end = asyncio.get_running_loop().time() + DEATH_S
+    while process.is_alive() and asyncio.get_running_loop().time() < end:
+        await asyncio.sleep(_LOOK_S)
+    return None if process.is_alive() else process.wait()

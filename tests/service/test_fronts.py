@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -229,3 +230,88 @@ def _in_background(work: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         thread.join()
+
+
+def test_counters_go_on_while_a_front_is_stopped_and_when_another_takes_its_place(
+    running: ServiceProcess,
+) -> None:
+    with connections(running, 2) as clients:
+        assert [read(client).status_code for client in clients] == [200, 200]
+    victim, _ = children(running.process.pid, "fronts.process")
+    os.kill(victim, signal.SIGSTOP)
+    counted = []
+
+    def is_replaced() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            counted.append(crops_counted(httpx.Client(base_url=running.client.base_url, timeout=3)))
+        return victim not in children(running.process.pid, "fronts.process")
+
+    until(is_replaced)
+    with connections(running, 4) as clients:
+        counted += [crops_counted(client) for client in clients]
+    assert set(counted) == {2}
+
+
+def test_a_change_that_a_front_cannot_make_fails_and_is_undone(models: tuple[ServiceProcess, Path]) -> None:
+    running, _ = models
+    with connections(running, 2) as clients:
+        unable, _ = children(running.process.pid, "fronts.process")
+        limits = resource.prlimit(unable, resource.RLIMIT_NOFILE)
+        # Room for one more file: it can look at the bundle, but needs two for a line to the worker.
+        files = {int(link.name) for link in Path(f"/proc/{unable}/fd").iterdir()}
+        room = next(number for number in range(len(files) + 1) if number not in files) + 1
+        resource.prlimit(unable, resource.RLIMIT_NOFILE, (room, limits[1]))
+        refused = change(clients[0], "load", bundle="2")
+        assert (refused.status_code, refused.json()["detail"][:20]) == (503, "Nothing has changed:")
+        assert versions(clients) == ["1"] * 2
+        resource.prlimit(unable, resource.RLIMIT_NOFILE, limits)
+        until(lambda: len(children(running.process.pid, "engines.worker")) == 1)
+        assert change(clients[0], "load", bundle="2").status_code == 200
+        assert versions(clients) == ["2"] * 2
+
+
+def test_a_front_that_cannot_be_started_for_want_of_descriptors_is_started_later(
+    running: ServiceProcess,
+) -> None:
+    limits = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+    victim, _ = children(running.process.pid, "fronts.process")
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (10, limits[1]))
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: "a front cannot be started: " in "".join(running.lines))
+    assert len(children(running.process.pid, "fronts.process")) == 1
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, limits)
+    until(lambda: len(children(running.process.pid, "fronts.process")) == 2)
+
+
+def test_sigterm_ends_a_service_whose_fronts_cannot_start(running: ServiceProcess) -> None:
+    limits = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (10, limits[1]))
+    for front in children(running.process.pid, "fronts.process"):
+        os.kill(front, signal.SIGKILL)
+    until(lambda: "a front cannot be started: " in "".join(running.lines))
+    running.process.terminate()
+    until(lambda: "then stopping" in "".join(running.lines))
+    resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, limits)
+    assert running.process.wait(20) == 0
+
+
+def test_what_takes_longer_than_a_service_has_to_stop_is_told_so(folder: Path) -> None:
+    slow = ("--engine", "simulated", "--simulated-ms", "4000", "--fronts", "2", "--drain-s", "0.5")
+    with service("--bundle", str(folder), *slow) as running, connections(running, 1) as (client,):
+        answers = []
+        with _in_background(lambda: answers.append(read(client))):
+            time.sleep(0.5)
+            running.process.terminate()
+        assert [answer.status_code for answer in answers] == [503]
+        assert answers[0].json()["type"].endswith("not-ready")
+        assert running.process.wait(30) == 0
+        assert "Traceback" not in "".join(running.lines)
+
+
+def test_few_descriptors_leave_room_for_connections(folder: Path) -> None:
+    """As many files as `ulimit -n 64` allows."""
+    few = ("prlimit", "--nofile=64:64")
+    with service("--bundle", str(folder), *SIMULATED, within=few) as running:
+        with connections(running, 20) as clients:
+            assert [read(client).status_code for client in clients] == [200] * 20
+        assert "a front can take 32 connections only" in "".join(running.lines)

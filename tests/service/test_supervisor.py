@@ -51,8 +51,13 @@ class FakeWorker:
         if not self._is_silent:
             self._theirs.send(b"answer")
 
+    def ping(self) -> None:
+        if not self._is_silent:
+            self._theirs.send(b"pong")
+
     def receive(self) -> Answer:
-        self._ours.recv(100)
+        if self._ours.recv(100) == b"pong":
+            return Answer([], {})
         error = self._script.pop(0) if self._script else None
         if isinstance(error, WorkerDiedError):
             self.ended.set()
@@ -72,7 +77,10 @@ class FakeWorker:
         self._ours.close()
         self._theirs.close()
 
-    kill = close
+    hang_up = kill = close
+
+    def begin_kill(self) -> None:
+        self.ended.set()
 
 
 Test = Callable[[Supervisor, list[str]], Awaitable[None]]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -77,11 +77,13 @@ def encoded(image: np.ndarray, extension: str = ".png") -> bytes:
 
 
 class ServiceProcess:
-    """`abinet serve` as a user starts it, on a free port."""
+    """`abinet serve` as a user starts it, on a free port; `within` is a command that runs it."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, environment: dict[str, str] | None = None, within: Sequence[str] = ()
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve", "--port", "0", *arguments],
+            [*within, sys.executable, "-m", "service", "serve", "--port", "0", *arguments],
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
@@ -145,9 +147,11 @@ def shared_service() -> ServiceProcess:
 
 
 @contextlib.contextmanager
-def service(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[ServiceProcess]:
+def service(
+    *arguments: str, environment: dict[str, str] | None = None, within: Sequence[str] = ()
+) -> Iterator[ServiceProcess]:
     """A service that has become ready, and is gone afterwards."""
-    running = ServiceProcess(*arguments, environment=environment)
+    running = ServiceProcess(*arguments, environment=environment, within=within)
     try:
         running.wait_until_ready()
         yield running

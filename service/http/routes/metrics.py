@@ -105,6 +105,8 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
         return choose_encoder("")
 
 
+_COUNTED = "process_cpu_seconds"
+"""That the observer counts: what a front worked before it died must not be taken off again."""
 _NOT_ADDED = ("process_start_time_seconds", "process_max_fds")
 
 
@@ -119,7 +121,7 @@ class _ServiceCollector(Collector):
 
 
 class _ProcessesCollector(Collector):
-    """What prometheus_client says of one process, for several: memory, time and files added up."""
+    """What prometheus_client says of one process, for several: memory and files added up."""
 
     def __init__(self, processes: Sequence[int]) -> None:
         self._processes = processes
@@ -128,6 +130,8 @@ class _ProcessesCollector(Collector):
         collectors = [ProcessCollector(pid=partial(int, pid), registry=None) for pid in self._processes]
         collected = [metrics for metrics in map(list, map(ProcessCollector.collect, collectors)) if metrics]
         for same in zip(*collected, strict=False):
+            if same[0].name == _COUNTED:
+                continue
             values = [metric.samples[0].value for metric in same]
             total = min(values) if same[0].name in _NOT_ADDED else sum(values)
             same[0].samples[0] = same[0].samples[0]._replace(value=total)
