@@ -20,6 +20,8 @@ from tests.support.both_clients import Connect, both_clients
 from tests.support.empty_bundle import empty_bundle
 from tests.support.tiny_service import ServiceProcess, crop, encoded, service
 
+pytestmark = pytest.mark.slow
+
 CROP = encoded(crop())
 ONCE = Retry(attempts=1)
 

@@ -15,6 +15,8 @@ from service.observability.observer import Observer
 from service.reading.reader import Reader
 from service.settings.model import Settings
 
+pytestmark = pytest.mark.slow
+
 
 class IdleReader:
     """Has settings and nothing to read with."""
