@@ -84,7 +84,7 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where a table is stale")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a table is stale")
     stale = False
     check = parser.parse_args().check
     for page in PAGES:

@@ -19,7 +19,7 @@ from service.engines.engine import RUNTIMES, EngineOptions, Run, Runtime
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime on CPU, with its own defaults but for the number of threads."""
+    """ONNX Runtime on CPU, with its own defaults except for the number of threads."""
 
     package = "ONNX Runtime"
 

@@ -116,7 +116,7 @@ def graph_path(folders: dict[str, Path], engine: str, batch: int) -> Path:
 
 
 def measure(network: str, rounds: int, lite_python: str) -> tuple[list[Timing], dict[str, str]]:
-    """Times one network; also returns each engine's release. Stops where an engine's answer is wrong."""
+    """Times one network; also returns each engine's release. Stops if an engine's answer is wrong."""
     pythons = {MINDSPORE: sys.executable, LITE: lite_python, ONNX: sys.executable}
     processes: dict[tuple[str, int], Process] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -140,7 +140,7 @@ def measure(network: str, rounds: int, lite_python: str) -> tuple[list[Timing], 
 
 
 def check(process: Process, batch: int, allowed: float) -> None:
-    """Raises ValueError where an engine computes something else than the network."""
+    """Raises ValueError if an engine computes something else than the network."""
     difference = process.ask(batch, calls=0)
     if not difference <= allowed:
         raise ValueError(f"{process.release} differs by {difference:.1e} from MindSpore at batch {batch}")

@@ -18,7 +18,7 @@ _PRECISION_MODE = "enforce_origin"
 
 
 def find_converter() -> Path:
-    """MindSpore Lite's ``converter_lite``, where CANN is installed too.
+    """MindSpore Lite's ``converter_lite``, if CANN is installed too.
 
     Raises:
         BundleError: either is missing; says which and how to install it.

@@ -21,7 +21,7 @@ from service.bundle_format.manifest import (
 REFERENCE = "reference.npz"
 
 #: Largest difference of logits between a graph and its network that still counts as rounding; of the largest
-#: logit where that is above 1, because rounding grows with what is rounded.
+#: logit if that is above 1, because rounding grows with what is rounded.
 TOLERANCE = 1e-4
 
 

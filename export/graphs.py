@@ -1,4 +1,4 @@
-"""The graphs of a bundle, made of a trained network: batch norms folded, weights rounded where asked."""
+"""The graphs of a bundle, made of a trained network: batch norms folded, weights rounded if asked."""
 
 from typing import Callable, Dict, List, Tuple
 

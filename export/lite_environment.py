@@ -99,7 +99,7 @@ def _uv() -> str:
 
 
 def _run(command: List[str], timeout_s: float) -> str:
-    """The command's standard output; LiteEnvironmentError with its last words where it fails."""
+    """The command's standard output; LiteEnvironmentError with its last words if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -56,7 +56,7 @@ def fit(probability: np.ndarray, right: np.ndarray) -> Calibration:
     no = len(right) - yes
     if not yes or not no:
         raise ValueError(f"{yes} of {len(right)} crops are read rightly; a calibration needs both kinds")
-    # Platt's targets: 0 and 1 themselves would make the slope infinite where one threshold parts both kinds.
+    # Platt's targets: 0 and 1 themselves would make the slope infinite if one threshold parts both kinds.
     target = np.where(right, (yes + 1) / (yes + 2), 1 / (no + 2))
     inputs = np.stack([_log_odds(probability), np.ones(len(right))], axis=1)
     weights = np.array([1.0, 0.0])

@@ -26,7 +26,7 @@ _ZOO = Path(__file__).resolve().parent.parent / "models" / "zoo"
 def bundled_model(python: str) -> Path:
     """The bundled model's bundle for the MindSpore of this interpreter, exported now if it never was.
 
-    Raises ValueError with a one-line reason where it cannot be.
+    Raises ValueError with a one-line reason if it cannot be.
     """
     checkpoint = _ZOO / f"{NAME}.ckpt"
     if not checkpoint.is_file():

@@ -1,4 +1,4 @@
-"""What to install where a package is missing: serving needs no extra, everything else has one."""
+"""What to install if a package is missing: serving needs no extra, everything else has one."""
 
 _EXTRA_OF = {"ray": "ray", "pyarrow": "ray", "torch": "torch"}
 

@@ -52,7 +52,7 @@ def deployment(arguments: Arguments) -> serve.Application:
 
 
 class AbinetReplica:
-    """A whole service but for the listening: one reader, its scheduler and its engine workers."""
+    """A whole service except for the listening: one reader, its scheduler and its engine workers."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
@@ -67,7 +67,7 @@ class AbinetReplica:
         return _without_request_id(create_app(reader))
 
     def check_health(self) -> None:
-        """Raises where no engine worker is ready; Ray replaces a replica that stays so."""
+        """Raises if no engine worker is ready; Ray replaces a replica that stays so."""
         if self._reader is None or self._reader.state == "starting":
             raise RuntimeError("no engine worker is ready")
 

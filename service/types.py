@@ -23,7 +23,7 @@ class ReadOptions(BaseModel):
     early_stop: Annotated[
         bool,
         Field(
-            description="Stop where vision is very sure of every character, or where an iteration has kept "
+            description="Stop if vision is very sure of every character, or if an iteration has kept "
             "the text and is sure."
         ),
     ] = False
@@ -51,7 +51,7 @@ class Timings(BaseModel):
     `refine` the engine's own time for the batches that the crop was in (with the fused graph `vision` holds
     the refinements too), `batch` what making these batches and carrying them to the engine and back took,
     with the wait there of a full batch for the one before it; `encode` from logits to this answer. `total` is
-    the sum of them, but for rounding.
+    the sum of them, except for rounding.
     """
 
     decode: Milliseconds

@@ -31,7 +31,7 @@ def project() -> Path:
 def lite_python() -> Path:
     """The interpreter of the Python 3.7 environment with MindSpore and MindSpore Lite 2.0.0.
 
-    Made on first use. Where it cannot be had the test skips with the reason, or fails where
+    Made on first use. If it cannot be had the test skips with the reason, or fails if
     ABINET_REQUIRE_LITE=1 says that it must be there.
     """
     try:
@@ -46,7 +46,7 @@ def lite_python() -> Path:
 def chromium() -> str:
     """Path of a Chromium or Chrome.
 
-    Where there is none the test skips, or fails where ABINET_REQUIRE_BROWSER=1 says that it must be there.
+    Where there is none the test skips, or fails if ABINET_REQUIRE_BROWSER=1 says that it must be there.
     """
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if path := shutil.which(name):

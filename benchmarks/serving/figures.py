@@ -36,7 +36,7 @@ def print_table(figures: list[Figure]) -> None:
 def report(
     program: str, measure: Callable[[argparse.Namespace], list[Figure]], arguments: argparse.Namespace
 ) -> int:
-    """Prints what was measured, as JSON where that was asked for; the exit code."""
+    """Prints what was measured, as JSON if that was asked for; the exit code."""
     try:
         figures = measure(arguments)
     except (ValueError, OSError) as error:

@@ -16,7 +16,7 @@ from service.settings.model import Settings
 from .bodies import BATCH_ITEMS
 
 CLIENTS = 32
-# Room for a batch of each of many clients, also where one front has them all.
+# Room for a batch of each of many clients, also if one front has them all.
 ROOM = ["--max-queue", str(8 * CLIENTS * BATCH_ITEMS)]
 NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
 _SLOW_MS, _SLOW_MS_PER_CROP = 5.0, 2.0

@@ -44,7 +44,7 @@ def run_wrk(
 ) -> Load:
     """Posts the body from so many connections, each as soon as it has its answer (a closed loop).
 
-    Raises ValueError where there is no wrk, or where an answer was not 200.
+    Raises ValueError if there is no wrk, or if an answer was not 200.
     """
     if shutil.which("wrk") is None:
         raise ValueError("wrk is not installed (on Debian: apt install wrk)")

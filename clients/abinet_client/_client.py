@@ -119,7 +119,7 @@ class Client:
         base_url: where the service listens; by default the environment variable ABINET_URL, or
             http://127.0.0.1:8000.
         uds: the Unix socket on which it listens instead.
-        api_key: one of the service's keys, where it asks for one; by default ABINET_API_KEY.
+        api_key: one of the service's keys, if it asks for one; by default ABINET_API_KEY.
         timeout: seconds for one call, the service's queue, retries and pauses included. The service is told,
             and drops what is late. None is no limit.
         retry: how often and how patiently a call is tried again.
@@ -204,7 +204,7 @@ class Client:
         Args:
             image: a path, an image file's bytes, a NumPy array (BGR, as OpenCV has it) or a Pillow image.
             iterations: refinements, from 0 (vision alone) to the model's own number, the default.
-            early_stop: stop where vision is very sure of every character, or where an iteration has kept the
+            early_stop: stop if vision is very sure of every character, or if an iteration has kept the
                 text and is sure.
             turns: "auto" reads a crop that is more than 1.5 times as high as wide as it is and turned to
                 either side, "all" every crop all four ways up, "none" only as it is; the surest reading is
@@ -254,7 +254,7 @@ class Client:
         return self._read_many(images, packer, options, timeout, concurrency)
 
     def health(self, *, timeout: Timeout = DEFAULT) -> Health:
-        """Whether the service takes crops. Asks once; raises ConnectionFailed where nobody is there."""
+        """Whether the service takes crops. Asks once; raises ConnectionFailed if nobody is there."""
         return self._send(calls.health(), timeout)
 
     def latency(self, *, timeout: Timeout = DEFAULT) -> LatencyReport:
@@ -316,7 +316,7 @@ class Client:
         ]
 
     def _send(self, call: Call[T], timeout: Timeout, pause: Callable[[float], Any] = time.sleep) -> T:
-        """`pause` returns something true where nobody waits for the answer any more."""
+        """`pause` returns something true if nobody waits for the answer any more."""
         attempts = self._settings.attempts(call, timeout)
         while True:
             try:
@@ -452,7 +452,7 @@ class AsyncClient:
         return self._read_many(images, packer, options, timeout, concurrency)
 
     async def health(self, *, timeout: Timeout = DEFAULT) -> Health:
-        """Whether the service takes crops. Asks once; raises ConnectionFailed where nobody is there."""
+        """Whether the service takes crops. Asks once; raises ConnectionFailed if nobody is there."""
         return await self._send(calls.health(), timeout)
 
     async def latency(self, *, timeout: Timeout = DEFAULT) -> LatencyReport:
@@ -566,7 +566,7 @@ async def _load(image: Image) -> EncodedImage:
 
 
 async def _next(crops: AsyncIterator[EncodedImage]) -> EncodedImage | None:
-    """None where there are no more."""
+    """None if there are no more."""
     async for crop in crops:
         return crop
     return None

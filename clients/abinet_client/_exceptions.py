@@ -33,7 +33,7 @@ _URN = "urn:abinet:problem:"
 class AbinetError(Exception):
     """The root of all that a call raises; its text says what is wrong.
 
-    `problem` is the service's own description, where there is one; `retry_after` the seconds after which the
+    `problem` is the service's own description, if there is one; `retry_after` the seconds after which the
     service asked to come again.
     """
 
@@ -96,7 +96,7 @@ class DeadlineExceeded(AbinetError, TimeoutError):
 
 
 class EngineFailed(AbinetError):
-    """The engine failed on this crop; the service has already tried it twice where that could help."""
+    """The engine failed on this crop; the service has already tried it twice if that could help."""
 
 
 class ServiceFault(AbinetError):

@@ -74,7 +74,7 @@ class Reading(_Answer):
     `confidence`, 0 to 1, is the calibrated probability that the text is right; of a model that is not
     calibrated (`model.calibrated`), the probability that its last stage gave the text.
     `turned` is by how many degrees clockwise the crop was turned to be read like this: 0, 90, 180 or 270.
-    `iterations` holds what was believed after every stage, vision first; it is empty where no detail was
+    `iterations` holds what was believed after every stage, vision first; it is empty if no detail was
     asked for. `stopped_at` is the number of refinements that ran. `request_id` finds the request in the
     service's log.
     """
@@ -90,7 +90,7 @@ class Reading(_Answer):
 
     @property
     def characters(self) -> tuple[Character, ...]:
-        """The text's characters as the last stage read them; none where no detail was asked for."""
+        """The text's characters as the last stage read them; none if no detail was asked for."""
         if not self.iterations:
             return ()
         last = self.iterations[-1]

@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
     error: AbinetError | None
 
     def result(self) -> Reading:
-        """The reading; raises the error where there is none."""
+        """The reading; raises the error if there is none."""
         if self.reading is None:
             assert self.error is not None
             raise self.error
@@ -43,7 +43,7 @@ Pack = list[EncodedImage]
 
 
 def load(image: Image) -> EncodedImage:
-    """Raises TypeError where it is not an image at all."""
+    """Raises TypeError if it is not an image at all."""
     try:
         return EncodedImage(image, file_bytes(image), None)
     except AbinetError as error:

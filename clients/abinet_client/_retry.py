@@ -14,7 +14,7 @@ from abinet_client._exceptions import AbinetError, DeadlineExceeded
 class Retry:
     """How often a call is tried and how long the pauses are, in seconds.
 
-    Reading changes nothing in the service, so a call is tried again where the queue was full (429), the
+    Reading changes nothing in the service, so a call is tried again if the queue was full (429), the
     service not ready (503) or the connection failed. The pause before the attempt n + 1 is random, up to
     `first_pause` * 2**(n - 1) and never above `longest_pause`, on top of what Retry-After asks for.
     Where nobody listens it gives up after `refused` seconds. `Retry(attempts=1)` never tries again.
@@ -42,14 +42,14 @@ class Attempts:
         self._made = 0
 
     def seconds_left(self, grace: float = 0.0) -> float:
-        """Until `grace` seconds after the deadline. Raises DeadlineExceeded where there are none."""
+        """Until `grace` seconds after the deadline. Raises DeadlineExceeded if there are none."""
         left = self._deadline + grace - self._clock()
         if left <= 0:
             raise DeadlineExceeded(f"Not read within {self._timeout:g} s.")
         return left
 
     def pause_after(self, error: AbinetError) -> float:
-        """Seconds until the next attempt. Raises the error itself where no other is due."""
+        """Seconds until the next attempt. Raises the error itself if no other is due."""
         self._made += 1
         if not error.is_transient or self._made >= self._retry.attempts:
             raise error

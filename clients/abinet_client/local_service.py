@@ -35,7 +35,7 @@ def local_service(options: Sequence[str], report: Report = lambda line: None) ->
     """The address of ``abinet serve OPTIONS...`` once it is ready.
 
     It listens on a Unix socket that only this user can reach, "unix:PATH"; with ``--port`` among the options
-    at "http://HOST:PORT" instead. It ends with the block, on Ctrl-C and SIGTERM too, and by itself where this
+    at "http://HOST:PORT" instead. It ends with the block, on Ctrl-C and SIGTERM too, and by itself if this
     process is killed. ``report`` is told, in a line, why a start takes long.
 
     Raises:

@@ -24,7 +24,7 @@ def conv(inputs: int, outputs: int, kernel: int, stride: object = 1, bias: bool 
 
 
 class BasicBlock(nn.Cell):
-    """1x1 then 3x3 convolution (which carries the stride), with a projected shortcut where shapes change."""
+    """1x1 then 3x3 convolution (which carries the stride), with a projected shortcut if shapes change."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ def dense(inputs: int, outputs: int, bias: bool = True) -> nn.Dense:
 
 
 def dropout(rate: float) -> nn.Cell:
-    """Dropout, or nothing at all where ``rate`` is 0: on CPU its random numbers cost as much as the layer."""
+    """Dropout, or nothing at all if ``rate`` is 0: on CPU its random numbers cost as much as the layer."""
     return nn.Dropout(p=rate) if rate else nn.Identity()
 
 

@@ -36,7 +36,7 @@ class CheckpointError(ValueError):
 @dataclass(frozen=True)
 class Sidecar:
     """What NAME.json says: sizes, pre-processing, for people how the weights came about, the hash of
-    NAME.ckpt (empty where the config was written by hand), and the calibration of its confidences, if any."""
+    NAME.ckpt (empty if the config was written by hand), and the calibration of its confidences, if any."""
 
     network: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -158,7 +158,7 @@ def load_parameters(
 def check_names(
     given: Iterable[str], wanted: Iterable[str], misshapen: List[str], source: Union[str, Path]
 ) -> None:
-    """Raises the one error that accounts for every name, where any is amiss.
+    """Raises the one error that accounts for every name, if any is amiss.
 
     Raises:
         CheckpointError: names missing from or unknown to the network, or shapes that differ.
@@ -207,7 +207,7 @@ def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, np.ndarray], Side
 
 
 def check_hash(path: Union[str, Path], sidecar: Sidecar) -> None:
-    """Raises CheckpointError where the weights at ``path`` are not those that ``sidecar`` was written for."""
+    """Raises CheckpointError if the weights at ``path`` are not those that ``sidecar`` was written for."""
     if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
         raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
 

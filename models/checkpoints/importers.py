@@ -208,7 +208,7 @@ def read_torch(path: Path) -> Dict[str, np.ndarray]:
 def infer_config(
     parameters: Mapping[str, np.ndarray], source: Path, charset: str, no_stop_length: str
 ) -> NetworkConfig:
-    """The sizes that the shapes of native ``parameters`` tell; where they tell none, the paper's.
+    """The sizes that the shapes of native ``parameters`` tell; if they tell none, the paper's.
 
     Raises:
         CheckpointError: ``charset`` is not the one these classes stand for.

@@ -23,7 +23,7 @@ class Bin(NamedTuple):
 
 class Kept(NamedTuple):
     """The largest share of the crops of which at least ``precision`` are right, if those below a confidence
-    are left out, and that confidence: None where no such share is there."""
+    are left out, and that confidence: None if no such share is there."""
 
     precision: float
     share: float

@@ -101,7 +101,7 @@ def markdown_reliability(calibrated: bool, reliability: Reliability) -> str:
 
 
 def to_json(reader: CropReader, scores: Sequence[SetScore]) -> dict[str, Any]:
-    """For programs. Accuracies are shares of 1, of the language model too; null where no crop was read."""
+    """For programs. Accuracies are shares of 1, of the language model too; null if no crop was read."""
     by_sets, by_crops = averages(scores)
     trusted = reliability_of(scores)
     return {

@@ -48,7 +48,7 @@ class SetScore:
 
     @property
     def accuracy(self) -> np.ndarray:
-        """Shares of the crops, a stage each; not a number where no crop was read."""
+        """Shares of the crops, a stage each; not a number if no crop was read."""
         return self.right / self.crops if self.crops else np.full(len(self.right), np.nan)
 
 

@@ -46,7 +46,7 @@ class Table:
 
 class Curves:
     """In a folder: ``curves.csv``, a row what one log line says, ``validation.csv``, a row what a
-    validation found in one of its sets, both empty where unknown, and ``curves.png``."""
+    validation found in one of its sets, both empty if unknown, and ``curves.png``."""
 
     def __init__(self, folder: Path) -> None:
         self.table = Table(folder / "curves.csv", COLUMNS)

@@ -25,7 +25,7 @@ FEW = 16
 
 @dataclass(frozen=True)
 class Misreadings:
-    """Examples of the probabilities that a vision model gave where a character was written.
+    """Examples of the probabilities that a vision model gave if a character was written.
 
     examples: (levels, classes, examples, classes) uint8, in 255ths; the second axis is the class that was
     written, the last the one that was read. A level holds words that were about as hard to read, the easiest
@@ -37,7 +37,7 @@ class Misreadings:
 
     @classmethod
     def from_file(cls, path: Path) -> Misreadings:
-        """Raises ValueError where there is no such file, or another one (one line)."""
+        """Raises ValueError if there is no such file, or another one (one line)."""
         try:
             with np.load(path) as stored:
                 return cls(stored["examples"], json.loads(str(stored["made"])))

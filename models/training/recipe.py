@@ -1,4 +1,4 @@
-"""What a configuration file says: the network, the data, the stages and where the results go."""
+"""What a configuration file says: the network, the data, the stages and if the results go."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class Dataset(Section):
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is nothing where the stored sets should be, and the recipe allows it."""
+        """Whether there is nothing if the stored sets should be, and the recipe allows it."""
         return self.without is not None and self.dataset_root is not None and not self.dataset_root.exists()
 
 
@@ -124,7 +124,7 @@ class Stage(Section):
     """One stage: so many ``steps``, or ``epochs`` of the stored sets.
 
     The learning rate warms up over ``warm_up`` steps (or ``warm_up_epochs``), stays for the share
-    ``constant`` of the stage, then falls along a cosine to 1 %, or, where ``decay_epochs`` or
+    ``constant`` of the stage, then falls along a cosine to 1 %, or, if ``decay_epochs`` or
     ``decay_steps`` is given, to ``decay_rate`` of itself each time that so much has passed.
     ``batch_size`` is that of one process, ``global_batch_size`` that of all together: see :meth:`on`.
     ``pretrained``: weights that take the place of what the stage before left, as in :class:`Model`.
@@ -275,7 +275,7 @@ class Eval(Section):
 
 
 class Recipe(Section):
-    """A configuration file, read and checked; its keys are the field's where the field has a key."""
+    """A configuration file, read and checked; its keys are the field's if the field has a key."""
 
     network: str
     model: Model = Model()
@@ -287,7 +287,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _common_batch_size(cls, values: Any) -> Any:
-        """Stages take the common batch where they name none."""
+        """Stages take the common batch if they name none."""
         match values:
             case {"common": dict(common), "train": {"stages": [*stages]}}:
                 batch = {key: common[key] for key in BATCH_KEYS if common.get(key)}

@@ -1,4 +1,4 @@
-"""Ensemble self-training: labels for images without, where all iterations are certain (paper section 3.4)."""
+"""Ensemble self-training: labels for images without, if all iterations are certain (paper section 3.4)."""
 
 from __future__ import annotations
 

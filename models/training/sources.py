@@ -93,7 +93,7 @@ class RenderedCrops:
 
 
 class PlainRenderer:
-    """Dark on light or light on dark, upright, in a fixed few of the fonts: where a reader starts."""
+    """Dark on light or light on dark, upright, in a fixed few of the fonts: if a reader starts."""
 
     TYPEFACES = 24
 
@@ -134,7 +134,7 @@ class StoredCrops:
         return min(total, self.limit) if self.limit else total
 
     def check(self) -> None:
-        """Raises ValueError where the first samples hold nothing usable: one line, and why."""
+        """Raises ValueError if the first samples hold nothing usable: one line, and why."""
         self._check(Joined(self.sets).crop)
 
     def check_images(self) -> None:
@@ -158,7 +158,7 @@ class StoredCrops:
         raise ValueError(f"{names}: none of the first {reasons.total()} samples can be used ({found})")
 
     def open(self) -> Callable[[int], Drawn]:
-        """Raises ValueError where the sets hold nothing usable."""
+        """Raises ValueError if the sets hold nothing usable."""
         samples, count = Joined(self.sets), len(self)
         if not count:
             raise ValueError(f"{', '.join(map(str, self.sets))}: no samples")

@@ -42,7 +42,7 @@ class Trainer:
     last validation, with the same losses as if it had not been stopped.
 
     Each of ``ranks`` trains on its share of the batch and validates its share of the crops. The first one
-    alone reads and writes the folder: where the training is, and with which weights, the others take from it.
+    alone reads and writes the folder: if the training is, and with which weights, the others take from it.
     """
 
     def __init__(

@@ -135,12 +135,12 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 
 
 def compiled_graphs(manifest: Manifest) -> list[GraphFile]:
-    """The graphs that were compiled for Ascend; none where they were not."""
+    """The graphs that were compiled for Ascend; none if they were not."""
     return manifest["ascend"]["graphs"] if "ascend" in manifest else []
 
 
 def check_hash(folder: str | os.PathLike[str], entry: StoredFile) -> None:
-    """Raises BundleError where a file of the bundle is missing, or is not the one that the manifest names."""
+    """Raises BundleError if a file of the bundle is missing, or is not the one that the manifest names."""
     path = os.path.join(folder, entry["file"])
     if not os.path.isfile(path):
         raise BundleError(f"{path}: named in the manifest but missing; copy or export the bundle again")
@@ -177,14 +177,14 @@ def _check(manifest: Manifest) -> None:
 
 
 def _text(values: Any, name: str) -> None:
-    """Raises ValueError where it is no text that can be shown, sent and logged."""
+    """Raises ValueError if it is no text that can be shown, sent and logged."""
     value = values[name]
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError(f"{name} is no printable text: {value!r}")
 
 
 def _number(values: Any, name: Any, least: int) -> None:
-    """Raises ValueError where it is no whole number, or a smaller one."""
+    """Raises ValueError if it is no whole number, or a smaller one."""
     value = values[name]
     if type(value) is not int or value < least:
         raise ValueError(f"{name} is no whole number from {least} on: {value!r}")

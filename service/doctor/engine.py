@@ -87,7 +87,7 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
 
 
 def _one_crop(worker: EngineProcess, bundle: Bundle, options: EngineOptions) -> float:
-    """Seconds of the engine for one crop and one iteration. Raises EngineError where it gives no numbers."""
+    """Seconds of the engine for one crop and one iteration. Raises EngineError if it gives no numbers."""
     batch = min(graph.batch for graph in bundle.graphs)
     tensors = [np.zeros((batch, bundle.channels, bundle.height, bundle.width), np.float32)]
     seconds = 0.0

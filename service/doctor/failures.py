@@ -59,7 +59,7 @@ _REMEDIES = (
 
 
 def remedy_for(message: str) -> str:
-    """One line that says what helps against this message, or an empty one where that is not known."""
+    """One line that says what helps against this message, or an empty one if that is not known."""
     for pattern, remedy in _REMEDIES:
         found = re.search(pattern, message)
         if found:

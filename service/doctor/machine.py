@@ -45,7 +45,7 @@ def machine_checks() -> Iterator[Check]:
 
 
 def address_check(settings: Settings) -> Check:
-    """Whether the service could listen now where it is told to."""
+    """Whether the service could listen now if it is told to."""
     place = str(settings.uds) if settings.uds else f"{settings.host}:{settings.port}"
     try:
         with listening(settings):

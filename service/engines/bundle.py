@@ -30,7 +30,7 @@ class Graph(NamedTuple):
 class Bundle:
     """A bundle whose manifest has been read and whose files are there.
 
-    Raises BundleError where the folder is no bundle, is of another format, or lacks a file that it names.
+    Raises BundleError if the folder is no bundle, is of another format, or lacks a file that it names.
     """
 
     def __init__(self, folder: str) -> None:
@@ -60,7 +60,7 @@ class Bundle:
     def graphs_of(self, kind: str, compiled: bool = False) -> list[Graph]:
         """The graphs of one kind ("vision", "refine" or "abinet").
 
-        With `compiled`, those that Lite's converter compiled for Ascend, where the bundle has them.
+        With `compiled`, those that Lite's converter compiled for Ascend, if the bundle has them.
         """
         graphs = self._compiled if compiled and self._compiled else self.graphs
         return [graph for graph in graphs if graph.kind == kind]
@@ -93,7 +93,7 @@ class Bundle:
 def check_release(bundle: Bundle, package: str, release: str) -> None:
     """A MindIR belongs to the release (major.minor) that wrote it.
 
-    Raises BundleError where `package` is of another release than the bundle's exporter.
+    Raises BundleError if `package` is of another release than the bundle's exporter.
     """
     written, version = bundle.exporter["mindspore"], bundle.exporter.get("mind_ir_version")
     mine, theirs = minor(release), minor(written)

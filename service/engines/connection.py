@@ -65,8 +65,8 @@ class Line:
     def receive(self, timeout: float = 0.0) -> Answer:
         """The answer to the first call that has none yet.
 
-        Raises WorkerDiedError, CallError where that call failed, and socket.timeout after `timeout` seconds
-        (BlockingIOError at once, where that is 0).
+        Raises WorkerDiedError, CallError if that call failed, and socket.timeout after `timeout` seconds
+        (BlockingIOError at once, if that is 0).
         """
         message = self.receive_message(timeout)
         return Answer(self._arena.read(message.get("tensors", [])), message.get("took", {}))
@@ -83,7 +83,7 @@ class Line:
             raise self._closed() from None
 
     def receive_message(self, timeout: float | None) -> dict[str, Any]:
-        """Raises WorkerDiedError, BundleError, CallError, and as `receive` where nothing comes."""
+        """Raises WorkerDiedError, BundleError, CallError, and as `receive` if nothing comes."""
         try:
             answer = self._connection.receive(timeout)
         except ConnectionClosedError:
@@ -95,5 +95,5 @@ class Line:
         return answer
 
     def _closed(self) -> WorkerDiedError:
-        """What to say where the other end is closed."""
+        """What to say if the other end is closed."""
         return WorkerDiedError("the engine worker has ended")

@@ -42,7 +42,7 @@ def _busy_threads(run: Callable[[], object]) -> list[int]:
 
 
 def _cpu_seconds() -> dict[int, float]:
-    """Of every thread of this process, where the kernel counts them and /proc knows them by our numbers."""
+    """Of every thread of this process, if the kernel counts them and /proc knows them by our numbers."""
     seconds: dict[int, float] = {}
     if not os.path.isdir(f"/proc/self/task/{os.getpid()}"):
         return seconds

@@ -67,7 +67,7 @@ class Runtime:
     release: str
 
     def load(self, path: str) -> Run:
-        """Compiles one MindIR file. Raises RuntimeError where the library refuses it."""
+        """Compiles one MindIR file. Raises RuntimeError if the library refuses it."""
         raise NotImplementedError
 
 
@@ -76,7 +76,7 @@ class Engine:
 
     Tensors are float32, their first axis a batch size that the bundle has. T is 26 steps, C 37 classes, D the
     number of features.
-    Raises BundleError where a file has changed, is missing, or is of another MindSpore release.
+    Raises BundleError if a file has changed, is missing, or is of another MindSpore release.
     """
 
     _binds_threads = False

@@ -52,7 +52,7 @@ class EngineProcess(Line):
     def load(self, timeout: float = 300.0) -> Loaded:
         """Loads the bundle and runs each of its graphs: the worker is ready when this returns.
 
-        Raises BundleError where the worker refuses the bundle, EngineError where it fails or takes too long.
+        Raises BundleError if the worker refuses the bundle, EngineError if it fails or takes too long.
         """
         self.send_message({"call": "load", "bundle": self._bundle.folder, "options": self._options._asdict()})
         try:
@@ -149,7 +149,7 @@ def _spawn(
 def arena_file(slot_bytes: int) -> Iterator[IO[bytes]]:
     """A file for an arena, without a name: nothing is left behind, whichever process dies.
 
-    Raises EngineError where there is no room: memory that is not there would end who writes into it (SIGBUS).
+    Raises EngineError if there is no room: memory that is not there would end who writes into it (SIGBUS).
     """
     folder = SHARED_MEMORY if os.path.isdir(SHARED_MEMORY) else tempfile.gettempdir()
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -164,8 +164,8 @@ def arena_file(slot_bytes: int) -> Iterator[IO[bytes]]:
 
 
 def attach(path: str, slot_bytes: int) -> Line:
-    """A line to a worker that listens at this path. Raises OSError where none does, EngineError without room,
-    WorkerDiedError where it ends meanwhile.
+    """A line to a worker that listens at this path. Raises OSError if none does, EngineError without room,
+    WorkerDiedError if it ends meanwhile.
 
     The worker says what it has loaded (see Loaded) in its first message, which comes when it is ready.
     """

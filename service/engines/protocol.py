@@ -42,7 +42,7 @@ def listening_at(path: str) -> socket.socket:
 
 
 def connected(path: str) -> socket.socket:
-    """A connection to whoever listens there. Raises OSError where nobody does."""
+    """A connection to whoever listens there. Raises OSError if nobody does."""
     front = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         front.connect(path)
@@ -64,7 +64,7 @@ class Connection:
     def send(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
         """Sends a message, and descriptors of open files with it.
 
-        Raises ConnectionClosedError where the other process is gone.
+        Raises ConnectionClosedError if the other process is gone.
         """
         body = json.dumps(message).encode()
         try:
@@ -80,7 +80,7 @@ class Connection:
         """The next message.
 
         Raises ConnectionClosedError at the end, and socket.timeout after `timeout` seconds (BlockingIOError
-        where that is 0).
+        if that is 0).
         """
         return self._receive(timeout, 0)[0]
 
@@ -120,7 +120,7 @@ class Arena:
         """Stacks each column's rows in the slot, padded with zeros to `size`.
 
         Returns where each tensor (size, *row shape) lies, for the message.
-        Raises ValueError where they do not fit.
+        Raises ValueError if they do not fit.
         """
         places: list[dict[str, Any]] = []
         offset, end = slot * self._slot_bytes, (slot + 1) * self._slot_bytes

@@ -69,7 +69,7 @@ class Worker:
             self._selector.register(connection, selectors.EVENT_READ, peer)
 
     def _serve(self, peer: Peer) -> bool:
-        """Answers one call; false where the peer has gone."""
+        """Answers one call; false if the peer has gone."""
         try:
             peer.connection.send(self._answer(peer.connection.receive(), peer.arena))
         except ConnectionClosedError:

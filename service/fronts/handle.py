@@ -29,7 +29,7 @@ _SILENT = 3
 _HUNG = 10
 """After so many it is killed and replaced."""
 _NEVER_HEARD = 60
-"""And after so many, where it has not yet said that it is up."""
+"""And after so many, if it has not yet said that it is up."""
 _LONGEST_PAUSE_S = 10.0
 _AGAIN_S = 0.1
 
@@ -127,7 +127,7 @@ class Front:
         """Starts the process, and at once another one whenever it has died.
 
         Only one that died before it was up is followed after a pause, which doubles: it will hardly fare
-        better. The process is told what is `served`, and asks for a `change` where it is asked for one.
+        better. The process is told what is `served`, and asks for a `change` if it is asked for one.
         Connections that it did not take are `returned`.
         """
         self._served, self._change, self._returned = served, change, returned
@@ -165,7 +165,7 @@ class Front:
         return True
 
     def tell(self, message: dict[str, Any], files: Sequence[int] = ()) -> bool:
-        """Sends the process a message; false where it cannot be reached."""
+        """Sends the process a message; false if it cannot be reached."""
         if self._connection is None:
             return False
         try:

@@ -41,7 +41,7 @@ _LAST_S = 5.0
 async def serve_with_fronts(
     bundle: Bundle, settings: Settings, listener: socket.socket, started: float
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C. Raises ValueError where a worker cannot start."""
+    """Serves until SIGTERM or Ctrl-C. Raises ValueError if a worker cannot start."""
     most = most_connections(settings)
     if most < settings.max_connections:
         log.warning("a front can take %d connections only: more files may not be open (ulimit -n)", most)

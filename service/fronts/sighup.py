@@ -16,7 +16,7 @@ log = logging.getLogger("abinet")
 
 
 class Hangup:
-    """Entered, it answers SIGHUP with `load`, and where the terminal is gone with `stop`."""
+    """Entered, it answers SIGHUP with `load`, and if the terminal is gone with `stop`."""
 
     def __init__(
         self, bundle: Path | None, load: Callable[[Path], Awaitable[None]], stop: Callable[[], None]

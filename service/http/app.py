@@ -38,7 +38,7 @@ _KEY_SCHEMES = {
 def create_app(reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> FastAPI:
     """The application around a reader, which the caller starts, stops and perhaps changes as well.
 
-    `fronts` are this front and its siblings, where there are any.
+    `fronts` are this front and its siblings, if there are any.
     """
     return _Service(reader, change or ModelChange(reader), fronts or Fronts(reader.observer))
 

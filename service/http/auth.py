@@ -19,7 +19,10 @@ class KeyRing:
         self._keys = [key.get_secret_value().encode() for key in keys]
 
     def check(self, scope: Scope, kind: str = "a key") -> None:
-        """Raises ServiceError where the request has none of these; how nearly, its time does not tell."""
+        """Raises ServiceError if the request has none of these.
+
+        The time that it takes does not tell how close a wrong key came.
+        """
         key = _sent(scope)
         if not any([hmac.compare_digest(key, known) for known in self._keys]):
             raise ServiceError(

@@ -61,7 +61,7 @@ class BodyRoom:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Raises ServiceError where the body is longer than `limit` bytes, too slow, or its client hangs up."""
+    """Raises ServiceError if the body is longer than `limit` bytes, too slow, or its client hangs up."""
     encoding = header(request, b"content-encoding").strip().lower()
     if encoding not in (b"", b"identity"):
         raise ServiceError(
@@ -81,7 +81,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 async def read_files(request: Request, limit: int, most: int) -> list[SentFile]:
     """The files of a multipart form, in its order, whatever their fields are called.
 
-    Raises ServiceError where the body is longer than `limit` bytes, no such form, has more than `most` files
+    Raises ServiceError if the body is longer than `limit` bytes, no such form, has more than `most` files
     or a field that is no file.
     """
     _, options = parse_options_header(header(request, b"content-type"))

@@ -21,7 +21,7 @@ _PLAIN = str.maketrans({"-": "+", "_": "/", "\r": None, "\n": None, " ": None, "
 
 
 def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
-    """The object that a body is. Raises ServiceError where it is none, or far too large for so many crops."""
+    """The object that a body is. Raises ServiceError if it is none, or far too large for so many crops."""
     # Not a count of elements, which only a parser knows, but never less.
     elements = sum(map(body.count, (b",", b"[", b"{")))
     if elements > _ELEMENTS_A_CROP * (1 + most_crops):

@@ -96,7 +96,7 @@ def timeout_s(request: Request) -> float | None:
 
 
 def model_version(request: Request) -> str:
-    """The version of the model that the request asks for; empty where it asks for none."""
+    """The version of the model that the request asks for; empty if it asks for none."""
     return header(request, b"x-model-version").decode("latin-1")
 
 

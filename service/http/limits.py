@@ -47,7 +47,7 @@ class Crowd:
         self._logged_at = -_QUIET_LOG_S
 
     def admit(self, newcomer: LimitedProtocol) -> None:
-        """Turns away a newcomer, or another in its favour, where there is no place."""
+        """Turns away a newcomer, or another in its favour, if there is no place."""
         if len(self._members) >= self._most:
             leaving = self._waiting.popitem(last=False)[0] if self._waiting else newcomer
             self._members.discard(leaving)
@@ -179,12 +179,12 @@ class LimitedProtocol(JoiningProtocol):
     # What is done about it.
 
     def send_400_response(self, msg: str) -> None:
-        """Called where the parser cannot go on: the request is broken, or one of the above has raised."""
+        """Called if the parser cannot go on: the request is broken, or one of the above has raised."""
         if not self._is_deaf:
             self._refuse(self._refusal)
 
     def turn_away(self) -> None:
-        """Ends the connection, and says so where a request has begun."""
+        """Ends the connection, and says so if a request has begun."""
         if self._phase == _HEAD and not self._is_answering():
             self._refuse(503)
         else:

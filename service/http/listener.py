@@ -15,9 +15,9 @@ _BACKLOG = 1024
 
 @contextlib.contextmanager
 def listening(settings: Settings) -> Iterator[socket.socket]:
-    """A socket that listens; its file, where it has one, is gone afterwards.
+    """A socket that listens; its file, if it has one, is gone afterwards.
 
-    Raises ValueError where the address cannot be had.
+    Raises ValueError if the address cannot be had.
     """
     if settings.uds is None:
         with _tcp_socket(settings.host, settings.port) as listener:

@@ -44,9 +44,9 @@ _WITHOUT_KEY = OPEN_PATHS | ADMIN_PATHS
 
 
 class RequestMiddleware:
-    """Gives every request an identifier, the client's own where it sent a sane one, and answers with it.
+    """Gives every request an identifier, the client's own if it sent a sane one, and answers with it.
 
-    Counts and logs every answer, and answers where a fault of the service left none. Routes leave what they
+    Counts and logs every answer, and answers if a fault of the service left none. Routes leave what they
     know in the request's state: `problem`, a ServiceError; `timings`, `crops` and `body_bytes`.
     """
 
@@ -112,7 +112,7 @@ class RequestMiddleware:
 
 
 class ApiKeyMiddleware:
-    """Lets through only requests with one of the keys, but for `OPEN_PATHS` and those of admins."""
+    """Lets through only requests with one of the keys, except `OPEN_PATHS` and those of admins."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
         self._app = app

@@ -28,7 +28,7 @@ class SentFile(NamedTuple):
 def files_of_form(body: bytes, boundary: bytes, most: int) -> list[SentFile]:
     """The files of a form, in its order, whatever their fields are called.
 
-    Raises ServiceError where it is no whole form, has more than `most` files or a field that is no file.
+    Raises ServiceError if it is no whole form, has more than `most` files or a field that is no file.
     """
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise _invalid("The form is broken: no boundary, or one that is too long.")

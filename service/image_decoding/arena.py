@@ -39,7 +39,7 @@ class ImageArena:
         """Of each slot, (BATCH, C, H, W)."""
 
     def write(self, slot: int, files: Sequence[bytes]) -> None:
-        """Raises ValueError where they do not fit."""
+        """Raises ValueError if they do not fit."""
         if sum(map(len, files)) > self.file_bytes:
             raise ValueError(f"the files are larger than a slot of the arena, {self.file_bytes} bytes")
         start = self._start(slot)

@@ -28,7 +28,7 @@ ImageFile = bytes | str
 class Prepared(NamedTuple):
     """What became of an image file: network inputs (N, C, H, W), float32, one for each way up that was asked.
 
-    Or the error why there are none; or nothing yet, but its `pixels`, where a large one was not sent as such.
+    Or the error why there are none; or nothing yet, but its `pixels`, if a large one was not sent as such.
     """
 
     inputs: np.ndarray | None = None
@@ -89,7 +89,7 @@ class ImageDecoder:
     ) -> None:
         """Has it decode a batch of files and turn each by so many degrees clockwise, in several ways perhaps.
 
-        That makes BATCH inputs at most. Large images are decoded only where that is said. Raises
+        That makes BATCH inputs at most. Large images are decoded only if that is said. Raises
         ConnectionClosedError.
         """
         if not self._batches:
@@ -196,7 +196,7 @@ class ForkServerClient:
             self._process = self._connection = None
 
     def _ask(self, message: dict[str, Any], files: Sequence[int]) -> None:
-        """Raises ConnectionClosedError where the process has died."""
+        """Raises ConnectionClosedError if the process has died."""
         if self._connection is None:
             self._start()
         assert self._connection is not None

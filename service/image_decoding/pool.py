@@ -34,8 +34,8 @@ _STUCK = 3
 class _Arrival:
     """An image file, and the crops that it becomes: one for each way up.
 
-    `is_suspect` where a decoder has ended on it, `is_alone` where one has ended on it or beside it; `pixels`
-    where a decoder has seen that it is large.
+    `is_suspect` if a decoder has ended on it, `is_alone` if one has ended on it or beside it; `pixels`
+    if a decoder has seen that it is large.
     """
 
     __slots__ = ("crops", "file", "is_alone", "is_suspect", "pixels")
@@ -254,7 +254,7 @@ class DecoderPool:
         decoder.close()
 
     def _look_after_them(self) -> None:
-        """Ends those that are stuck, or all where that has not helped; their connections are closed then."""
+        """Ends those that are stuck, or all if that has not helped; their connections are closed then."""
         if any(decoder.busy_s > _STUCK * _SILENCE_S for decoder in self._decoders):
             self._fork_server.close()
         for decoder in self._decoders:

@@ -26,7 +26,7 @@ _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_
 def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
     """PNG, JPEG, BMP, WebP or TIFF bytes -> RGB crop (height, width, 3), uint8 (see image_files.decode).
 
-    Raises ServiceError, and before decoding where the header promises more than `max_pixels`.
+    Raises ServiceError, and before decoding if the header promises more than `max_pixels`.
     """
     with faults_of_images():
         return image_files.decode(body, max_pixels)
@@ -62,7 +62,7 @@ class Prescription(NamedTuple):
 class Preprocessor:
     """Resizes and normalises crops as one bundle wants them.
 
-    Raises BundleError where the manifest names an interpolation that is not known here.
+    Raises BundleError if the manifest names an interpolation that is not known here.
     """
 
     def __init__(self, bundle: Bundle | Prescription) -> None:

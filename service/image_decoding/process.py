@@ -194,7 +194,7 @@ class _Memory:
 
 
 def _end_with_parent() -> None:
-    """Has the kernel end this process when the one that started it is gone, even where it is stopped."""
+    """Has the kernel end this process when the one that started it is gone, even if it is stopped."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

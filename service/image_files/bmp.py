@@ -46,7 +46,7 @@ def look_at_bmp(body: bytes) -> Picture:
 
 
 def _with_alpha(content: bytes, pixels: int) -> bytes:
-    """The same with a header that names the fourth byte of a pixel, where many writers put alpha."""
+    """The same with a header that names the fourth byte of a pixel, in which many writers put alpha."""
     header = struct.pack("<I", _V4_BYTES) + content[_FILE_BYTES + 4 : _FILE_BYTES + 16]
     header += struct.pack("<I", _BIT_FIELDS) + bytes(20)
     header += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)

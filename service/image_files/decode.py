@@ -1,4 +1,4 @@
-"""From an image file's bytes to pixels: the one place where a decoder sees what others made."""
+"""From an image file's bytes to pixels: the one place if a decoder sees what others made."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def decode(body: bytes, max_pixels: int = MOST_PIXELS) -> np.ndarray:
     Grey and palette images become RGB, 16 bits become 8, what is transparent gets a ground (see
     `_on_a_ground`), the orientation is applied; of an animation or several pages the first is decoded.
 
-    Raises NotAnImage, BrokenImage, and TooManyPixels before decoding where there are more than `max_pixels`.
+    Raises NotAnImage, BrokenImage, and TooManyPixels before decoding if there are more than `max_pixels`.
     """
     return pixels_of(look_within(body, max_pixels))
 

@@ -14,7 +14,7 @@ _MOST_ENTRIES = 256
 
 
 def orientation_of(exif: bytes) -> int:
-    """1 to 8, of what begins as a TIFF does; 1 where it is broken or says nothing."""
+    """1 to 8, of what begins as a TIFF does; 1 if it is broken or says nothing."""
     if exif.startswith(EXIF):
         exif = exif[len(EXIF) :]
     try:

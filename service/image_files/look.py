@@ -53,7 +53,7 @@ def look(body: bytes) -> Picture:
     Strict: what a decoder might understand in another way is refused. Nothing is decoded, and the time is
     bounded: a few milliseconds for any 8 MiB.
 
-    Raises NotAnImage for any other format, BrokenImage where a decoder should not see it.
+    Raises NotAnImage for any other format, BrokenImage if a decoder should not see it.
     """
     name = format_of(body)
     try:

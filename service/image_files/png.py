@@ -54,7 +54,7 @@ def look_at_png(body: bytes) -> Picture:
             check(kind != b"IEND", "it has no pixels")
             check(kind.isalpha(), "a chunk has no name")
             check(kind not in seen or kind not in _ONCE, f"it has two {_shown(kind)} chunks")
-            # The first letter is small where a reader may do without the chunk.
+            # The first letter is small if a reader may do without the chunk.
             check(kind in _KEPT or bool(kind[0] & 0x20), f"its {_shown(kind)} chunk is not known")
             if kind == b"PLTE":
                 check(0 < length <= 768 and length % 3 == 0 and colour in (2, 3, 6), "its palette is broken")

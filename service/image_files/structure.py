@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 
 
 def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:
-    """As struct.unpack_from. Raises BrokenImage where the body ends before."""
+    """As struct.unpack_from. Raises BrokenImage if the body ends before."""
     try:
         return struct.unpack_from(layout, body, offset)
     except struct.error:
@@ -43,7 +43,7 @@ def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:
 
 
 def cut(body: bytes, start: int, end: int) -> bytes:
-    """body[start:end], all of it. Raises BrokenImage where the body ends before."""
+    """body[start:end], all of it. Raises BrokenImage if the body ends before."""
     if end > len(body):
         raise BrokenImage("it is cut off")
     return body if (start, end) == (0, len(body)) else body[start:end]

@@ -19,7 +19,7 @@ from service.terminal import visible
 from service.types import Timings
 
 PROBES = ("/health/", "/v2/health/", "/metrics", "/v1/latency")
-"""Routes that are asked every few seconds: logged only where they fail."""
+"""Routes that are asked every few seconds: logged only if they fail."""
 
 
 def configure_logging(settings: Settings) -> None:
@@ -86,7 +86,7 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """A message as one JSON object, with the traceback where there is one."""
+    """A message as one JSON object, with the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

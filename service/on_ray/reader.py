@@ -30,7 +30,7 @@ def resources(devices: Sequence[str]) -> dict[str, float]:
 async def started_reader(given: Mapping[str, Any]) -> Reader:
     """A ready reader with these settings and this machine's defaults, on the NPUs that Ray has assigned.
 
-    Raises ValueError where the bundle or an engine cannot be used.
+    Raises ValueError if the bundle or an engine cannot be used.
     """
     settings = Settings(**given)
     devices = assigned_devices(settings.devices, _npus_of_ray(), os.environ.get(_VISIBLE))
@@ -48,7 +48,7 @@ async def started_reader(given: Mapping[str, Any]) -> Reader:
 def assigned_devices(devices: Sequence[str], assigned: Sequence[str], visible: str | None) -> tuple[str, ...]:
     """The devices with the numbers of the NPUs that Ray has assigned, as an engine worker counts them.
 
-    A worker counts from 0 what `visible`, ASCEND_RT_VISIBLE_DEVICES, shows it; where that is not set it sees
+    A worker counts from 0 what `visible`, ASCEND_RT_VISIBLE_DEVICES, shows it; if that is not set it sees
     every card of the machine under its own number.
     """
     numbers = iter(assigned if visible is None else map(str, range(len(assigned))))

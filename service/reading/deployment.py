@@ -79,7 +79,7 @@ class Deployment:
     ) -> None:
         """With workers of its own, unless it is given `engines` that others keep alive.
 
-        Raises ValueError where the bundle asks for what this service does not know.
+        Raises ValueError if the bundle asks for what this service does not know.
         """
         self.bundle = bundle
         self.model = ModelName(
@@ -136,7 +136,7 @@ class Deployment:
     async def start(self, *, with_trial: bool = False) -> None:
         """Starts the engine workers, and with a trial has each read a crop before anybody's crops come.
 
-        Raises BundleError, EngineError or TrialError where one cannot start or reads nonsense.
+        Raises BundleError, EngineError or TrialError if one cannot start or reads nonsense.
         """
         if self.reads_images:
             self._intake.start()
@@ -274,7 +274,7 @@ def supervisors(
     observer: Observer,
     listeners: Sequence[socket.socket] | None = None,
 ) -> list[Supervisor]:
-    """An engine worker for each device, which fronts may call at its listener, where there are listeners."""
+    """An engine worker for each device, which fronts may call at its listener, if there are listeners."""
     at: Sequence[socket.socket | None] = listeners or [None] * len(settings.devices)
     devices = zip(settings.devices, settings.engine_options(), at, strict=True)
     return [

@@ -67,12 +67,12 @@ class ModelChange:
                 log.info("%s %s is served already", bundle.name, bundle.version)
 
     async def promote(self) -> None:
-        """The canary takes the main model's place. Raises ServiceError where there is none."""
+        """The canary takes the main model's place. Raises ServiceError if there is none."""
         with self._alone():
             await self._serve(self._canary())
 
     async def roll_back(self) -> None:
-        """The canary is served no longer. Raises ServiceError where there is none."""
+        """The canary is served no longer. Raises ServiceError if there is none."""
         with self._alone():
             self._canary()
             await self._serve(self._reader.main)

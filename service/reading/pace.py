@@ -44,7 +44,7 @@ class Pace:
         self._under_way.append((self.call(kind, size, times), self._parts(kind, size, times)))
 
     def end(self, took: Mapping[str, float], now: float) -> None:
-        """The first of the calls has ended; what its graphs took, or nothing where it failed."""
+        """The first of the calls has ended; what its graphs took, or nothing if it failed."""
         _, costs = self._under_way.popleft()
         for graph, seconds in took.items():
             lately = seconds / max(costs.get(graph, 0.0), _LEAST_S)

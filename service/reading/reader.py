@@ -35,7 +35,7 @@ class Reader:
     ) -> None:
         """Starts a worker for each device, unless it is given `engines` that others keep alive.
 
-        Raises ValueError where the bundle asks for what this service does not know.
+        Raises ValueError if the bundle asks for what this service does not know.
         """
         self.settings = settings
         self.observer = observer
@@ -87,7 +87,7 @@ class Reader:
         )
 
     async def start(self) -> None:
-        """Starts the engine workers. Raises BundleError or EngineError where one cannot start."""
+        """Starts the engine workers. Raises BundleError or EngineError if one cannot start."""
         await self.main.start()
 
     def drain(self) -> None:
@@ -106,7 +106,7 @@ class Reader:
     async def read(self, request: ReadRequest) -> list[Crop]:
         """Its crops, each with words or an error.
 
-        Raises ServiceError where they cannot be taken, or none of several could be read in time.
+        Raises ServiceError if they cannot be taken, or none of several could be read in time.
         """
         deployment = self.choose(request.version, request.request_id)
         if self._draining.is_set() or deployment.failing:
@@ -116,7 +116,7 @@ class Reader:
         return await deployment.read(request)
 
     def choose(self, version: str = "", request_id: str = "") -> Deployment:
-        """Which model reads a request. Raises ServiceError where no model has the version.
+        """Which model reads a request. Raises ServiceError if no model has the version.
 
         The same identifier finds the same model, and what the canary reads at some percentage it also reads
         at a higher one.

@@ -178,7 +178,7 @@ class Scheduler:
     def _expected_s(self, lanes: Sequence[_Lane], count: int, wish: Wish, last_due_s: float) -> float:
         """When the last crop of a request is expected to be read, from now on; with some time to spare.
 
-        Nothing where an engine has nothing to do: it tries, whatever was measured.
+        Nothing if an engine has nothing to do: it tries, whatever was measured.
         """
         if not self._room.depth and not self._refining and any(lane.is_idle for lane in lanes):
             return 0.0
@@ -379,7 +379,7 @@ class Scheduler:
             self._take_all(crops, tensors)
 
     def _add_refinements(self, crops: list[Crop], tensors: list[np.ndarray]) -> None:
-        """Language and fused logits of one iteration, or of several where no crop may stop early."""
+        """Language and fused logits of one iteration, or of several if no crop may stop early."""
         before = np.stack([crop.logits[-1] for crop in crops])
         is_settled = self._settled(crops, before, tensors[-1][: len(crops)])
         done = []

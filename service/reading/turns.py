@@ -45,7 +45,7 @@ def surest(readings: Sequence[Crop]) -> Crop:
 
     Of equals it is the first. By the probability of the whole word a short misreading would beat a long word
     that is read right. The answer's times become those of the reading that was done last, because it waited
-    for that one. Where a reading failed, the answer is its error: nobody knows what it would have said.
+    for that one. If a reading failed, the answer is its error: nobody knows what it would have said.
     """
     for reading in readings:
         if reading.error is not None:

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     """Limits count crops, bytes, pixels and seconds.
 
     Holds what it is given and the defaults; `service.settings.sources.read_settings` asks flags, environment
-    and file. Raises ValidationError where a value is out of range or two contradict each other.
+    and file. Raises ValidationError if a value is out of range or two contradict each other.
     """
 
     model_config = SettingsConfigDict(

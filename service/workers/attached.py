@@ -57,7 +57,7 @@ class RemoteEngine:
         return loaded
 
     async def wait_until_ready(self) -> None:
-        """Returns once a worker is there: at once, but for the seconds after one has died."""
+        """Returns once a worker is there: at once, except in the seconds after one has died."""
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:

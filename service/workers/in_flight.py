@@ -27,7 +27,7 @@ class EngineClient(Protocol):
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
         """Makes one call with rows padded to a batch of `size`.
 
-        Raises WorkerDiedError where the call may be tried again, BatchFailedError where not.
+        Raises WorkerDiedError if the call may be tried again, BatchFailedError if not.
         """
 
 
@@ -61,8 +61,8 @@ class Calls:
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
         """Runs one graph (see Line.send), after the calls before: `SLOTS` of them at a time.
 
-        Raises WorkerDiedError where the worker died of it or while it ran: another call may succeed. Raises
-        BatchFailedError where the engine raised an error.
+        Raises WorkerDiedError if the worker died of it or while it ran: another call may succeed. Raises
+        BatchFailedError if the engine raised an error.
         """
         call = self._send(partial(self._worker.send, kind, columns, size, times))
         try:

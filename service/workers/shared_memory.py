@@ -17,12 +17,12 @@ def needed_bytes(bundle: Bundle, settings: Settings) -> int:
 
 
 def free_bytes() -> int | None:
-    """What is left, or nothing where there is no /dev/shm and files are used."""
+    """What is left, or nothing if there is no /dev/shm and files are used."""
     return shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else None
 
 
 def check_room(bundle: Bundle, settings: Settings) -> None:
-    """Raises ValueError where there is not enough."""
+    """Raises ValueError if there is not enough."""
     need, free = needed_bytes(bundle, settings), free_bytes()
     if free is not None and free < need:
         raise ValueError(

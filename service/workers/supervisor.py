@@ -72,7 +72,7 @@ class Supervisor:
         return loaded
 
     async def wait_until_ready(self) -> None:
-        """Returns once a worker is there: at once, but for the seconds after one has died."""
+        """Returns once a worker is there: at once, except in the seconds after one has died."""
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
@@ -91,7 +91,7 @@ class Supervisor:
             self._process.begin_kill()
 
     async def close(self) -> None:
-        """Ends the worker after its call, or by force where it still loads or its call takes too long."""
+        """Ends the worker after its call, or by force if it still loads or its call takes too long."""
         self._closing = True
         if self._keeping is not None:
             self._keeping.cancel()

@@ -282,7 +282,7 @@ def test_verify_names_a_missing_file(bundle: Path) -> None:
 
 
 def test_verify_notices_a_graph_that_answers_otherwise(bundle: Path) -> None:
-    """Even where someone has put the right hash into the manifest."""
+    """Even if someone has put the right hash into the manifest."""
     reference = dict(np.load(bundle / "reference.npz"))
     reference["outputs"] = reference["outputs"] + np.float32(0.01)
     np.savez_compressed(bundle / "reference.npz", **reference)

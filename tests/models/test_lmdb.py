@@ -206,7 +206,7 @@ def test_what_exists_is_not_written_over(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_an_error_of_the_file_system(tmp_path: Path) -> None:
-    # The kernel refuses to let a file of this process grow, as it does where a disk is full.
+    # The kernel refuses to let a file of this process grow, as it does if a disk is full.
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:

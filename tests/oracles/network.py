@@ -90,7 +90,7 @@ def resnet(p: Parameters, images: Array) -> Array:
 
 
 def basic_block(p: Parameters, x: Array, stride: int) -> Array:
-    """1x1 then 3x3 convolution, which carries the stride; the shortcut is projected where it has weights."""
+    """1x1 then 3x3 convolution, which carries the stride; the shortcut is projected if it has weights."""
     y = relu(batch_norm(scope(p, "bn1"), conv(scope(p, "conv1"), x)))
     y = batch_norm(scope(p, "bn2"), conv(scope(p, "conv2"), y, (stride, stride)))
     projection = scope(p, "downsample.0")
@@ -129,7 +129,7 @@ def language(
     p: Parameters, probabilities: Array, lengths: Array, config: NetworkConfig
 ) -> tuple[Array, Array]:
     """The bidirectional cloze network (section 3.2): step i attends to P(y_j) W_l for every j != i within
-    the length, by softmax(Q K^T / sqrt(E) + M) V with M_ij = -inf where j may not be seen."""
+    the length, by softmax(Q K^T / sqrt(E) + M) V with M_ij = -inf if j may not be seen."""
     steps = probabilities.shape[1]
     memory = probabilities @ p["proj.weight"].T + p["token_encoder.pe"]
     beyond = np.arange(steps) >= lengths[:, None]
@@ -178,7 +178,7 @@ def conv_norm_relu(p: Parameters, x: Array, stride: tuple[int, int] = (1, 1)) ->
 
 
 def conv(p: Parameters, x: Array, stride: tuple[int, int] = (1, 1)) -> Array:
-    """Cross-correlation, padded by half the (odd, square) kernel; bias where there is one."""
+    """Cross-correlation, padded by half the (odd, square) kernel; bias if there is one."""
     half = p["weight"].shape[-1] // 2
     x = np.pad(x, ((0, 0), (0, 0), (half, half), (half, half)))
     kernel = p["weight"].shape[2:]

@@ -69,7 +69,7 @@ class Prometheus:
         pytest.fail("Prometheus has not started within a minute")
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that an expression gives now; fails with the reason where it is no expression."""
+        """The series that an expression gives now; fails with the reason if it is no expression."""
         answer = self._client.get("/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", f"{expression}: {answer.get('error')}"
         return answer["data"]["result"]

@@ -41,7 +41,7 @@ pytestmark = pytest.mark.slow
 
 BATCH = 64
 CPU_S_OF_A_LOOK = 0.5
-"""A safety net: a look takes a few milliseconds, but for 8 MiB of JPEG made of markers alone."""
+"""A safety net: a look takes a few milliseconds, except for 8 MiB of JPEG made of markers alone."""
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -230,7 +230,7 @@ def test_a_worker_that_sees_every_npu_takes_the_assigned_ones() -> None:
 
 
 def asked(answer: Callable[[Scope, Receive, Send], Awaitable[None]]) -> httpx.Response:
-    """What a client is told where Ray's proxy answers so."""
+    """What a client is told if Ray's proxy answers so."""
 
     async def ask() -> httpx.Response:
         transport = httpx.ASGITransport(ProblemMiddleware(answer))

@@ -14,7 +14,7 @@ INTERRUPTED = 130
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads; returns the exit code: 0, or 1 where a row has an error, or 130 after Ctrl-C."""
+    """Reads; returns the exit code: 0, or 1 if a row has an error, or 130 after Ctrl-C."""
     check(args)
     with contextlib.ExitStack() as stack:
         reading = Run.prepared(args, stack)

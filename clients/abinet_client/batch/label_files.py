@@ -28,7 +28,7 @@ _DETECTIONS = ('[{"', "[{'")
 
 
 class Label(NamedTuple):
-    """A crop's file name as the file has it, or "", and its text, None where there is none."""
+    """A crop's file name as the file has it, or "", and its text, None if there is none."""
 
     name: str
     text: str | None

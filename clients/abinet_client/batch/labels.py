@@ -35,7 +35,7 @@ class Labels:
         self._labels = {os.path.normpath(name): text for name, text in labels if name and text is not None}
 
     def of(self, item: Item) -> str | None:
-        """The label of a crop, where the file has one."""
+        """The label of a crop, if the file has one."""
         absolute = os.path.abspath(item.name)
         names = (
             os.path.relpath(absolute, self._root),
@@ -53,7 +53,7 @@ class Tally:
         self.right = self.wrong = self.unreadable = self.unusable = 0
 
     def add(self, label: str, right: bool | None) -> None:
-        """Counts a crop with a folded label; `right` is None where it could not be read."""
+        """Counts a crop with a folded label; `right` is None if it could not be read."""
         if not 0 < len(label) <= _LONGEST:
             self.unusable += 1
         elif right is None:

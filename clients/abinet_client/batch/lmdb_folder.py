@@ -16,9 +16,9 @@ _opening = threading.Lock()
 
 class LmdbFolder:
     """One set, a folder or a single file. Iterating gives each crop's name, "FOLDER:000000001", its image
-    file's bytes (None where there are none) and its label, where there is one.
+    file's bytes (None if there are none) and its label, if there is one.
 
-    Raises: ValueError where there is no such set.
+    Raises: ValueError if there is no such set.
     """
 
     def __init__(self, folder: str) -> None:
@@ -71,7 +71,7 @@ def is_lmdb(path: str) -> bool:
 
 
 def open_lmdb(folder: str) -> LmdbFolder:
-    """The set of a folder or a file, opened once in this process. Raises ValueError where there is none."""
+    """The set of a folder or a file, opened once in this process. Raises ValueError if there is none."""
     path = os.path.realpath(folder)
     with _opening:
         if path not in _opened:

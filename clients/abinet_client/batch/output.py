@@ -18,7 +18,7 @@ class Output:
     not looked at, is written to as it is.
 
     With `resume` the rows that a file already has are given to `earlier`; a last one that is not whole is
-    removed. A kill at any moment leaves whole rows, but for the last one perhaps.
+    removed. A kill at any moment leaves whole rows, except the last one perhaps.
 
     Raises:
         ValueError: the file has rows and `resume` is not asked for, has other columns, is no such table, or

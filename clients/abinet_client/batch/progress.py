@@ -14,7 +14,7 @@ _UPDATE = 1000
 
 
 class Progress:
-    """A bar on the standard error output, where `shown`. A thread counts the crops meanwhile."""
+    """A bar on the standard error output, if `shown`. A thread counts the crops meanwhile."""
 
     def __init__(self, inputs: Inputs, *, shown: bool) -> None:
         from tqdm import tqdm

@@ -40,7 +40,7 @@ _ALONE = (Overloaded, NotReady, DeadlineExceeded)
 
 
 def wait_until_ready(client: Client, report: Callable[[str], object]) -> None:
-    """Raises AbinetError where nobody is there, or where the service does not become ready."""
+    """Raises AbinetError if nobody is there, or where the service does not become ready."""
     deadline = time.monotonic() + PATIENCE_S
     state = _state(client)
     if state != "ready":
@@ -54,7 +54,7 @@ def wait_until_ready(client: Client, report: Callable[[str], object]) -> None:
 
 
 def _state(client: Client) -> str:
-    """Raises ConnectionFailed where nobody is there."""
+    """Raises ConnectionFailed if nobody is there."""
     try:
         return client.health(timeout=_HEALTH_S).status
     except DeadlineExceeded:

@@ -23,7 +23,7 @@ _TURNED = {90: "turned right", 180: "turned upside down", 270: "turned left"}
 
 
 class _Shown(NamedTuple):
-    """`doubt` is 1 - confidence, and 2 where nothing could be read: the order of the page, from the top."""
+    """`doubt` is 1 - confidence, and 2 if nothing could be read: the order of the page, from the top."""
 
     doubt: float
     number: int
@@ -36,7 +36,7 @@ class _Shown(NamedTuple):
 class Report:
     """Gathers what the page shows of a run: counts of all crops, and the `CROPS` least certain ones.
 
-    `threshold` is the confidence below which a crop needs a person, where there is one.
+    `threshold` is the confidence below which a crop needs a person, if there is one.
     """
 
     def __init__(self, threshold: float | None) -> None:
@@ -218,7 +218,7 @@ def _shown(text: str, prediction: Prediction) -> str:
 
 
 def _marked(before: str, after: str, *, struck: bool) -> str:
-    """The text, with what is new in it marked, and what is gone struck out where that is asked for."""
+    """The text, with what is new in it marked, and what is gone struck out if that is asked for."""
     marked = []
     for kind, start, end, first, last in difflib.SequenceMatcher(None, before, after).get_opcodes():
         if struck and kind != "equal":

@@ -42,7 +42,7 @@ class Earlier:
         return self._place(path) is not None
 
     def reads(self, path: str, label: str) -> bool | None:
-        """Whether what was read at that path is this label, folded; None where it could not be read."""
+        """Whether what was read at that path is this label, folded; None if it could not be read."""
         place = self._place(path)
         if place is None or self._texts[place] == _UNREADABLE:
             return None

@@ -58,7 +58,7 @@ class Format:
         return self._line([_guarded(cell) for cell in cells])
 
     def decode(self, record: bytes) -> Row:
-        """Raises ValueError where it is no row."""
+        """Raises ValueError if it is no row."""
         cells = [_unguarded(cell) for cell in self._cells(record.decode())]
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} columns")

@@ -132,7 +132,7 @@ class Run:
         """Puts the rows so far into their files.
 
         Whenever the next crop is asked for, so once for all the rows that one answer brought, and after every
-        row where there are no more crops.
+        row if there are no more crops.
         """
         self.output.flush()
         if self.review:

@@ -28,7 +28,7 @@ _CHUNK = 1 << 16
 class Item(NamedTuple):
     """A crop to read.
 
-    `name` is what its row is called. `image` is a path or an image file's bytes; where `error` says why,
+    `name` is what its row is called. `image` is a path or an image file's bytes; if `error` says why,
     there is none. `root` is the folder in which it was found.
     """
 
@@ -63,7 +63,7 @@ class Inputs:
             raise ValueError(f"{arguments[0]}: no such file or folder{more}")
 
     def check(self) -> None:
-        """Raises ValueError where there is nothing to read, unless that is up to the standard input."""
+        """Raises ValueError if there is nothing to read, unless that is up to the standard input."""
         if (
             self.countable
             and next(iter(Inputs(self._arguments, null=self._separator == b"\0")), None) is None

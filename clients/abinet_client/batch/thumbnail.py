@@ -33,7 +33,7 @@ class Thumbnails:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, image: str | bytes) -> str | None:
-        """None where the image cannot be read or decoded."""
+        """None if the image cannot be read or decoded."""
         try:
             content = image if isinstance(image, bytes) else _read(image)
             picture = self._ask(content) if 0 < len(content) <= _MOST_FILE_BYTES else b""
@@ -50,7 +50,7 @@ class Thumbnails:
             self._process = None
 
     def _ask(self, content: bytes) -> bytes:
-        """An empty picture where the process has ended on this image, or had to be ended."""
+        """An empty picture if the process has ended on this image, or had to be ended."""
         process = self._process = self._process or _start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -84,7 +84,7 @@ def _read(path: str) -> bytes:
 
 
 def _receive(pipe: IO[bytes]) -> bytes:
-    """Raises EOFError where the other end is closed."""
+    """Raises EOFError if the other end is closed."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         raise EOFError

@@ -73,7 +73,7 @@ class FontShelf:
 
 
 def classify(path: Path, family: str) -> FontClass:
-    """By family name where that says it, else by the ink of letters."""
+    """By family name if that says it, else by the ink of letters."""
     if _HAND.search(family):
         return "hand"
     if _DISPLAY.search(family):

@@ -49,7 +49,7 @@ def find_fonts(folders: Sequence[Path] | None = None) -> list[Path]:
 
     folders: where to look, recursively, for .ttf and .otf files; None asks fontconfig (`fc-list`).
 
-    Raises: FontsNotFoundError where nothing usable is found.
+    Raises: FontsNotFoundError if nothing usable is found.
     """
     candidates = _in_folders(folders) if folders else _from_fontconfig()
     families: dict[str, list[Face]] = defaultdict(list)
@@ -106,7 +106,7 @@ def read_face(path: Path) -> Face | None:
 
 
 def draw_alphabet(path: Path, size: int = 32) -> bytes | None:
-    """A digest of the 62 characters as drawn; None where one leaves no ink or two of a case look the same."""
+    """A digest of the 62 characters as drawn; None if one leaves no ink or two of a case look the same."""
     try:
         font = ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
         drawn = {character: _draw(font, character, size) for character in ALPHABET}

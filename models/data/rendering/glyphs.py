@@ -67,7 +67,7 @@ class Typeface:
         return self._kerning[pair]
 
     def lay_out(self, text: str, style: LayoutStyle, rng: np.random.Generator) -> Image:
-        """The word's mask, cut to its ink: (H, W) uint8, H about `em`; (1, 1) where nothing leaves ink."""
+        """The word's mask, cut to its ink: (H, W) uint8, H about `em`; (1, 1) if nothing leaves ink."""
         placed: list[tuple[Image, int, int]] = []
         pen = 0.0
         wobble = rng.normal(0.0, style.jitter * self.em, len(text)) if style.jitter else None

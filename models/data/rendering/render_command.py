@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_a_set(folder: Path) -> None:
-    """Raises ValueError where crops would be written over those of another set."""
+    """Raises ValueError if crops would be written over those of another set."""
     if is_lmdb(folder) or label_file_in(folder):
         raise ValueError(f"{folder}: holds a set already; remove it or choose another name")
 
@@ -80,7 +80,7 @@ def _refuse_a_set(folder: Path) -> None:
 def write_lmdb(renderer: WordRenderer, count: int, folder: Path) -> Iterator[int]:
     """Writes crops 0..count-1 as PNG into one LMDB set; yields how many are done.
 
-    Raises: ValueError where the folder exists, OSError where it cannot be written.
+    Raises: ValueError if the folder exists, OSError if it cannot be written.
     """
     with LmdbWriter(folder) as writer:
         for index in range(count):

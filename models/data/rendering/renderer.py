@@ -47,7 +47,7 @@ class WordRenderer:
 
         Every twentieth family by hash is kept for the test split.
 
-        Raises: FontsNotFoundError where the split is left without a font.
+        Raises: FontsNotFoundError if the split is left without a font.
         """
         self.split = split
         self.seed = seed
@@ -83,7 +83,7 @@ class WordRenderer:
 def write_folder(renderer: WordRenderer, count: int, folder: Path) -> Iterator[int]:
     """Writes crops 0..count-1 as PNG and `labels.tsv` (file name, tab, label); yields how many are done.
 
-    Raises: OSError where the folder cannot be written.
+    Raises: OSError if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "labels.tsv").open("w", encoding="utf-8") as labels:

@@ -86,10 +86,10 @@ def open_set(
 ) -> LabelledSet:
     """Opens an LMDB (a folder, or a single file), a folder with a label file, or such a file itself.
 
-    ``root`` is the folder that a label file's names are relative to, where it is not to be found out;
+    ``root`` is the folder that a label file's names are relative to, if it is not to be found out;
     ``fold`` makes the labels of the texts.
 
-    Raises: ValueError where it is none of these, OSError where it cannot be read.
+    Raises: ValueError if it is none of these, OSError if it cannot be read.
     """
     if isinstance(path, LabelTable):
         return LabelledSet(path.name, LabelledFolder(*path), fold)
@@ -114,7 +114,7 @@ def find_sets(roots: Sequence[SetPath]) -> list[SetPath]:
     A root may also be a label file itself, of any name. Hidden folders are left out: an interrupted writer's
     are among them. Links are followed.
 
-    Raises: ValueError where a root holds none.
+    Raises: ValueError if a root holds none.
     """
     found: dict[SetPath, SetPath] = {}
     for root in roots:
@@ -135,7 +135,7 @@ def find_sets(roots: Sequence[SetPath]) -> list[SetPath]:
 
 
 def _of_its_folder(file: Path) -> Path:
-    """The folder, where it is a set because of this file, so that it counts once."""
+    """The folder, if it is a set because of this file, so that it counts once."""
     return file.parent if file.name == DATA_FILE or file == label_file_in(file.parent) else file
 
 

@@ -26,7 +26,7 @@ LABEL_FILES = (
 class LabelledFolder:
     """Reads the images that a label file names (see `LabelFile`), relative to ``root`` if that is given.
 
-    Raises: ValueError where it is no label file, OSError where it cannot be read.
+    Raises: ValueError if it is no label file, OSError if it cannot be read.
     """
 
     def __init__(self, table: Path, root: Path | None = None) -> None:
@@ -55,5 +55,5 @@ class LabelledFolder:
 
 
 def label_file_in(folder: Path) -> Path | None:
-    """The label file of a folder, None where it has none."""
+    """The label file of a folder, None if it has none."""
     return next((folder / name for name in LABEL_FILES if (folder / name).is_file()), None)

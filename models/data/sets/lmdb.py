@@ -35,7 +35,7 @@ class LmdbSet:
     """Reads one LMDB, a folder or a single file. The file is opened at the first use, and again in a process
     that it is sent to.
 
-    Raises: ValueError, at the first use, where there is no such set.
+    Raises: ValueError, at the first use, if there is no such set.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -137,7 +137,7 @@ class LmdbWriter:
 
     After an exception the hidden folder is gone. Memory stays flat: samples are written every 16 MiB.
 
-    Raises: ValueError where the folder exists, OSError where it cannot be written.
+    Raises: ValueError if the folder exists, OSError if it cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -47,7 +47,7 @@ class Packed(NamedTuple):
 def pack(sources: Sequence[LabelledSet], folder: Path) -> Packed:
     """Writes the usable samples of all sources as one LMDB, images and texts as they are stored.
 
-    Raises: ValueError where no sample is usable or the folder exists; then nothing is written.
+    Raises: ValueError if no sample is usable or the folder exists; then nothing is written.
     """
     skipped: Counter[Reason] = Counter()
     written = 0
@@ -68,7 +68,7 @@ def pack(sources: Sequence[LabelledSet], folder: Path) -> Packed:
 
 
 def skipped_text(skipped: Counter[Reason]) -> str:
-    """`; skipped 2: 1 no label, 1 broken image`, or nothing where nothing was skipped."""
+    """`; skipped 2: 1 no label, 1 broken image`, or nothing if nothing was skipped."""
     if not skipped:
         return ""
     reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.most_common())

@@ -15,7 +15,7 @@ CELL_WIDTH, CELL_HEIGHT, CAPTION = 190, 48, 16
 def contact_sheet(crops: Sequence[tuple[npt.NDArray[np.uint8], str]], path: Path, columns: int = 8) -> None:
     """Writes a PNG of the crops, (H, W, 3) uint8 RGB, each with its label under it.
 
-    Raises: OSError where the file cannot be written.
+    Raises: OSError if the file cannot be written.
     """
     cells = [_cell(image, label) for image, label in crops]
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
@@ -26,7 +26,7 @@ def contact_sheet(crops: Sequence[tuple[npt.NDArray[np.uint8], str]], path: Path
 
 
 def check_sheet(path: Path | None) -> None:
-    """Raises ValueError where a sheet's folder is missing, for a sheet comes after hours of other work."""
+    """Raises ValueError if a sheet's folder is missing, for a sheet comes after hours of other work."""
     if path and not path.parent.is_dir():
         raise ValueError(f"{path}: no folder {path.parent}; make it first")
 

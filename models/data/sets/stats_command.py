@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def write_sheet(sets: Sequence[LabelledSet], path: Path) -> None:
     """Writes a contact sheet of usable samples drawn from all sets together, always the same.
 
-    Raises: ValueError where no sample is usable, OSError where the file cannot be written.
+    Raises: ValueError if no sample is usable, OSError if the file cannot be written.
     """
     crops = [crop for crop, _ in zip(_usable_crops(sets), range(SHEET_CROPS), strict=False)]
     if not crops:

@@ -25,7 +25,7 @@ class Backend(Protocol):
 
     @property
     def feeders(self) -> int:
-        """How many processes prepare batches where the recipe does not say."""
+        """How many processes prepare batches if the recipe does not say."""
         ...
 
     def begin(self, stage: Stage, learning_rates: list[float], seed: int) -> None:
@@ -50,7 +50,7 @@ class Backend(Protocol):
         ...
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """The native parameters, averaged over the last steps where the recipe says so: what is read with,
+        """The native parameters, averaged over the last steps if the recipe says so: what is read with,
         spelt with and saved."""
         ...
 
@@ -93,12 +93,12 @@ def open_backend(recipe: Recipe, ranks: int = 1) -> Backend:
 
 def averaging_share(steps: int, decay: float) -> float:
     """What part of the average the weights after so many ``steps`` of the stage become: 1 - ``decay`` in the
-    long run, and more at first, so that the average soon forgets where the stage began."""
+    long run, and more at first, so that the average soon forgets if the stage began."""
     return 1.0 - min(decay, (1 + steps) / (10 + steps))
 
 
 def check_state(state: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises ValueError, naming it, where one of the ``wanted`` arrays is missing or has another shape."""
+    """Raises ValueError, naming it, if one of the ``wanted`` arrays is missing or has another shape."""
     for name, shape in wanted.items():
         if name not in state or state[name].shape != shape:
             raise ValueError(name)

@@ -27,7 +27,7 @@ MOST_FEEDERS = 16
 class TorchBackend:
     """See :class:`~models.training.backends.Backend`.
 
-    ``system.amp_level``: O0 is float32, O1 bfloat16 where autocast allows it; ``auto`` is bfloat16 on CUDA,
+    ``system.amp_level``: O0 is float32, O1 bfloat16 if autocast allows it; ``auto`` is bfloat16 on CUDA,
     and on a CPU, of which some compute faster in bfloat16 and some slower, whatever takes less time for a few
     forward and backward passes.
 
@@ -196,7 +196,7 @@ class TorchBackend:
             torch.cuda.set_rng_state(torch.from_numpy(state["random_cuda"]))
 
     def _networks(self) -> dict[str, ABINet]:
-        """The network, and the average where there is one."""
+        """The network, and the average if there is one."""
         networks = {"network": self.network, "average": self.averaged}
         return networks if self.averaged is not self.network else {"network": self.network}
 

@@ -61,7 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reads; returns the exit code: 0, or 1 where a row has an error. Raises ValueError and OSError."""
+    """Reads; returns the exit code: 0, or 1 if a row has an error. Raises ValueError and OSError."""
     # Under `uv run` Ray would pack the folder it is called in, and start every worker with uv as well.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # Ray warns for every pool of actors that their arguments may be lost: this process has them.

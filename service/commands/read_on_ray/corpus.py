@@ -35,7 +35,7 @@ _FILES_AT_ONCE = 128
 """In one actor: fetched, decoded, waiting or being read. The queue has room for as many at least."""
 _FETCHERS = 16
 _PATIENCE_S = 300.0
-"""How long a crop may take where nobody waits for it, and how long a dead engine worker may be away."""
+"""How long a crop may take if nobody waits for it, and how long a dead engine worker may be away."""
 _PAUSE_S = 1.0
 
 
@@ -49,7 +49,7 @@ class Summary(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What every actor is told. `stores` are where the sources are, in their order."""
+    """What every actor is told. `stores` are if the sources are, in their order."""
 
     stores: list[fs.FileSystem]
     schemes: list[str]
@@ -75,8 +75,8 @@ def read(
     reaches. Each of `arguments.replicas` actors has a reader of its own; with `max_replicas` Ray starts up to
     so many. A file that cannot be read is a row with an error.
 
-    Raises ValueError where there is nothing to read, `output` has something in it or an engine cannot start,
-    and OSError where a place cannot be reached.
+    Raises ValueError if there is nothing to read, `output` has something in it or an engine cannot start,
+    and OSError if a place cannot be reached.
     """
     places, folder = [place_of(source) for source in sources], place_of(output)
     if not is_empty(folder):

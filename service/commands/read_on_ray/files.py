@@ -21,7 +21,7 @@ class Place(NamedTuple):
 def place_of(source: str) -> Place:
     """A path, or a URI such as `s3://bucket/folder?region=eu-west-1`.
 
-    Raises ValueError where no such store is known.
+    Raises ValueError if no such store is known.
     """
     if "://" not in source:
         return Place(fs.LocalFileSystem(), os.path.abspath(source), "")
@@ -36,7 +36,7 @@ def place_of(source: str) -> Place:
 def image_files(place: Place) -> list[str]:
     """Paths, without scheme, of a folder's image files and those below it, sorted; a file is its own.
 
-    Names that begin with a dot are passed over. Raises OSError where nothing is there, and ValueError where a
+    Names that begin with a dot are passed over. Raises OSError if nothing is there, and ValueError if a
     name is not UTF-8.
     """
     files, path, scheme = place

@@ -98,7 +98,7 @@ def observability_router(fronts: Fronts, reader: Reader) -> APIRouter:
 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """That for the format that a client asks for, or the plain text where it asks for no known one."""
+    """That for the format that a client asks for, or the plain text if it asks for no known one."""
     try:
         return choose_encoder(accept)
     except (TypeError, ValueError):  # a version that is no number

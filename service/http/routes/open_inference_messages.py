@@ -28,7 +28,7 @@ _LENGTH = struct.Struct("<I")
 Dimension = Annotated[int, Field(ge=1)]
 Parameters = TypeVar("Parameters", bound=BaseModel)
 OrNone = Annotated[Parameters, BeforeValidator(lambda given: {} if given is None else given)]
-"""Some clients write null where there are none."""
+"""Some clients write null if there are none."""
 
 
 class Tensor(BaseModel):
@@ -171,7 +171,7 @@ class InferResponse(BaseModel):
 
 
 class Output(NamedTuple):
-    """One of the model's outputs: its datatype in the protocol and, where it has one, in NumPy."""
+    """One of the model's outputs: its datatype in the protocol and, if it has one, in NumPy."""
 
     datatype: str
     dtype: str | None = None
