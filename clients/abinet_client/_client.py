@@ -72,7 +72,7 @@ class _Settings:
         self.base_url = _checked_url(name, given)
         self.uds = None if uds is None else os.fspath(uds)
         self.trusts_environment = trusts_environment(given, self.uds)
-        self.name = secrets.token_hex(8)
+        self.own_name = secrets.token_hex(8)
         api_key = os.environ.get("ABINET_API_KEY") or None if api_key is None else api_key
         self.headers = {
             **{name.encode(): value.encode() for name, value in (headers or {}).items()},
@@ -91,15 +91,19 @@ class _Settings:
         return changed
 
     def headers_of(self, call: Call[Any], seconds: float) -> dict[bytes, bytes]:
-        """Among them a name by which the answer is known: of no other attempt, in a forked process either."""
         own = {name.encode(): value.encode() for name, value in call.headers.items()}
-        name = f"{self.name}-{secrets.token_hex(8)}".encode()
-        return {b"X-Request-ID": name, **self.headers, **_deadline(seconds), **own}
+        return {**self.headers, **_deadline(seconds), **own}
+
+    def name(self, request: httpx.Request) -> None:
+        """Gives a request that has no name one by which its answer is known: that of no other attempt, in a
+        forked process either."""
+        if "x-request-id" not in request.headers:
+            request.headers["X-Request-ID"] = f"{self.own_name}-{secrets.token_hex(8)}"
 
     def check(self, response: httpx.Response, request: httpx.Request) -> None:
         """Raises UnexpectedAnswer for the answer to another of our requests. A proxy may name them anew."""
         name = response.headers.get("x-request-id", "")
-        if name.startswith(self.name) and name not in request.headers.get_list("x-request-id"):
+        if name.startswith(self.own_name) and name not in request.headers.get_list("x-request-id"):
             raise UnexpectedAnswer(f"The answer is that to another request ({name}).")
 
     def attempts(self, call: Call[Any], timeout: Timeout) -> Attempts:
@@ -334,6 +338,7 @@ class Client:
             timeout=_timeout(left),
             **call.request,
         )
+        self._settings.name(request)
         try:
             response = self._connections.here().send(request, stream=True)
             try:
@@ -537,6 +542,7 @@ class AsyncClient:
             timeout=_timeout(left),
             **call.request,
         )
+        self._settings.name(request)
         try:
             response = await self._connections.here().send(request, stream=True)
             try:
