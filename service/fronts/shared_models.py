@@ -18,7 +18,7 @@ from service.reading.reader import Reader
 from service.settings.model import Settings
 
 _LOOK_S = 0.02
-_PATIENCE_S = 30.0
+_PATIENCE_S = 25.0
 """How long fronts may take for a change: one that hangs has been replaced by then."""
 
 
