@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ with contextlib.suppress(ImportError):  # Ray's environment has no Hypothesis
     # No test depends on how fast the machine is.
     settings.register_profile("any machine", deadline=None)
     settings.load_profile("any machine")
+
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROJECT = Path(__file__).resolve().parent.parent
 
