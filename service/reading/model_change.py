@@ -114,6 +114,9 @@ class ModelChange:
         except ServiceError as error:
             log.error("%s", error.detail)
             reader.serve(*before)
+            # Whoever is told that nothing has changed is read by what there was before.
+            with contextlib.suppress(ServiceError):
+                await self._settle()
             raise
         beside = "" if canary is None else f", and {percent:g} % from {canary.model.version}"
         log.info("requests are read by %s %s%s", main.model.name, main.model.version, beside)
