@@ -40,7 +40,7 @@ def connections(running: ServiceProcess, count: int) -> Iterator[list[httpx.Clie
     """Clients with a connection of their own each: neighbours are at different fronts."""
     with contextlib.ExitStack() as stack:
         clients = [
-            stack.enter_context(httpx.Client(base_url=running.client.base_url, timeout=30))
+            stack.enter_context(httpx.Client(base_url=running.client.base_url, timeout=60))
             for _ in range(count)
         ]
         for client in clients:
@@ -263,7 +263,7 @@ def test_a_change_that_a_front_cannot_make_fails_and_is_undone(models: tuple[Ser
         resource.prlimit(unable, resource.RLIMIT_NOFILE, (room, limits[1]))
         refused = change(clients[0], "load", bundle="2")
         assert (refused.status_code, refused.json()["detail"][:20]) == (503, "Nothing has changed:")
-        assert versions(clients) == ["1"] * 2
+        until(lambda: versions(clients) == ["1"] * 2)
         resource.prlimit(unable, resource.RLIMIT_NOFILE, limits)
         until(lambda: len(children(running.process.pid, "engines.worker")) == 1)
         assert change(clients[0], "load", bundle="2").status_code == 200
