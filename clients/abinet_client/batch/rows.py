@@ -93,7 +93,7 @@ class Tsv(Format):
 
 
 class Csv(Format):
-    """RFC 4180, with a line feed at the end of a row. NUL, which many readers refuse, is written as `\\x00`."""
+    """RFC 4180, with a line feed at the end of a row. NUL, which readers refuse, is written as `\\x00`."""
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
         record = b""
