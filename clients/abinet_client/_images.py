@@ -25,7 +25,7 @@ Image = Union[
     "numpy.ndarray[Any, Any]",
     "PIL.Image.Image",
 ]
-"""A path; a binary file object, read from if it is;
+"""A path; a binary file object, read from where it is;
 the bytes of a PNG, JPEG, BMP, WebP or TIFF file; a NumPy array in OpenCV's order, (H, W) grey,
 (H, W, 3) BGR or (H, W, 4) BGRA, uint8 or uint16; or a Pillow image."""
 

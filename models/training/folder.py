@@ -12,7 +12,7 @@ import yaml
 from models.checkpoints.checkpoint import sidecar_path
 from models.training.recipe import Recipe, Stage
 
-#: What makes another training of a stage; the rest only says if things are, or how often one looks.
+#: What makes another training of a stage; the rest only says where things are, or how often one looks.
 _OF_A_STAGE = {
     "stage", "lr", "steps", "epochs", "warm_up", "warm_up_epochs", "constant", "decay_rate", "decay_epochs",
     "decay_steps", "plain", "longest", "running_text", "clean", "certainty", "refresh", "share",

@@ -13,13 +13,11 @@ from service.errors import Problem, ServiceError
 from service.fronts.handle import Front
 from service.observability.observer import Observer
 from service.reading.deployment import Deployment, ManagedEngine, supervisors
-from service.reading.model_change import ModelChange
+from service.reading.model_change import PATIENCE_S, ModelChange
 from service.reading.reader import Reader
 from service.settings.model import Settings
 
 _LOOK_S = 0.02
-_PATIENCE_S = 25.0
-"""How long fronts may take for a change: one that hangs has been replaced by then."""
 
 
 class SharedDeployment(Deployment):
@@ -125,14 +123,14 @@ class SharedChange(ModelChange):
         super().__init__(models)
         self._models = models
 
-    async def _settle(self) -> None:
-        end = asyncio.get_running_loop().time() + _PATIENCE_S
+    async def _settle(self, patience_s: float = PATIENCE_S) -> None:
+        end = asyncio.get_running_loop().time() + patience_s
         while lagging := self._models.lagging:
             if asyncio.get_running_loop().time() > end:
                 raise ServiceError(
                     Problem.NOT_READY,
                     f"Nothing has changed: {len(lagging)} of {self._models.settings.fronts} fronts "
-                    f"could not serve it within {_PATIENCE_S:g} s.",
+                    f"could not serve it within {patience_s:g} s.",
                     crops=0,
                 )
             await asyncio.sleep(_LOOK_S)

@@ -22,6 +22,12 @@ log = logging.getLogger("abinet")
 _BUNDLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 
 
+PATIENCE_S = 25.0
+"""How long all fronts have to serve another model; clients of ours wait for 30 s."""
+_UNDOING_S = 3.0
+"""And to serve the one before again, if one of them could not."""
+
+
 class Change(Protocol):
     """What changes the model: see ModelChange."""
 
@@ -114,14 +120,17 @@ class ModelChange:
         except ServiceError as error:
             log.error("%s", error.detail)
             reader.serve(*before)
+            # Whoever is told that nothing has changed is read by what there was before.
+            with contextlib.suppress(ServiceError):
+                await self._settle(_UNDOING_S)
             raise
         beside = "" if canary is None else f", and {percent:g} % from {canary.model.version}"
         log.info("requests are read by %s %s%s", main.model.name, main.model.version, beside)
 
-    async def _settle(self) -> None:
-        """Returns when requests are read by what is served now: at once, where this process reads them.
+    async def _settle(self, patience_s: float = PATIENCE_S) -> None:
+        """Returns when requests are read by what is served now: at once, if this process reads them.
 
-        Raises ServiceError if that does not come about.
+        Raises ServiceError if that does not come about within so many seconds.
         """
 
     def _canary(self) -> Deployment:

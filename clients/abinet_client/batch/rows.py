@@ -93,7 +93,7 @@ class Tsv(Format):
 
 
 class Csv(Format):
-    """RFC 4180, with a line feed at the end of a row."""
+    """RFC 4180, with a line feed at the end of a row. NUL, which readers refuse, is written as `\\x00`."""
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
         record = b""
@@ -106,7 +106,7 @@ class Csv(Format):
 
     def _line(self, cells: Sequence[str]) -> bytes:
         line = ",".join(['"' + c.replace('"', '""') + '"' if _CSV_SPECIAL.search(c) else c for c in cells])
-        return (line + "\n").encode(errors="backslashreplace")
+        return (line.replace("\0", "\\x00") + "\n").encode(errors="backslashreplace")
 
     def _cells(self, line: str) -> list[str]:
         return next(csv.reader(io.StringIO(line, newline="")))
