@@ -317,7 +317,7 @@ def test_the_command_writes_tables_and_says_what_it_read(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--engine", "none"], "abinet: engine none: Input should be 'mindspore', 'lite' or 'simulated'"),
+        (["--engine", "none"], "engine none: Input should be 'auto', 'mindspore', 'lite' or 'simulated'"),
         (["--part-files", "0"], "argument --part-files: 0 is not a whole number from 1"),
         (["--iterations=-1"], "argument --iterations: -1 is not a whole number from 0"),
     ],
