@@ -180,13 +180,13 @@ def test_an_option_out_of_range_is_the_callers_error(connect: Connect, simulated
 
 @both_clients
 def test_the_service_is_told_the_deadline(connect: Connect, tmp_path: Path) -> None:
-    slow = ("--engine", "simulated", "--simulated-ms", "5000")
+    slow = ("--engine", "simulated", "--simulated-ms", "500")
     with service("--bundle", str(empty_bundle(tmp_path).folder), *slow) as running:
         with (
             connect(url(running)) as client,
             pytest.raises(DeadlineExceeded, match="Not read within") as late,
         ):
-            client.read(CROP, timeout=2.0)
+            client.read(CROP, timeout=0.2)
         assert late.value.status == 504
 
 
