@@ -11,7 +11,7 @@ import cv2
 
 from models.data.sets.folders import LABELS, find_sets, open_set
 from models.data.sets.samples import UnusableSample
-from models.evaluation.turns import TALL, turned
+from service.image_files.turns import TALL, turned
 
 
 def turned_sets(source: Path, target: Path, every: int) -> None:

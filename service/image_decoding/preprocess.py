@@ -20,7 +20,6 @@ _INTERPOLATIONS = {
     "cubic": cv2.INTER_CUBIC,
     "nearest": cv2.INTER_NEAREST,
 }
-_ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
@@ -43,11 +42,6 @@ def faults_of_images() -> Iterator[None]:
         raise ServiceError(Problem.TOO_MANY_PIXELS, str(error)) from None
     except image_files.BrokenImage as error:
         raise ServiceError(Problem.BROKEN_IMAGE, str(error)) from None
-
-
-def turned(crop: np.ndarray, degrees: int) -> np.ndarray:
-    """A crop (height, width, 3), turned clockwise by 0, 90, 180 or 270 degrees."""
-    return cv2.rotate(crop, _ROTATIONS[degrees]) if degrees else crop
 
 
 class Prescription(NamedTuple):

@@ -27,8 +27,9 @@ import numpy as np
 from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import ImageArena
-from service.image_decoding.preprocess import Preprocessor, Prescription, faults_of_images, turned
+from service.image_decoding.preprocess import Preprocessor, Prescription, faults_of_images
 from service.image_files import look_within, pixels_of
+from service.image_files.turns import turned
 
 CPU_S = 2.0
 """What one image may take of a processor; the kernel ends the decoder then."""

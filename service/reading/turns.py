@@ -8,36 +8,27 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.crop import Crop
+from service.image_files import turns as images
 from service.image_files import upright_size
 from service.reading.decode import certainty
 from service.types import Turns
 
-TALL = 1.5
-"""A crop whose height is more than so many times its width may be a word on its side."""
-
-_AS_IT_IS = (0,)
-_ON_EITHER_SIDE = (0, 90, 270)
-_EVERY_WAY_UP = (0, 90, 180, 270)
+_NO_SIZE = (0, 0)
 
 
 def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
     """By how many degrees clockwise the crop in a file is turned for each of its readings.
 
-    What is no image has its error as one reading.
+    What is no image has its error as one reading, unless every crop is read every way up.
     """
-    if turns == "all":
-        return _EVERY_WAY_UP
-    return _ON_EITHER_SIDE if turns == "auto" and _is_tall(file) else _AS_IT_IS
+    return images.ways_up(*(_size(file) if turns == "auto" else _NO_SIZE), turns)
 
 
-def _is_tall(file: bytes | str) -> bool:
+def _size(file: bytes | str) -> tuple[int, int]:
     try:
-        width, height = upright_size(
-            file if isinstance(file, bytes) else base64.b64decode(file, validate=True)
-        )
+        return upright_size(file if isinstance(file, bytes) else base64.b64decode(file, validate=True))
     except ValueError:  # no base64, or no image
-        return False
-    return height > TALL * width
+        return _NO_SIZE
 
 
 def surest(readings: Sequence[Crop]) -> Crop:

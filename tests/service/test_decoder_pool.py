@@ -20,7 +20,8 @@ from service.image_decoding import decoders as image_decoders
 from service.image_decoding import pool as intake_module
 from service.image_decoding.decoders import ImageFile
 from service.image_decoding.pool import DecoderPool
-from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image, turned
+from service.image_decoding.preprocess import Preprocessor, Prescription, decode_image
+from service.image_files.turns import turned
 from service.types import ModelName
 from tests.support.processes import child_pids
 from tests.support.tiny_service import crop, encoded

@@ -19,8 +19,9 @@ from PIL import Image
 from models.evaluation import turns as evaluated
 from service.crop import Crop
 from service.errors import Problem, ServiceError
-from service.image_decoding.preprocess import decode_image, turned
+from service.image_decoding.preprocess import decode_image
 from service.image_files import upright_size
+from service.image_files.turns import turned
 from service.reading.decode import Decoder, certainty
 from service.reading.turns import surest, ways_up
 from service.types import Turns
