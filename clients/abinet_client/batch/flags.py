@@ -11,6 +11,8 @@ from abinet_client.batch.rows import FORMATS
 from abinet_client.batch.sources import Inputs
 from abinet_client.connect import connect
 
+_OF_A_SERVICE = ("bundle", "engine", "worker_python", "devices")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -112,10 +114,5 @@ def check(args: argparse.Namespace) -> None:
 
 def serve_options(args: argparse.Namespace) -> list[str]:
     """The flags that are for a service of our own, as ``abinet serve`` has them."""
-    given = {
-        "--bundle": args.bundle,
-        "--engine": args.engine,
-        "--worker-python": args.worker_python,
-        "--devices": args.devices,
-    }
+    given = {f"--{name.replace('_', '-')}": getattr(args, name, None) for name in _OF_A_SERVICE}
     return [word for option, value in given.items() if value for word in (option, value)]

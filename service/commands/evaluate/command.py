@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Prints and writes what was asked for; returns the exit code."""
     from tqdm import tqdm
 
+    from abinet_client.batch.flags import serve_options
     from models.data.sets.folders import find_sets, open_set
     from models.data.sets.samples import LABELS_OF
     from models.evaluation.files import check_folders, write
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     samples = sum(min(len(open_set(path)), args.limit or sys.maxsize) for path in paths)
     # Without a terminal there is no bar.
     with (
-        open_reader(source, _serve_options(args), args.turns) as reader,
+        open_reader(source, serve_options(args), args.turns) as reader,
         tqdm(total=samples, disable=None) as bar,
     ):
         scores = in_field_order([score_set(reader, path, args.limit, bar.update, fold) for path in paths])
@@ -134,11 +135,6 @@ def _of_config(path: Path) -> tuple[str, list[SetPath]]:
             "eval.dataset.data_dir, folders below it, and label_file"
         )
     return str(section.ckpt_load_path), section.dataset.roots
-
-
-def _serve_options(args: argparse.Namespace) -> list[str]:
-    given = {"--engine": args.engine, "--worker-python": args.worker_python, "--devices": args.devices}
-    return [word for option, value in given.items() if value for word in (option, value)]
 
 
 def _error_png(model: str, scores: Sequence[SetScore]) -> bytes:
