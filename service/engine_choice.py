@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from service.bundle_format.manifest import BundleError, read_manifest
 from service.bundled import cache
 from service.settings.model import Settings
 
@@ -56,6 +56,6 @@ def _against_lite(settings: Settings) -> str:
 def _written_by(bundle: Path) -> str:
     """A bundle that cannot be read has its fault told by whoever opens it."""
     try:
-        return str(json.loads((bundle / "manifest.json").read_bytes())["exporter"]["mindspore"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_manifest(bundle)["exporter"]["mindspore"]
+    except BundleError:
         return "of an unknown release"

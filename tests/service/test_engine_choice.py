@@ -7,6 +7,7 @@ import pytest
 
 from service.engine_choice import chosen, lite_directory
 from service.settings.model import Settings
+from tests.support.empty_bundle import empty_bundle
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def lite(cache: Path) -> Path:
 
 
 def bundle_of(folder: Path, release: str) -> Path:
-    (folder / "manifest.json").write_text(json.dumps({"exporter": {"mindspore": release}}))
+    manifest = empty_bundle(folder).manifest
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "exporter": {"mindspore": release}}))
     return folder
 
 
