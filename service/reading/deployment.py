@@ -24,7 +24,7 @@ from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.observability.observer import Observer
 from service.reading.batch_sizes import BatchCosts
-from service.reading.calibration import Calibration
+from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
 from service.reading.request import ReadRequest
@@ -97,7 +97,7 @@ class Deployment:
             )
         self._scheduler = Scheduler(
             self.model,
-            Decoder(bundle.charset, Calibration(bundle)),
+            Decoder(bundle.charset, calibration_of(bundle)),
             observer,
             room,
             vision_threshold=settings.vision_threshold,

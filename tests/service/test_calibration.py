@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -51,8 +51,8 @@ slopes = st.floats(1e-3, 1e3)
 intercepts = st.floats(-1e3, 1e3)
 
 
-def of_a_bundle(calibration: Any) -> served.Calibration:
-    return served.Calibration(cast(Bundle, SimpleNamespace(folder="tiny", calibration=calibration)))
+def of_a_bundle(calibration: Any) -> Callable[[np.ndarray], np.ndarray]:
+    return served.calibration_of(cast(Bundle, SimpleNamespace(folder="tiny", calibration=calibration)))
 
 
 # The formula.
