@@ -32,7 +32,7 @@ from models.training.batches import Batch, CropBatches, batches_ahead
 from models.training.command import CONFIGS
 from models.training.data import TrainingData
 from models.training.misreadings import EXAMPLES, LEVELS, Misreadings, measure
-from models.training.recipe import Recipe, Stage
+from models.training.recipe import Optimizer, Recipe, Stage
 from models.training.self_training import ensemble_certainty
 from models.training.sources import (
     Changes,
@@ -463,7 +463,7 @@ def test_finished_stages_are_not_trained_again(trained: Trained, trained_further
 @pytest.mark.parametrize("drop", [False, True])
 def test_a_step_whose_gradients_are_not_finite_changes_nothing_where_asked(drop: bool) -> None:
     network = nn.Dense(2, 2)
-    step = TrainingStep(Overflowing(network), [0.1], 20.0, drop_overflow=drop).set_train()
+    step = TrainingStep(Overflowing(network), [0.1], 20.0, Optimizer(), drop_overflow=drop).set_train()
     before = network.weight.asnumpy().copy()
     step(Tensor(np.full((1, 2), np.inf, np.float32)), Tensor([0]), Tensor([0]))
     assert np.array_equal(network.weight.asnumpy(), before) == drop
