@@ -12,6 +12,8 @@ from models.training.schedules import Schedule
 #: MindOCR's default folder of checkpoints and curves.
 FOLDER = "./tmp_rec"
 
+DATASET = ("dataset_root", "data_dir", "label_file")
+
 #: Keys of ``optimizer`` that recipes have under the same names.
 OPTIMIZER = ("beta1", "beta2", "momentum", "nesterov", "filter_bias_and_bn")
 
@@ -122,7 +124,7 @@ def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     workers = flat.get("train.loader.num_workers")
     batch = flat.get("train.loader.batch_size", flat.get("common.batch_size"))
     folder = flat.get("train.ckpt_save_dir") or FOLDER
-    pretrained, said = _pretrained(flat.get("model.pretrained"), path, Path(folder))
+    pretrained, said = _pretrained(flat.get("model.pretrained"), path, Path(str(folder)))
     stage = {
         "stage": "joint",
         "epochs": flat.get("scheduler.num_epochs"),
@@ -132,7 +134,7 @@ def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     average = {}
     if flat.get("train.ema"):
         average = {"average": flat.get("train.ema_decay", 0.9999)}
-        said.append("train.ema: the average forgets its first steps faster here (docs/training.md)")
+        said.append("train.ema: at first the average follows the weights more slowly here (docs/training.md)")
     recipe = {
         "network": "abinet_resnet45_en",
         "model": {"pretrained": pretrained, "shrink_by_area": False},
@@ -152,7 +154,7 @@ def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
             **_given(flat, "system", "log_interval"),
             "clip_norm": flat.get("train.clip_norm", 1.0) if flat.get("train.clip_grad") else math.inf,
             "dataset": {
-                **_dataset(flat, "train"),
+                **dataset(_given(flat, "train.dataset", *DATASET)),
                 "augment": "ABINetRecAug" in _transforms(flat, "train"),
                 **({"num_workers": workers} if workers else {}),
             },
@@ -161,7 +163,7 @@ def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
         "eval": {
             "ckpt_load_path": flat.get("eval.ckpt_load_path"),
             "batch_size": flat.get("eval.loader.batch_size", 64),
-            "dataset": _dataset(flat, "eval"),
+            "dataset": dataset(_given(flat, "eval.dataset", *DATASET)),
         },
     }
     unused = sorted(key for key in flat if _is_unused(key))
@@ -243,9 +245,10 @@ def _given(flat: Mapping[str, Any], section: str, *keys: str) -> dict[str, Any]:
     return {key: flat[f"{section}.{key}"] for key in keys if f"{section}.{key}" in flat}
 
 
-def _dataset(flat: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """MindOCR puts the root before both names, and needs none; a name alone is a path then."""
-    given = {key: flat.get(f"{part}.dataset.{key}") for key in ("dataset_root", "data_dir", "label_file")}
+def dataset(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the crops of a ``dataset`` section are. MindOCR puts the root before both names, and needs none; a
+    name alone is a path then."""
+    given = {key: section.get(key) for key in DATASET}
     return {"dataset_root": given.pop("dataset_root") or ".", **{k: v for k, v in given.items() if v}}
 
 

@@ -70,6 +70,7 @@ class Dataset(Section):
     are these tables below the root, one each for a ``data_dir``, which holds its images. ``rendered`` is the
     share of each batch that is rendered: all of it without a root, and none of it by default with one.
 
+    ``fonts_made_with`` is how many fonts the recipe's author had, said beside those that are found.
     ``augment`` switches the method's augmentation on and ``reframe`` the framing of loose and tight crops,
     each for the stored crops or for all. ``limit`` takes the first stored crops only, ``num_workers``
     processes prepare batches. ``without`` allows the root to be missing and says what the training is worth
@@ -81,6 +82,7 @@ class Dataset(Section):
     label_file: Annotated[tuple[str, ...], Several] = ()
     rendered: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fonts: Annotated[tuple[Path, ...], Several] = ()
+    fonts_made_with: Annotated[int, Field(ge=1)] | None = None
     photographs: Annotated[tuple[Path, ...], Several] = ()
     words: Path | None = None
     augment: Crops = "none"
@@ -300,8 +302,10 @@ class Eval(Section):
             ValueError: one line, the file and its faults.
             OSError: it cannot be read.
         """
-        match _load(path):
+        match values := _load(path):
             case {"eval": {"dataset": dict(dataset), **section}}:
+                if mindocr.is_mindocr(values):
+                    dataset = mindocr.dataset(dataset)
                 known = {**_known(cls, section), "dataset": _known(Dataset, dataset)}
                 return _valid(cls, path, known)
         return cls()
