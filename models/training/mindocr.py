@@ -187,7 +187,7 @@ def _refuse(flat: Mapping[str, Any]) -> None:
         faults.append(f"optimizer.opt {optimizer}: write {', '.join(OPTIMIZERS)}; the method's is adam")
     for key, spared in (
         ("grouping_strategy", flat.get("optimizer.grouping_strategy")),
-        ("no_weight_decay_params", " ".join(sorted(flat.get("optimizer.no_weight_decay_params") or ()))),
+        ("no_weight_decay_params", _in_one(flat.get("optimizer.no_weight_decay_params"))),
     ):
         if spared and spared not in NORMS_SPARED:
             faults.append(
@@ -221,6 +221,8 @@ def _fault(key: str, value: Any) -> str:
         return "" if alike else f"{key} {value}: {remedy}"
     if key in HONOURED or _is_unused(key):
         return ""
+    if any(known.startswith(f"{key}.") for known in (*HONOURED, *ONLY)):
+        return f"{key} {value}: is a section, with keys of its own"
     return f"{key}: not known here; remove it if it changes nothing"
 
 
@@ -241,12 +243,17 @@ def _optimizer(flat: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _in_one(names: Any) -> str:
+    """Names of a list, sorted, in one text."""
+    return " ".join(sorted(map(str, names if isinstance(names, list) else [names] if names else [])))
+
+
 def _given(flat: Mapping[str, Any], section: str, *keys: str) -> dict[str, Any]:
     return {key: flat[f"{section}.{key}"] for key in keys if f"{section}.{key}" in flat}
 
 
 def dataset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the crops of a ``dataset`` section are. MindOCR puts the root before both names, and needs none; a
+    """Where a ``dataset`` section has its crops. MindOCR puts the root before both names, and needs none; a
     name alone is a path then."""
     given = {key: section.get(key) for key in DATASET}
     return {"dataset_root": given.pop("dataset_root") or ".", **{k: v for k, v in given.items() if v}}
@@ -254,7 +261,8 @@ def dataset(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def _transforms(flat: Mapping[str, Any], part: str) -> list[str]:
     pipeline = flat.get(f"{part}.dataset.transform_pipeline") or TRANSFORMS[part]
-    return [name for one in pipeline for name in (one if isinstance(one, Mapping) else [one])]
+    listed = pipeline if isinstance(pipeline, (list, tuple)) else [pipeline]
+    return [str(name) for one in listed for name in (one if isinstance(one, Mapping) else [one])]
 
 
 def _pretrained(given: str | None, path: Path, folder: Path) -> tuple[str | None, list[str]]:

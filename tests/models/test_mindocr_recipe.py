@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from models.training.recipe import Recipe
+from models.training.recipe import Eval, Recipe
 from models.training.schedules import Schedule
 from tests.support.mindocr_file import mindocr_file
 
@@ -101,6 +101,10 @@ def test_weights_that_are_an_address_are_looked_for_by_their_name(tmp_path: Path
             {"train__dataset__transform_pipeline": [{"DecodeImage": None}]},
             "DecodeImage: crops are prepared as",
         ),
+        ({"train__dataset__transform_pipeline": 5}, "transform_pipeline: 5: crops are prepared as"),
+        ({"optimizer__no_weight_decay_params": 5}, "optimizer.no_weight_decay_params 5: biases"),
+        ({"eval__dataset": [1, 2]}, "eval.dataset [1, 2]: is a section, with keys of its own"),
+        ({"train": None}, "train None: is a section, with keys of its own"),
         ({"train__dataset__type": "RecDataset"}, "train.dataset.type RecDataset needs label_file"),
         ({"common__infer_mode": 0}, "common.infer_mode 0: a training; write False"),
         ({"train__speed": 3}, "train.speed: not known here"),
@@ -177,6 +181,13 @@ def test_other_keys_of_mindocrs_recipes_are_honoured_or_without_effect(tmp_path:
     assert "predict.loader.batch_size" in line
     assert "loss_scaler.scale_window" in line
     assert "train.ema" not in line
+
+
+def test_evaluation_finds_sets_without_a_root_as_training_does(tmp_path: Path) -> None:
+    path = tmp_path / "mindocr.yaml"
+    given = {"dataset_root": None, "data_dir": ["/sets/SVT", "/sets/CUTE80"], "label_file": None}
+    path.write_text(yaml.safe_dump(changed(eval__dataset=given)))
+    assert list(map(str, Eval.from_yaml(path).dataset.roots)) == given["data_dir"]
 
 
 @pytest.mark.parametrize(

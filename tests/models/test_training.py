@@ -34,6 +34,7 @@ from models.training.command import CONFIGS
 from models.training.data import TrainingData
 from models.training.misreadings import EXAMPLES, LEVELS, Misreadings, measure
 from models.training.plan import Pace, fonts_line, spelt_out, stages_line
+from models.training.ranks import Ranks
 from models.training.recipe import Optimizer, Recipe, Stage
 from models.training.self_training import ensemble_certainty
 from models.training.sources import (
@@ -694,6 +695,52 @@ def test_a_training_says_its_plan_and_once_its_pace() -> None:
     assert [spelt_out(seconds) for seconds in (40, 720, 27000)] == ["40 s", "12 min", "7.5 h"]
     assert fonts_line(900, 1600) == "fonts: 900 found, the recipe was made with 1600"
     assert "docs/data.md names packages" in fonts_line(20, 1600)
+
+
+class Disagreeing(Ranks):
+    """Two processes, of which the other one says something else."""
+
+    def __init__(self, recipe: str = "", steps: list[int] | None = None) -> None:
+        super().__init__()
+        self.recipe, self.steps = recipe, steps
+
+    def of_all(self, value: Any) -> list[Any]:
+        recipe, steps = value
+        return [value, [self.recipe or recipe, self.steps or steps]]
+
+
+@pytest.mark.parametrize(
+    ("other", "fault"),
+    [
+        (Disagreeing(recipe="{}"), "process 1 of 1 was started with another recipe than process 0"),
+        (
+            Disagreeing(steps=[9]),
+            r"process 1 of 1 finds other data than process 0: its .* \[9\] steps",
+        ),
+    ],
+    ids=["recipe", "data"],
+)
+def test_processes_that_would_not_train_the_same_are_refused(
+    other: Ranks, fault: str, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    use("torch", recipe)
+    recipe["train"]["stages"] = [{"stage": "language", "steps": 1, "lr": 0.001}]
+    with pytest.raises(ValueError, match=fault):
+        Trainer(Recipe.model_validate(recipe), tmp_path / "run", ranks=other).run()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_set_that_cannot_be_read_is_found_before_the_first_step(
+    fonts: list[Path], word_list: Path, tmp_path: Path
+) -> None:
+    recipe = with_a_stage(mixed_recipe(fonts, word_list, tmp_path))
+    sets = TrainingData(Recipe.model_validate(recipe), Preprocessing()).validation_sets()
+    for path in sets:
+        for image in path.rglob("*.png"):
+            image.write_bytes(b"no picture")
+    parsed = Recipe.model_validate(recipe)
+    with pytest.raises(ValueError, match="of the first 4 samples can be used"):
+        TrainingData(parsed, Preprocessing()).check(parsed.train.stages)
 
 
 def with_tests_to_import() -> dict[str, str]:
