@@ -734,10 +734,7 @@ def test_a_validation_set_that_cannot_be_read_is_found_before_the_first_step(
     fonts: list[Path], word_list: Path, tmp_path: Path
 ) -> None:
     recipe = with_a_stage(mixed_recipe(fonts, word_list, tmp_path))
-    sets = TrainingData(Recipe.model_validate(recipe), Preprocessing()).validation_sets()
-    for path in sets:
-        for image in path.rglob("*.png"):
-            image.write_bytes(b"no picture")
+    pack(tmp_path / "data" / "val" / "unreadable", ["broken"] * 4)
     parsed = Recipe.model_validate(recipe)
     with pytest.raises(ValueError, match="of the first 4 samples can be used"):
         TrainingData(parsed, Preprocessing()).check(parsed.train.stages)
