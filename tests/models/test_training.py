@@ -655,7 +655,15 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe: dict[str, Any], tmp_path: Pa
     recipe["train"]["stages"] = [{"stage": "language", "steps": 10**6, "lr": 0.001}]
     config = tmp_path / "recipe.yaml"
     config.write_text(yaml.safe_dump(recipe))
-    command = [sys.executable, PROGRAM, "train", "--config", config, "--output", tmp_path / "run"]
+    command: list[str | Path] = [
+        sys.executable,
+        PROGRAM,
+        "train",
+        "--config",
+        config,
+        "--output",
+        tmp_path / "run",
+    ]
     step = 0
     for _ in range(2):
         with subprocess.Popen(
@@ -688,10 +696,10 @@ def test_a_training_says_its_plan_and_once_its_pace() -> None:
     (line,) = [line for line in said if line]
     assert said.index(line) == 100
     assert re.fullmatch(r"\S+ steps a second: the 899 that are left take about \d+ s", line)
-    stages = [
-        Stage(stage=name, steps=steps, batch_size=1, lr=1) for name, steps in (("vision", 5), ("joint", 7))
-    ]
-    assert stages_line(stages, [5, 7]) == "plan: 0 vision 5 steps, 1 joint 7 steps; together 12 steps"
+    vision = Stage(stage="vision", steps=5, batch_size=1, lr=1)
+    joint = Stage(stage="joint", steps=7, batch_size=1, lr=1)
+    line = stages_line([vision, joint], [5, 7])
+    assert line == "plan: 0 vision 5 steps, 1 joint 7 steps; together 12 steps"
     assert [spelt_out(seconds) for seconds in (40, 720, 27000)] == ["40 s", "12 min", "7.5 h"]
     assert fonts_line(900, 1600) == "fonts: 900 found, the recipe was made with 1600"
     assert "docs/data.md names packages" in fonts_line(20, 1600)
