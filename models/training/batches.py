@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import queue
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -83,14 +85,17 @@ def batches_ahead(
         ValueError: the data cannot be used, in one line.
         RuntimeError: a process failed otherwise; the message holds its traceback.
     """
-    context = multiprocessing.get_context("spawn")
-    queues = [context.Queue(AHEAD) for _ in range(workers)]
-    processes = [
-        context.Process(target=_fill, args=(made, source, first + step * worker, step * workers), daemon=True)
-        for worker, made in enumerate(queues)
-    ]
-    for process in processes:
-        process.start()
+    context, folder = multiprocessing.get_context("spawn"), os.getcwd()
+    with _among_standard_modules():
+        queues = [context.Queue(AHEAD) for _ in range(workers)]
+        processes = [
+            context.Process(
+                target=_fill, args=(made, source, first + step * worker, step * workers, folder), daemon=True
+            )
+            for worker, made in enumerate(queues)
+        ]
+        for process in processes:
+            process.start()
     try:
         while True:
             for made, process in zip(queues, processes, strict=True):
@@ -99,6 +104,18 @@ def batches_ahead(
         for process in processes:
             process.terminate()
             process.join()
+
+
+@contextlib.contextmanager
+def _among_standard_modules() -> Iterator[None]:
+    """A process that is spawned looks for its first modules in the current folder (Python 3.10): the user's
+    may have a socket.py or random.py."""
+    before = os.getcwd()
+    os.chdir(os.path.dirname(os.__file__))
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _next(made: multiprocessing.Queue[Made], process: multiprocessing.process.BaseProcess) -> Batch:
@@ -118,7 +135,8 @@ def _next(made: multiprocessing.Queue[Made], process: multiprocessing.process.Ba
         return batch
 
 
-def _fill(made: multiprocessing.Queue[Made], source: BatchSource, first: int, step: int) -> None:
+def _fill(made: multiprocessing.Queue[Made], source: BatchSource, first: int, step: int, folder: str) -> None:
+    os.chdir(folder)
     cv2.setNumThreads(1)
     try:
         make, number = source.open(), first
