@@ -176,6 +176,17 @@ def test_clients_that_reset_their_connection_leave_no_traceback(running: Service
     assert "Traceback" not in said
 
 
+def test_images_that_do_not_decode_are_no_faults_of_the_service_in_its_log(running: ServiceProcess) -> None:
+    sound, before = encoded(crop()), len(running.lines)
+    broken = [b"text", sound[:40], sound[:-20], encoded(crop(), ".jpg")[:300], b"BM" + bytes(60)]
+    assert all(running.client.post("/v1/read", content=body).status_code in (400, 415) for body in broken)
+    files = [("images", ("crop", body)) for body in [sound, *broken]]
+    items = running.client.post("/v1/read/batch", files=files).json()["items"]
+    assert ["result" in item for item in items] == [True, *[False] * len(broken)]
+    said = [line for line in running.lines[before:] if "request_id=" not in line]
+    assert said == []
+
+
 # Before anybody looks at keys or routes.
 
 
