@@ -30,6 +30,10 @@ chaos rounds="10":
 fuzz seconds="180":
     uv run --group dev python -m tests.support.hostile_images --seconds {{seconds}}
 
+# What others wait beside hostile requests of 8 MiB
+hostile *arguments:
+    uv run --group dev python -m tests.support.hostile_requests {{arguments}}
+
 # The service beside rivals, and its scenarios
 bench *arguments:
     uv run --group benchmark python -m benchmarks.serving {{arguments}}
