@@ -3,7 +3,7 @@
     python benchmarks/reuse_port.py [--times N]
 
 For each number of listeners and of connections: how many times an even share the busiest listener has, on
-average and at worst. The kernel chooses by a hash of the addresses, so the listeners of one process show it as well.
+average and at worst. The kernel chooses by a hash of the addresses, so one process can show it.
 """
 
 from __future__ import annotations
