@@ -143,7 +143,12 @@ def _path_parameters(path: str) -> dict[str, Any]:
     """For OpenAPI: the parameters that a path has."""
     return {
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", **({"const": NAME} if name == "name" else {})},
+            }
             for name in re.findall(r"{(\w+)}", path)
         ]
     }
