@@ -29,8 +29,8 @@ INFER = "/v2/models/abinet/infer"
 _STALL_S = 5.0
 """Far more than any probe should wait, also on a machine that is busy with something else."""
 
-_BESIDE_HOSTILE_MS = 150.0
-"""Three times what the service should have at most, for the same reason."""
+_BESIDE_HOSTILE_MS = 200.0
+"""Four times what the service should have at most, for the same reason."""
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def without_a_stall(running: ServiceProcess) -> Iterator[None]:
 @pytest.mark.parametrize("name", list(hostile_requests()))
 def test_no_request_of_8_mib_holds_up_the_front(running: ServiceProcess, name: str) -> None:
     url, request = str(running.client.base_url), hostile_requests()[name]
-    # Of three times the best: others may keep this machine busy. It is 15 ms where nobody does.
-    waits = (wait_beside(url, request) for _ in range(3))
+    # Of ten times the best: others may keep this machine busy. If nobody does, the first is good enough.
+    waits = (wait_beside(url, request) for _ in range(10))
     assert any(wait < _BESIDE_HOSTILE_MS for wait in waits)
 
 
