@@ -30,6 +30,14 @@ chaos rounds="10":
 fuzz seconds="180":
     uv run --group dev python -m tests.support.hostile_images --seconds {{seconds}}
 
+# Requests made from the description of the interface
+fuzz-http seconds="180":
+    uv run --group dev python -m tests.support.hostile_interface --seconds {{seconds}}
+
+# What others wait beside hostile requests of 8 MiB
+hostile *arguments:
+    uv run --group dev python -m tests.support.hostile_requests {{arguments}}
+
 # The service beside rivals, and its scenarios
 bench *arguments:
     uv run --group benchmark python -m benchmarks.serving {{arguments}}

@@ -94,6 +94,8 @@ class LimitedProtocol(JoiningProtocol):
         self._phase = _BETWEEN
         self._requests = 0
         self._size = self._unparsed = 0
+        self._parts: list[bytes] = []
+        """Of a body, as they are in what has just been received."""
         self._timer: asyncio.TimerHandle | None = None
         self._timed: tuple[int, int] | None = (_BETWEEN, 0)
         self._unread: asyncio.TimerHandle | None = None
@@ -119,6 +121,7 @@ class LimitedProtocol(JoiningProtocol):
             return
         was_in_body, number = self._phase == _BODY, self._requests
         super().data_received(data)
+        self._take_parts()
         # A line that never ends is not seen by the callbacks below; a chunk that a body began is not counted.
         is_one_head = self._phase == _HEAD and not was_in_body and self._requests - number <= 1
         self._unparsed = self._unparsed + len(data) if is_one_head else 0
@@ -163,7 +166,11 @@ class LimitedProtocol(JoiningProtocol):
         super().on_headers_complete()
         self._phase = _BODY
 
+    def on_body(self, body: bytes) -> None:
+        self._parts.append(body)
+
     def on_message_complete(self) -> None:
+        self._take_parts()
         if self._plain.is_early:
             return
         super().on_message_complete()
@@ -176,6 +183,12 @@ class LimitedProtocol(JoiningProtocol):
         super().on_response_complete()
         if not self.pipeline:
             self._crowd.waits_for(self)
+
+    def _take_parts(self) -> None:
+        """Hands them on together: uvicorn copies what waits once more for each chunk."""
+        if self._parts:
+            body, self._parts = b"".join(self._parts), []
+            super().on_body(body)
 
     # What is done about it.
 

@@ -21,6 +21,8 @@ from service.image_decoding.arena import SLOTS, ImageArena
 from service.image_decoding.preprocess import Prescription
 
 COMMAND = module_command(sys.executable, "service.image_decoding.process")
+_DEATH_S = 0.1
+"""How long the event loop waits for the end of a process that has been killed."""
 ImageFile = bytes | str
 """A file's bytes, or these in base64."""
 
@@ -193,7 +195,8 @@ class ForkServerClient:
         if self._process is not None and self._connection is not None:
             self._connection.close()
             self._process.kill()
-            self._process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # then it is left to itself
+                self._process.wait(_DEATH_S)
             self._process = self._connection = None
 
     def _ask(self, message: dict[str, Any], files: Sequence[int]) -> None:

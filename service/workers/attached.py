@@ -106,11 +106,12 @@ class RemoteEngine:
                     raise
             except (OSError, WorkerDiedError) as error:
                 log.debug("%s: %s", self._path, error)
-                await asyncio.sleep(_AGAIN_S)
-            except EngineError as error:
-                log.log(logging.DEBUG if has_failed else logging.ERROR, "%s; it is tried again", error)
+            except Exception as error:  # no room, or a fault of ours: neither must be the last try
+                level = logging.DEBUG if has_failed else logging.ERROR
+                trace = None if isinstance(error, EngineError) else error
+                log.log(level, "%s; it is tried again", error, exc_info=trace)
                 has_failed = True
-                await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def _introduction(line: Line) -> Loaded:

@@ -128,6 +128,8 @@ class Supervisor:
                 await self._launch()
             except (BundleError, EngineError, OSError) as error:
                 log.error("the engine worker cannot be restarted: %s", error)
+            except Exception:  # a fault of ours must not be the last try
+                log.exception("the engine worker cannot be restarted")
             else:
                 self._restarted()
 
@@ -147,7 +149,7 @@ class Supervisor:
                 raise EngineError("the service is stopping")
             self._process = process
             loaded = await self._in_thread(self._starts, process.load)
-        except (BundleError, EngineError):
+        except Exception:
             await _end(process)
             self._process = None
             raise

@@ -292,6 +292,23 @@ def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(monkeypatch
     taking(test)
 
 
+def test_a_process_of_decoders_that_no_signal_ends_does_not_stop_the_event_loop() -> None:
+    async def test(intake: DecoderPool, ready: Ready) -> None:
+        intake.start()
+        process = intake._fork_server._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.MonkeyPatch.context() as immortal:
+            immortal.setattr(process, "kill", lambda: None)
+            began = time.monotonic()
+            intake._fork_server.close()
+            assert time.monotonic() - began < 1
+        process.kill()
+        process.wait()
+
+    taking(test)
+
+
 def test_decoders_are_started_again_once_descriptors_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(intake: DecoderPool, ready: Ready) -> None:
         with monkeypatch.context() as patch:

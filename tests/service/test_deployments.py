@@ -11,6 +11,7 @@ import sys
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -29,6 +30,7 @@ from service.reading.deployment import Deployment, ManagedEngine
 from service.reading.model_change import ModelChange
 from service.reading.reader import Reader
 from service.reading.request import ReadRequest
+from service.reading.scheduler import Scheduler
 from service.reading.smoke_test import TrialError, try_out
 from service.settings.model import Settings
 from service.types import ReadOptions
@@ -131,6 +133,28 @@ def test_a_request_is_finished_by_the_model_that_began_it(tmp_path: Path) -> Non
         await until(lambda: old.is_closed)
 
     played(tmp_path, test)
+
+
+def test_a_fault_of_the_scheduler_costs_no_later_crop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults, next_batch = [RuntimeError("a fault"), RuntimeError("another")], Scheduler._next_batch
+
+    def faulty(scheduler: Scheduler, lane: Any) -> Any:
+        if faults and scheduler._waiting:
+            raise faults.pop()
+        return next_batch(scheduler, lane)
+
+    monkeypatch.setattr(Scheduler, "_next_batch", faulty)
+
+    async def test(reader: Played, change: ModelChange) -> None:
+        for _ in range(3):
+            assert (await read_one(reader, IMAGE, ReadOptions())).words
+        assert reader.state == "ready"
+
+    played(tmp_path, test)
+    assert faults == []
+    assert caplog.text.count("the scheduler failed; it goes on") == 2
 
 
 def test_only_one_change_is_under_way(tmp_path: Path) -> None:

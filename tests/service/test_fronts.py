@@ -305,6 +305,7 @@ def test_what_takes_longer_than_a_service_has_to_stop_is_told_so(folder: Path) -
         assert [answer.status_code for answer in answers] == [503]
         assert answers[0].json()["type"].endswith("not-ready")
         assert running.process.wait(30) == 0
+        assert "route=/v1/read status=503 " in "".join(running.lines)
         assert "Traceback" not in "".join(running.lines)
 
 

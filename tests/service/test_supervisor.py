@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
@@ -23,17 +24,22 @@ pytestmark = pytest.mark.slow
 class FakeWorker:
     """Stands in for an EngineProcess; `script` says what its calls do: an answer or an error each.
 
-    With `is_silent` it never answers.
+    With `is_silent` it never answers; with `is_immortal` no signal ends it, as while it waits for a device.
     """
 
     pid = 0
 
     def __init__(
-        self, *script: Exception | None, refuses: Exception | None = None, is_silent: bool = False
+        self,
+        *script: Exception | None,
+        refuses: Exception | None = None,
+        is_silent: bool = False,
+        is_immortal: bool = False,
     ) -> None:
         self._script = list(script)
         self._refuses = refuses
         self._is_silent = is_silent
+        self._is_immortal = is_immortal
         self._ours, self._theirs = socket_pair()
         self.calls = 0
         self.ended = threading.Event()
@@ -69,6 +75,7 @@ class FakeWorker:
         return not self.ended.is_set()
 
     def wait(self) -> int:
+        assert not self._is_immortal, "this would never end"
         self.ended.wait()
         return 0
 
@@ -80,7 +87,8 @@ class FakeWorker:
     hang_up = kill = close
 
     def begin_kill(self) -> None:
-        self.ended.set()
+        if not self._is_immortal:
+            self.ended.set()
 
 
 Test = Callable[[Supervisor, list[str]], Awaitable[None]]
@@ -225,3 +233,42 @@ def test_a_worker_that_gives_no_answer_is_killed_and_replaced() -> None:
         await supervisor.run("vision", [], 1)
 
     supervised(test, first, second)
+
+
+def test_a_worker_that_no_signal_ends_is_left_to_itself_and_the_event_loop_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("service.workers.supervisor.DEATH_S", 0.5)
+    first, second = FakeWorker(is_silent=True, is_immortal=True), FakeWorker()
+
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        with pytest.raises(WorkerDiedError, match="no answer"):
+            await supervisor.run("vision", [], 1)
+        longest = 0.0
+        while not restarts:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - before)
+        assert longest < 0.4
+        await supervisor.run("vision", [], 1)
+        assert second.calls == 1
+
+    supervised(test, first, second)
+    assert "cannot be ended; another is started" in caplog.text
+
+
+def test_a_fault_of_ours_while_a_worker_is_restarted_is_not_the_last_try(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = FakeWorker(WorkerDiedError("signal 9")), FakeWorker(refuses=KeyError("release"))
+    third = FakeWorker()
+
+    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+        with pytest.raises(WorkerDiedError):
+            await supervisor.run("vision", [], 1)
+        await supervisor.wait_until_ready()
+        await supervisor.run("vision", [], 1)
+        assert (second.is_alive(), third.calls) == (False, 1)
+
+    supervised(test, first, second, third)
+    assert "KeyError" in caplog.text

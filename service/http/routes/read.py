@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,7 +15,7 @@ from service.crop import Crop
 from service.errors import Problem, ServiceError, problem_details
 from service.http.answers import answer
 from service.http.body import is_form, is_json, read_body, read_files
-from service.http.json_body import base64_of, json_object, validated
+from service.http.json_body import base64_of, json_object, parsed, validated
 from service.http.lean import (
     JsonResponse,
     LeanRoute,
@@ -102,9 +103,8 @@ def read_router(reader: Reader) -> APIRouter:
         else:
             body = await read_body(request, settings.max_body_bytes)
             if is_json(request):
-                sent = validated(CropRequest, json_object(body, 1), "body")
-                body = base64_of(sent.image)
-                options = options.model_copy(update=sent.model_dump(exclude={"image"}, exclude_unset=True))
+                body, named = await parsed(body, partial(_json_crop, body))
+                options = options.model_copy(update=named)
         (crop,) = await reader.read(read_request(request, [body], options, timeout))
         if crop.error is not None:
             raise crop.error
@@ -130,10 +130,8 @@ def read_router(reader: Reader) -> APIRouter:
         if is_form(request):
             sent = await read_files(request, settings.max_body_bytes, settings.max_batch_items)
         else:
-            batch = await _json_batch(request, settings)
-            images = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
-            sent = [(one.id, base64_of(one.image)) for one in images]
-            options = options.model_copy(update=batch.model_dump(exclude={"images"}, exclude_unset=True))
+            sent, named = await _json_batch(request, settings)
+            options = options.model_copy(update=named)
         request.scope["state"]["crops"] = len(sent)
         wanted = read_request(request, [body for _, body in sent], options, timeout)
         crops = await reader.read(wanted._replace(detail=False))
@@ -142,21 +140,34 @@ def read_router(reader: Reader) -> APIRouter:
     return router
 
 
-async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
+def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
+    """A crop in base64, and the options beside it."""
+    sent = validated(CropRequest, json_object(body, 1), "body")
+    return base64_of(sent.image), sent.model_dump(exclude={"image"}, exclude_unset=True)
+
+
+async def _json_batch(
+    request: Request, settings: Settings
+) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
+    """Crops in base64, each with its name if it has one, and the options beside them."""
     if not is_json(request):
         raise ServiceError(
             Problem.UNSUPPORTED_BODY,
             "A batch is a form with files (multipart/form-data) or application/json.",
         )
     body = await read_body(request, settings.max_body_bytes)
-    document = json_object(body, settings.max_batch_items)
+    return await parsed(body, partial(_json_crops, body, settings.max_batch_items))
+
+
+def _json_crops(body: bytes, most: int) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
+    document = json_object(body, most)
     images = document.get("images")
-    if isinstance(images, list) and len(images) > settings.max_batch_items:
-        raise ServiceError(
-            Problem.TOO_MANY_CROPS,
-            f"{len(images)} crops; a batch has {settings.max_batch_items} at most.",
-        )
-    return validated(BatchRequest, document, "body")
+    if isinstance(images, list) and len(images) > most:
+        raise ServiceError(Problem.TOO_MANY_CROPS, f"{len(images)} crops; a batch has {most} at most.")
+    batch = validated(BatchRequest, document, "body")
+    crops = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
+    named = batch.model_dump(exclude={"images"}, exclude_unset=True)
+    return [(one.id, base64_of(one.image)) for one in crops], named
 
 
 def _batch_response(
