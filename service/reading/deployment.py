@@ -27,6 +27,7 @@ from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
+from service.reading.early_stop import early_stop_of
 from service.reading.request import ReadRequest
 from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
 from service.reading.smoke_test import try_out
@@ -100,8 +101,7 @@ class Deployment:
             Decoder(bundle.charset, calibration_of(bundle)),
             observer,
             room,
-            vision_threshold=settings.vision_threshold,
-            settled_threshold=settings.settled_threshold,
+            early_stop_of(bundle, settings),
         )
         self._preprocess = Preprocessor(bundle)
         self._intake = DecoderPool(

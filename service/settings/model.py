@@ -81,10 +81,12 @@ class Settings(BaseSettings):
     """Refinements of a request that asks for none in particular; without it the bundle's own number."""
     turns: Turns = "auto"
     """Ways up of a request that does not say: auto also turns tall crops to either side, all every crop."""
-    vision_threshold: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """How sure of every character the vision model must be for early stop to leave out all refinements."""
-    settled_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """How sure a refinement that changed nothing must be of every character for early stop to end there."""
+    vision_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How sure of every character the vision model must be for early stop to leave out all refinements;
+    without it as the bundle says, or 0.98."""
+    settled_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How sure a refinement that changed nothing must be of every character for early stop to end there;
+    without it as the bundle says, or 0.9."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
