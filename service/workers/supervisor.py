@@ -14,7 +14,7 @@ from service.engines.connection import EngineError, Loaded, NeverRanError, Worke
 from service.engines.engine import Answer
 from service.engines.process import DEATH_S, EngineProcess, ending
 from service.engines.protocol import Rows
-from service.workers.in_flight import Calls
+from service.workers.in_flight import CallsInFlight
 
 log = logging.getLogger("abinet")
 
@@ -51,7 +51,7 @@ class Supervisor:
         self._deaths = 0
         self._closing = False
         self._keeping: asyncio.Task[None] | None = None
-        self._calls: Calls | None = None
+        self._calls: CallsInFlight | None = None
         self._starts = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._lost = asyncio.Event()
 
@@ -76,7 +76,7 @@ class Supervisor:
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-        """Runs one graph (see Calls.run)."""
+        """Runs one graph (see CallsInFlight.run)."""
         if self._calls is None:
             raise NeverRanError("the engine worker is being restarted")
         answer = await self._calls.run(kind, columns, size, times)
@@ -152,7 +152,7 @@ class Supervisor:
             self._process = None
             raise
         self._lost.clear()
-        self._calls = Calls(process, self._lose, self._silence_s or _silence(loaded))
+        self._calls = CallsInFlight(process, self._lose, self._silence_s or _silence(loaded))
         self._ready.set()
         log.info("engine worker %d runs %s", process.pid, loaded.release)
         return loaded

@@ -22,7 +22,7 @@ from service.engines.connection import Loaded
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
-from service.fronts.sighup import Hangup
+from service.fronts.sighup import SighupHandler
 from service.http.app import create_app
 from service.observability.observer import Observer
 from service.reading.deployment import Deployment, ManagedEngine
@@ -285,7 +285,7 @@ def test_sighup_without_a_bundle_is_survived_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def test(reader: Played, change: ModelChange) -> None:
-        async with Hangup(None, change.load, reader.drain):
+        async with SighupHandler(None, change.load, reader.drain):
             os.kill(os.getpid(), signal.SIGHUP)
             await until(lambda: "nothing to change" in caplog.text)
         assert reader.state == "ready"
