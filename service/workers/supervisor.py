@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import anyio
+
 from service.bundle_format.manifest import BundleError
 from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.engine import Answer
@@ -136,8 +138,9 @@ class Supervisor:
         while process.is_alive() and not self._lost.is_set():
             if self._calls is not None:
                 self._calls.ping()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), _PING_S)
+            # Not asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes with the loss.
+            with anyio.move_on_after(_PING_S):
+                await self._lost.wait()
 
     async def _launch(self) -> Loaded:
         """Raises BundleError or EngineError, and then no worker is left."""
