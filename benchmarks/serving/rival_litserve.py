@@ -1,4 +1,4 @@
-"""LitServe with our decoding and no model: `rival_litserve.py BUNDLE PORT`. One route, POST /predict.
+"""LitServe at POST /predict: `rival_litserve BUNDLE ENGINE PORT`; without a model if ENGINE is none.
 
 LitServe takes no raw body: the image comes as the file `image` of a form.
 """
@@ -10,37 +10,35 @@ import litserve
 import numpy as np
 from fastapi import Request
 
-from service.engines.bundle import Bundle
-from service.engines.simulated import TEXT
-from service.image_decoding.preprocess import Preprocessor, decode_image
+from .rival_model import Model
 
 BATCH = 16
+WAIT_S = 0.002
 
 
 class Reader(litserve.LitAPI):
-    """Decodes like ours, batches like ours, reads nothing."""
+    """Decodes like ours and batches like ours."""
 
     def setup(self, device: str) -> None:
-        self._preprocess = Preprocessor(Bundle(sys.argv[1]))
+        self._model = Model(sys.argv[1], sys.argv[2])
 
     def decode_request(self, request: Request, **_: Any) -> np.ndarray:
-        return self._preprocess(decode_image(request["image"].file.read(), 16_000_000))
+        return self._model.prepared(request["image"].file.read())
 
-    def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
-        return np.stack(inputs)
+    def batch(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        return inputs
 
-    def predict(self, x: np.ndarray, **_: Any) -> list[str]:
-        return [TEXT] * len(x)
+    def predict(self, x: list[np.ndarray] | np.ndarray, **_: Any) -> list[dict[str, Any]]:
+        return self._model.read(list(x))
 
-    def unbatch(self, output: list[str]) -> list[str]:
+    def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return output
 
-    def encode_response(self, output: str, **_: Any) -> dict[str, Any]:
-        return {"text": output, "confidence": 1.0}
+    def encode_response(self, output: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return output
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(
-        Reader(max_batch_size=BATCH, batch_timeout=0.001), accelerator="cpu", workers_per_device=1
-    )
-    server.run(port=int(sys.argv[2]), host="127.0.0.1", log_level="error", generate_client_file=False)
+    api = Reader(max_batch_size=BATCH, batch_timeout=WAIT_S)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server.run(port=int(sys.argv[3]), host="127.0.0.1", log_level="error", generate_client_file=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 import traceback
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -89,8 +90,13 @@ def batches_ahead(
         context.Process(target=_fill, args=(made, source, first + step * worker, step * workers), daemon=True)
         for worker, made in enumerate(queues)
     ]
-    for process in processes:
-        process.start()
+    # Ctrl-C is for the training alone, which ends these processes; they inherit that it is blocked.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         while True:
             for made, process in zip(queues, processes, strict=True):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.training.recipe import Recipe, Section
 
+#: Exit code after Ctrl-C.
+INTERRUPTED = 130
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -60,8 +64,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit code."""
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings are no concern of who trains
     from models.training.ranks import Ranks, join
     from models.training.recipe import Recipe
+    from models.training.stopping import Stopped, Stopping
     from models.training.train import Trainer
 
     recipe, said = Recipe.read(named(args.config))
@@ -72,8 +78,19 @@ def run(args: argparse.Namespace) -> int:
     for line in said:
         report(line)
     folder = args.output or recipe.train.ckpt_save_dir or Path("runs") / recipe.network
-    trainer = Trainer(recipe, folder, ranks=ranks, report=report, bar=sys.stderr.isatty())
-    report(f"trained: {trainer.run()}")
+    # Several processes would stop at different steps; msrun ends them all, and they go on from a validation.
+    stopping = Stopping()
+    try:
+        with nullcontext() if recipe.system.distribute else stopping:
+            bar = sys.stderr.isatty()
+            trainer = Trainer(recipe, folder, ranks=ranks, report=report, bar=bar, stopping=stopping)
+            report(f"trained: {trainer.run()}")
+    except Stopped as stopped:
+        report(str(stopped))
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        report("stopped; the same command goes on from the last validation")
+        return INTERRUPTED
     return 0
 
 

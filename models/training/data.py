@@ -15,7 +15,7 @@ from models.charset import encode
 from models.data.rendering.fonts import find_fonts
 from models.data.rendering.photographs import find_photographs
 from models.data.rendering.words import Split, WordSampler
-from models.data.sets.folders import SetPath, find_sets, open_set
+from models.data.sets.folders import SetPath, find_sets
 from models.data.sets.samples import UnusableSample
 from models.training.batches import Batch, BatchSource, CropBatches
 from models.training.misreadings import BUNDLED, Misreadings
@@ -100,7 +100,7 @@ class TrainingData:
         if not sets:
             self._can_render("test")
         for path in sets:
-            open_set(path)
+            StoredCrops([path], 0, limit=self.recipe.eval.dataset.limit).check()
 
     def vocabulary(self, stage: Stage) -> Vocabulary:
         """The words of a language stage."""

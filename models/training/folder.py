@@ -15,7 +15,7 @@ from models.training.recipe import Recipe, Stage
 #: What makes another training of a stage; the rest only says where things are, or how often one looks.
 _OF_A_STAGE = {
     "stage", "lr", "steps", "epochs", "warm_up", "warm_up_epochs", "constant", "decay_rate", "decay_epochs",
-    "decay_steps", "plain", "longest", "running_text", "clean", "certainty", "refresh", "share",
+    "decay_steps", "scheduler", "plain", "longest", "running_text", "clean", "certainty", "refresh", "share",
 }  # fmt: skip
 
 
@@ -70,6 +70,9 @@ def _differing(before: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
         yield f"network {before.get('network')}, now {wanted['network']}"
     if before.get("system", {}).get("seed") != wanted["system"]["seed"]:
         yield f"system.seed {before.get('system', {}).get('seed')}, now {wanted['system']['seed']}"
+    optimizers = [one.get("train", {}).get("optimizer", {}).get("opt") for one in (before, wanted)]
+    if optimizers[0] not in (None, optimizers[1]):
+        yield f"train.optimizer.opt {optimizers[0]}, now {optimizers[1]}"
     stages: Sequence[Any] = before.get("train", {}).get("stages", ())
     for number, (old, new) in enumerate(zip(stages, wanted["train"]["stages"], strict=False)):
         for key in Stage.model_fields:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from models.training.schedules import Schedule
+
 #: MindOCR's default folder of checkpoints and curves.
 FOLDER = "./tmp_rec"
+
+DATASET = ("dataset_root", "data_dir", "label_file")
+
+#: Keys of ``optimizer`` that recipes have under the same names.
+OPTIMIZER = ("beta1", "beta2", "momentum", "nesterov", "filter_bias_and_bn")
 
 HONOURED = {
     "system.distribute", "system.amp_level", "system.seed", "system.log_interval", "system.val_while_train",
     "system.val_interval", "system.drop_overflow_update", "common.batch_size", "model.pretrained",
-    "scheduler.lr", "scheduler.num_epochs", "scheduler.decay_rate", "scheduler.decay_epochs",
-    "scheduler.warmup_epochs", "optimizer.opt", "optimizer.weight_decay", "train.clip_norm",
-    "train.ckpt_save_dir", "train.dataset.type", "train.dataset.dataset_root", "train.dataset.data_dir",
+    "scheduler.lr", "scheduler.num_epochs", *(f"scheduler.{key}" for key in Schedule.model_fields),
+    "optimizer.opt", *(f"optimizer.{key}" for key in ("weight_decay", *OPTIMIZER)),
+    "optimizer.grouping_strategy", "optimizer.no_weight_decay_params",
+    "train.clip_grad", "train.clip_norm", "train.ema", "train.ema_decay", "train.ckpt_save_dir",
+    "train.dataset.type", "train.dataset.dataset_root", "train.dataset.data_dir",
     "train.dataset.label_file", "train.dataset.transform_pipeline", "train.loader.batch_size",
     "train.loader.num_workers", "eval.ckpt_load_path", "eval.dataset.type", "eval.dataset.dataset_root",
     "eval.dataset.data_dir", "eval.dataset.label_file", "eval.dataset.transform_pipeline",
@@ -25,6 +35,8 @@ HONOURED = {
 UNUSED = {
     "system.mode", "system.refine_batch_size", "system.ckpt_save_policy", "system.ckpt_max_keep",
     "system.val_start_epoch", "system.start_epoch", "system.device_id", "system.cache",
+    "system.amp_level_infer", "train.max_call_depth", "optimizer.eps", "optimizer.loss_scale",
+    "loss_scaler.loss_scale", "loss_scaler.scale_factor", "loss_scaler.scale_window",
     "model.backbone.batchsize", "model.head.batchsize", "model.backbone.pretrained_backbone",
     "metric.print_flag", "metric.device_num", "metric.character_dict_path", "metric.ignore_space",
     "train.dataset_sink_mode", "train.pred_cast_fp32", "train.dataset.output_columns",
@@ -38,7 +50,13 @@ UNUSED = {
     "eval.loader.drop_remainder", "eval.loader.max_rowsize", "eval.loader.num_workers",
 }  # fmt: skip
 
-_A_RECIPE = "or write a recipe of this project (docs/training.md), which has other schedules"
+#: What only the file itself refers to, by YAML's anchors, and what another command of MindOCR reads.
+UNUSED_SECTIONS = ("common.", "predict.")
+
+#: MindOCR's names of what is one optimizer, and the keys that go with them.
+OPTIMIZERS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd", "momentum": "sgd", "nesterov": "sgd"}
+#: Ways to say, of this network's parameters, that biases and norms are not decayed.
+NORMS_SPARED = ("svtr", "filter_norm_and_bias", "beta gamma bias")
 
 #: Values that this project computes, and what to do about another one.
 ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -52,6 +70,8 @@ ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
     "model.transform": ((None,), "ABINet has none; write null"),
     "model.backbone.name": (("abinet_backbone",), "ABINet alone is trained here; write abinet_backbone"),
     "model.backbone.pretrained": ((False,), "weights are named by model.pretrained; write False"),
+    "model.resume": ((False, True), ""),
+    "train.resume": ((False, True), ""),
     "model.head.name": (("ABINetHead",), "ABINet alone is trained here; write ABINetHead"),
     "postprocess.name": (("ABINetLabelDecode",), "write ABINetLabelDecode"),
     "postprocess.character_dict_path": ((None,), "leave it empty"),
@@ -64,11 +84,7 @@ ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
     "metric.lower": ((True,), "the charset has no capitals; write True"),
     "metric.ignore_symbol": ((False, True), ""),
     "loss.name": (("ABINetLoss",), "write ABINetLoss"),
-    "scheduler.scheduler": (("step_decay",), f"write step_decay, {_A_RECIPE}"),
-    "optimizer.filter_bias_and_bn": ((True,), "biases and norms are never decayed here; write True"),
-    "train.clip_grad": ((True,), "gradients are always clipped; write True and a large clip_norm"),
     "train.gradient_accumulation_steps": ((1,), "write 1 and a larger batch"),
-    "train.ema": ((False,), "write False; a recipe of this project has train.average"),
     "train.dataset.sample_ratio": ((1, 1.0), "an epoch is all samples; write 1.0 and fewer epochs"),
     "train.dataset.shuffle": ((True,), "samples are always shuffled; write True"),
     "train.dataset.filter_max_len": ((True,), "labels that are too long are never trained on; write True"),
@@ -108,32 +124,37 @@ def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
     workers = flat.get("train.loader.num_workers")
     batch = flat.get("train.loader.batch_size", flat.get("common.batch_size"))
     folder = flat.get("train.ckpt_save_dir") or FOLDER
-    pretrained, said = _pretrained(flat.get("model.pretrained"), path, Path(folder))
-    optimizer = flat.get("optimizer.opt", "adam")
+    pretrained, said = _pretrained(flat.get("model.pretrained"), path, Path(str(folder)))
     stage = {
         "stage": "joint",
         "epochs": flat.get("scheduler.num_epochs"),
         "lr": flat.get("scheduler.lr"),
-        "decay_rate": flat.get("scheduler.decay_rate", 0.1),
-        "decay_epochs": flat.get("scheduler.decay_epochs"),
-        "warm_up": 0,
-        "warm_up_epochs": flat.get("scheduler.warmup_epochs") or None,
+        "scheduler": _given(flat, "scheduler", *Schedule.model_fields),
     }
+    average = {}
+    if flat.get("train.ema"):
+        average = {"average": flat.get("train.ema_decay", 0.9999)}
+        said.append("train.ema: at first the average follows the weights more slowly here (docs/training.md)")
     recipe = {
         "network": "abinet_resnet45_en",
         "model": {"pretrained": pretrained, "shrink_by_area": False},
-        "system": _given(
-            flat, "system", "distribute", "amp_level", "seed", "val_while_train", "drop_overflow_update"
-        ),
+        "system": {
+            "amp_level": "O0",
+            **_given(
+                flat, "system", "distribute", "amp_level", "seed", "val_while_train", "drop_overflow_update"
+            ),
+        },
         "common": {"batch_size": batch},
         "train": {
             "ckpt_save_dir": folder,
-            "weight_decay": flat.get("optimizer.weight_decay", 0.0) if optimizer == "adamw" else 0.0,
+            "optimizer": _optimizer(flat),
+            "weight_decay": flat.get("optimizer.weight_decay", 0.0),
+            **average,
             "val_epochs": flat.get("system.val_interval", 1),
             **_given(flat, "system", "log_interval"),
-            **_given(flat, "train", "clip_norm"),
+            "clip_norm": flat.get("train.clip_norm", 1.0) if flat.get("train.clip_grad") else math.inf,
             "dataset": {
-                **_dataset(flat, "train"),
+                **dataset(_given(flat, "train.dataset", *DATASET)),
                 "augment": "ABINetRecAug" in _transforms(flat, "train"),
                 **({"num_workers": workers} if workers else {}),
             },
@@ -142,10 +163,10 @@ def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], l
         "eval": {
             "ckpt_load_path": flat.get("eval.ckpt_load_path"),
             "batch_size": flat.get("eval.loader.batch_size", 64),
-            "dataset": _dataset(flat, "eval"),
+            "dataset": dataset(_given(flat, "eval.dataset", *DATASET)),
         },
     }
-    unused = sorted(key for key in flat if key in UNUSED or _is_free(key))
+    unused = sorted(key for key in flat if _is_unused(key))
     if unused:
         said.append(f"{path}: not used here: {', '.join(unused)}")
     return recipe, said
@@ -161,14 +182,18 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _refuse(flat: Mapping[str, Any]) -> None:
     faults = [_fault(key, value) for key, value in flat.items()]
-    optimizer, decay = flat.get("optimizer.opt", "adam"), flat.get("optimizer.weight_decay") or 0.0
-    if optimizer not in ("adam", "adamw"):
-        faults.append(f"optimizer.opt {optimizer}: the method's is Adam; write adam or adamw")
-    if optimizer == "adam" and decay:
-        faults.append(
-            f"optimizer.weight_decay {decay} with adam is added to the gradients, which is not done here;"
-            " write 0, or adamw with filter_bias_and_bn: True"
-        )
+    optimizer = str(flat.get("optimizer.opt", "adam")).lower()
+    if optimizer not in OPTIMIZERS:
+        faults.append(f"optimizer.opt {optimizer}: write {', '.join(OPTIMIZERS)}; the method's is adam")
+    for key, spared in (
+        ("grouping_strategy", flat.get("optimizer.grouping_strategy")),
+        ("no_weight_decay_params", _in_one(flat.get("optimizer.no_weight_decay_params"))),
+    ):
+        if spared and spared not in NORMS_SPARED:
+            faults.append(
+                f"optimizer.{key} {spared}: biases and norms are spared, or nothing; remove it and write"
+                " filter_bias_and_bn"
+            )
     for part in ("train", "eval"):
         given = flat.get(f"{part}.dataset.type", TYPES[0])
         if given not in TYPES:
@@ -181,7 +206,7 @@ def _refuse(flat: Mapping[str, Any]) -> None:
                 f"{part}.dataset.transform_pipeline: {', '.join(unknown)}: crops are prepared as ABINet's"
                 f" are; write {', '.join(TRANSFORMS[part])}"
             )
-    for key in ("scheduler.lr", "scheduler.num_epochs", "scheduler.decay_epochs", "system.seed"):
+    for key in ("scheduler.lr", "scheduler.num_epochs", "system.seed"):
         if flat.get(key) is None:
             faults.append(f"{key} is missing")
     faults = [fault for fault in faults if fault]
@@ -194,29 +219,50 @@ def _fault(key: str, value: Any) -> str:
         allowed, remedy = ONLY[key]
         alike = any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in allowed)
         return "" if alike else f"{key} {value}: {remedy}"
-    if key in HONOURED or key in UNUSED:
+    if key in HONOURED or _is_unused(key):
         return ""
+    if any(known.startswith(f"{key}.") for known in (*HONOURED, *ONLY)):
+        return f"{key} {value}: is a section, with keys of its own"
     return f"{key}: not known here; remove it if it changes nothing"
 
 
-def _is_free(key: str) -> bool:
+def _is_unused(key: str) -> bool:
     """Whether any value of the key that is accepted has the same effect."""
-    return key in ONLY and not ONLY[key][1]
+    if key in ONLY:
+        return not ONLY[key][1]
+    return key not in HONOURED and (key in UNUSED or key.startswith(UNUSED_SECTIONS))
+
+
+def _optimizer(flat: Mapping[str, Any]) -> dict[str, Any]:
+    opt = OPTIMIZERS[str(flat.get("optimizer.opt", "adam")).lower()]
+    spares = flat.get("optimizer.grouping_strategy") or flat.get("optimizer.no_weight_decay_params")
+    return {
+        "opt": opt,
+        **_given(flat, "optimizer", *OPTIMIZER),
+        **({"filter_bias_and_bn": True} if spares else {}),
+    }
+
+
+def _in_one(names: Any) -> str:
+    """Names of a list, sorted, in one text."""
+    return " ".join(sorted(map(str, names if isinstance(names, list) else [names] if names else [])))
 
 
 def _given(flat: Mapping[str, Any], section: str, *keys: str) -> dict[str, Any]:
     return {key: flat[f"{section}.{key}"] for key in keys if f"{section}.{key}" in flat}
 
 
-def _dataset(flat: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """MindOCR puts the root before both names, and needs none; a name alone is a path then."""
-    given = {key: flat.get(f"{part}.dataset.{key}") for key in ("dataset_root", "data_dir", "label_file")}
+def dataset(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a ``dataset`` section has its crops. MindOCR puts the root before both names, and needs none; a
+    name alone is a path then."""
+    given = {key: section.get(key) for key in DATASET}
     return {"dataset_root": given.pop("dataset_root") or ".", **{k: v for k, v in given.items() if v}}
 
 
 def _transforms(flat: Mapping[str, Any], part: str) -> list[str]:
     pipeline = flat.get(f"{part}.dataset.transform_pipeline") or TRANSFORMS[part]
-    return [name for one in pipeline for name in (one if isinstance(one, Mapping) else [one])]
+    listed = pipeline if isinstance(pipeline, (list, tuple)) else [pipeline]
+    return [str(name) for one in listed for name in (one if isinstance(one, Mapping) else [one])]
 
 
 def _pretrained(given: str | None, path: Path, folder: Path) -> tuple[str | None, list[str]]:

@@ -13,6 +13,7 @@ from models.abinet import NETWORKS, NetworkConfig
 from models.charset import MAX_LENGTH
 from models.data.sets.folders import LabelTable, SetPath
 from models.training import mindocr
+from models.training.schedules import Schedule
 
 BATCH_KEYS = {"batch_size", "global_batch_size"}
 
@@ -69,6 +70,7 @@ class Dataset(Section):
     are these tables below the root, one each for a ``data_dir``, which holds its images. ``rendered`` is the
     share of each batch that is rendered: all of it without a root, and none of it by default with one.
 
+    ``fonts_made_with`` is how many fonts the recipe's author had, said beside those that are found.
     ``augment`` switches the method's augmentation on and ``reframe`` the framing of loose and tight crops,
     each for the stored crops or for all. ``limit`` takes the first stored crops only, ``num_workers``
     processes prepare batches. ``without`` allows the root to be missing and says what the training is worth
@@ -80,6 +82,7 @@ class Dataset(Section):
     label_file: Annotated[tuple[str, ...], Several] = ()
     rendered: Annotated[float, Field(ge=0, lt=1)] = 0.0
     fonts: Annotated[tuple[Path, ...], Several] = ()
+    fonts_made_with: Annotated[int, Field(ge=1)] | None = None
     photographs: Annotated[tuple[Path, ...], Several] = ()
     words: Path | None = None
     augment: Crops = "none"
@@ -125,7 +128,8 @@ class Stage(Section):
 
     The learning rate warms up over ``warm_up`` steps (or ``warm_up_epochs``), stays for the share
     ``constant`` of the stage, then falls along a cosine to 1 %, or, if ``decay_epochs`` or
-    ``decay_steps`` is given, to ``decay_rate`` of itself each time that so much has passed.
+    ``decay_steps`` is given, to ``decay_rate`` of itself each time that so much has passed. In place of all
+    that ``scheduler`` holds what MindOCR's section of that name does.
     ``batch_size`` is that of one process, ``global_batch_size`` that of all together: see :meth:`on`.
     ``pretrained``: weights that take the place of what the stage before left, as in :class:`Model`.
     ``plain`` is the share of easy rendered crops, whose words have at most ``longest`` characters.
@@ -152,6 +156,7 @@ class Stage(Section):
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     decay_epochs: Annotated[float, Field(gt=0)] | None = None
     decay_steps: Annotated[int, Field(ge=1)] | None = None
+    scheduler: Schedule | None = None
     plain: Annotated[float, Field(ge=0, le=1)] = 0.0
     longest: Annotated[int, Field(ge=1)] = MAX_LENGTH
     text: Path | None = None
@@ -173,6 +178,10 @@ class Stage(Section):
             raise ValueError("decay_epochs needs epochs; with steps, say decay_steps")
         if self.constant and (self.decay_epochs or self.decay_steps):
             raise ValueError("constant goes with the cosine, not with decay_epochs or decay_steps")
+        if self.scheduler and not self.epochs:
+            raise ValueError("scheduler counts epochs, so the stage needs epochs too")
+        if self.scheduler and self.epochs and self.scheduler.warmup_epochs > self.epochs:
+            raise ValueError(f"scheduler: warmup_epochs is more than the stage's {self.epochs:g} epochs")
         if self.stage == "self_training" and not (self.unlabelled and self.unlabelled.roots):
             raise ValueError("self_training needs unlabelled.dataset_root")
         return self
@@ -205,6 +214,8 @@ class Stage(Section):
 
     def learning_rates(self, steps: int) -> list[float]:
         """The rate of each of the stage's ``steps`` steps."""
+        if self.scheduler and self.epochs:
+            return self.scheduler.rates(self.lr, self.epochs, steps)
         warm_up = max(1, min(self.warm_up, steps // 10 + 1))
         if self.epochs and self.warm_up_epochs:
             warm_up = max(1, round(steps * self.warm_up_epochs / self.epochs))
@@ -230,18 +241,42 @@ class Common(Section):
     global_batch_size: Annotated[int, Field(ge=1)] | None = None
 
 
+class Optimizer(Section):
+    """How gradients become steps, under MindOCR's names: ``adamw`` shrinks weights beside the step
+    (Loshchilov & Hutter 2019), ``adam`` and ``sgd`` (with ``momentum``, and ``nesterov``) add them to the
+    clipped gradients, each by ``train.weight_decay``: of matrices and kernels alone, as
+    ``filter_bias_and_bn`` says, or of all."""
+
+    opt: Literal["adam", "adamw", "sgd"] = "adamw"
+    beta1: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    filter_bias_and_bn: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Optimizer:
+        if self.nesterov and self.opt != "sgd":
+            raise ValueError(f"nesterov goes with sgd, not with {self.opt}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum")
+        return self
+
+
 class Train(Section):
     """``log_interval`` and ``val_interval`` count steps; ``val_epochs``, if given, takes the place of the
     latter in stages that count epochs. Each validation also saves: a killed training loses no more than that.
 
     ``average``: the decay, a step, of the weights' moving average, which is then
-    what is validated and saved. ``weight_decay`` is AdamW's, of matrices and kernels.
+    what is validated and saved. ``weight_decay`` is the optimizer's. ``clip_norm``: the largest norm of all
+    gradients together, infinite if they are not clipped.
     """
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     ckpt_save_dir: Path | None = None
     dataset: Dataset = Dataset()
     clip_norm: Annotated[float, Field(gt=0)] = 20.0
+    optimizer: Optimizer = Optimizer()
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     log_interval: Annotated[int, Field(ge=1)] = 100
@@ -267,8 +302,10 @@ class Eval(Section):
             ValueError: one line, the file and its faults.
             OSError: it cannot be read.
         """
-        match _load(path):
+        match values := _load(path):
             case {"eval": {"dataset": dict(dataset), **section}}:
+                if mindocr.is_mindocr(values):
+                    dataset = mindocr.dataset(dataset)
                 known = {**_known(cls, section), "dataset": _known(Dataset, dataset)}
                 return _valid(cls, path, known)
         return cls()

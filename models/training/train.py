@@ -22,10 +22,12 @@ from models.training.batches import Batch, batches_ahead
 from models.training.curves import Curves
 from models.training.data import TrainingData, unlabelled_numbers
 from models.training.folder import Folder
+from models.training.plan import Pace, fonts_line, stages_line
 from models.training.ranks import Ranks
 from models.training.recipe import Recipe, Stage, Weights
 from models.training.self_training import pseudo_labels, read_labels, write_labels
 from models.training.state import Progress, load_progress, load_state, save_state
+from models.training.stopping import Stopped, Stopping
 from models.training.validation import accuracy, corrections, joined, shares, total
 from service.bundle_format.preprocessing import Preprocessing
 
@@ -53,6 +55,7 @@ class Trainer:
         ranks: Ranks | None = None,
         report: Callable[[str], None] = print,
         bar: bool = False,
+        stopping: Stopping | None = None,
     ) -> None:
         self.recipe = recipe
         self.ranks = ranks or Ranks()
@@ -60,6 +63,7 @@ class Trainer:
         self.folder = Folder(folder, recipe)
         self.report = report if self.ranks.first else lambda line: None
         self.bar = bar and self.ranks.first
+        self.stopping = stopping or Stopping()
         self.preprocessing = Preprocessing(shrink_by_area=recipe.model.shrink_by_area)
         self.data = TrainingData(recipe, self.preprocessing)
         self.data.check(self.stages)
@@ -75,10 +79,12 @@ class Trainer:
         Raises:
             ValueError: the folder holds another recipe's training, or data is missing.
             RuntimeError: a process that prepares batches failed.
+            Stopped: ``stopping`` was wanted; where the training is is saved.
         """
         self._check_pretrained()
         finished, saved = self._begin()
         self._say_what_is_missing()
+        self._say_plan()
         for number, stage in enumerate(self.stages):
             if number in finished:
                 self.report(f"{self.folder.finished(number).name}: already trained")
@@ -94,6 +100,7 @@ class Trainer:
 
     def _begin(self) -> tuple[list[int], Progress | None]:
         """The finished stages and the state of the one in progress, as the first process finds them."""
+        self._check_agreement()
         told = None
         if self.ranks.first:
             saved = load_progress(self.folder.state)
@@ -102,6 +109,24 @@ class Trainer:
             told = finished, saved and asdict(saved)
         finished, saved = self.ranks.of_first(told)
         return finished, Progress(**saved) if saved else None
+
+    def _check_agreement(self) -> None:
+        """Raises ValueError, in every process, if they would not train the same; paths may differ."""
+        train = {"stages", "clip_norm", "optimizer", "weight_decay", "average", "val_interval", "val_epochs"}
+        mine = self.recipe.model_dump_json(include={"network": True, "system": True, "train": train})
+        steps = [self.data.steps(stage, self.ranks.count) for stage in self.stages]
+        told = self.ranks.of_all([mine, steps])
+        for rank, (recipe, counts) in enumerate(told):
+            if recipe != told[0][0]:
+                raise ValueError(
+                    f"process {rank} of {self.ranks.count} was started with another recipe than process 0;"
+                    " start them all with the same one"
+                )
+            if counts != told[0][1]:
+                raise ValueError(
+                    f"process {rank} of {self.ranks.count} finds other data than process 0: its stages have"
+                    f" {counts} steps, there {told[0][1]}; give every machine the same sets"
+                )
 
     def _enter(self, number: int, saved: Progress | None) -> None:
         """Sets how far the training is: within stage ``number``, or at its beginning."""
@@ -181,34 +206,66 @@ class Trainer:
         self.resumed_at = time.monotonic() - progress.seconds
         losses: list[SupportsFloat] = []
         logged = time.monotonic(), progress.samples
-        title = f"{progress.stage} {stage.stage}"
+        title, pace = f"{progress.stage} {stage.stage}", Pace()
         with (
             closing(self._batches(stage)) as batches,
             tqdm(total=steps, initial=progress.steps, desc=title, disable=not self.bar, unit="step") as bar,
         ):
             while progress.steps < steps:
+                if self.stopping.wanted:
+                    self._stop(stage, steps, losses, logged)
                 batch = next(batches)
                 losses.append(self.backend.step(batch))
                 progress.steps += 1
                 progress.samples += progress.batch
                 progress.skipped += batch.skipped
                 bar.update()
+                if line := pace.after(progress.steps, steps):
+                    self.report(f"{title}: {line}")
                 validating = progress.steps == steps or progress.steps % interval == 0
                 if validating or progress.steps % self.recipe.train.log_interval == 0:
-                    loss = float(np.mean([float(one) for one in losses]))
-                    rate = (progress.samples - logged[1]) / (time.monotonic() - logged[0])
+                    loss = self._log(stage, losses, logged, validating)
                     bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                    self._log(stage, loss, rate, validating)
                     losses, logged = [], (time.monotonic(), progress.samples)
                 if validating:
-                    self._save(self.folder.last)
-                    if self.ranks.first:
-                        save_state(self.folder.state, self.backend.state(), progress)
+                    self._save_all()
+
+    def _stop(self, stage: Stage, steps: int, losses: list[SupportsFloat], logged: tuple[float, int]) -> None:
+        """Saves within the stage, between two validations.
+
+        Raises:
+            Stopped: always.
+        """
+        done = self.progress.steps
+        if losses:
+            self._log(stage, losses, logged, False)
+        if done:
+            self._save_all()
+        raise Stopped(
+            f"stopped at step {done} of {steps} of stage {self.progress.stage} {stage.stage}; the same"
+            " command goes on from there"
+        )
+
+    def _save_all(self) -> None:
+        """The weights, and after them the state that goes on from here."""
+        self._save(self.folder.last)
+        if self.ranks.first:
+            save_state(self.folder.state, self.backend.state(), self.progress)
 
     @property
     def _seed(self) -> int:
         """Of the stage in progress."""
         return self.recipe.system.seed * 1000 + self.progress.stage
+
+    def _say_plan(self) -> None:
+        """All stages, and whether words are rendered with as many fonts as the recipe was made with."""
+        self.report(
+            stages_line(self.stages, [self.data.steps(stage, self.ranks.count) for stage in self.stages])
+        )
+        dataset = self.recipe.train.dataset
+        draws = any(stage.stage != "language" for stage in self.stages)
+        if self.ranks.first and draws and (dataset.rendered or not dataset.roots):
+            self.report(fonts_line(len(self.data.fonts), dataset.fonts_made_with))
 
     def _say_how(self, stage: Stage, steps: int) -> None:
         """Where the stage begins, its batch, and whether its rate was scaled to it."""
@@ -233,8 +290,14 @@ class Trainer:
                 " remove it or choose another folder"
             ) from None
 
-    def _log(self, stage: Stage, loss: float, rate: float, validating: bool) -> None:
+    def _log(
+        self, stage: Stage, losses: list[SupportsFloat], logged: tuple[float, int], validating: bool
+    ) -> float:
+        """Says and notes how the steps went since ``logged``, a time and its number of samples; returns their
+        mean loss."""
         progress = self.progress
+        loss = float(np.mean([float(one) for one in losses]))
+        rate = (progress.samples - logged[1]) / (time.monotonic() - logged[0])
         progress.seconds = time.monotonic() - self.resumed_at
         row: dict[str, Any] = {
             "stage": progress.stage,
@@ -254,6 +317,7 @@ class Trainer:
             self.curves.append(row)
             if validating:
                 self.curves.draw()
+        return loss
 
     def _validate(self, stage: Stage, row: Mapping[str, Any]) -> dict[str, float]:
         """The figures of all validation sets together; notes those of each and keeps the best weights."""
@@ -271,7 +335,7 @@ class Trainer:
                 {**known, "set": name, "count": count["count"], **shares(count)}
                 for name, count in sets.items()
             )
-        reached = figures[DECISIVE[stage.stage]]
+        reached = figures.get(DECISIVE[stage.stage], -1.0)  # of nothing that could be read there is none
         if reached > self.progress.best:
             self.progress.best = reached
             self._save(self.folder.best)

@@ -198,7 +198,7 @@ class Deployment:
         readings = submission.crops
         late: ServiceError | None = None
         try:
-            with deadline:
+            async with deadline:
                 self._intake.add(crops, files)
                 await submission.done
         except ClientGoneError as error:

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,7 +32,9 @@ from models.training.batches import Batch, CropBatches, batches_ahead
 from models.training.command import CONFIGS
 from models.training.data import TrainingData
 from models.training.misreadings import EXAMPLES, LEVELS, Misreadings, measure
-from models.training.recipe import Recipe, Stage
+from models.training.plan import Pace, fonts_line, spelt_out, stages_line
+from models.training.ranks import Ranks
+from models.training.recipe import Optimizer, Recipe, Stage
 from models.training.self_training import ensemble_certainty
 from models.training.sources import (
     Changes,
@@ -42,9 +45,11 @@ from models.training.sources import (
     StoredCrops,
 )
 from models.training.spelling import SpellingBatches, Vocabulary
+from models.training.stopping import Stopped, Stopping
 from models.training.train import Trainer
 from service.bundle_format.preprocessing import Preprocessing
 from service.cli import main
+from tests.support.distributed import PROGRAM
 from tests.support.drawn_fonts import made_up_words
 from tests.support.tiny_training import TINY, Broken, Letters
 
@@ -463,7 +468,7 @@ def test_finished_stages_are_not_trained_again(trained: Trained, trained_further
 @pytest.mark.parametrize("drop", [False, True])
 def test_a_step_whose_gradients_are_not_finite_changes_nothing_where_asked(drop: bool) -> None:
     network = nn.Dense(2, 2)
-    step = TrainingStep(Overflowing(network), [0.1], 20.0, drop_overflow=drop).set_train()
+    step = TrainingStep(Overflowing(network), [0.1], 20.0, Optimizer(), drop_overflow=drop).set_train()
     before = network.weight.asnumpy().copy()
     step(Tensor(np.full((1, 2), np.inf, np.float32)), Tensor([0]), Tensor([0]))
     assert np.array_equal(network.weight.asnumpy(), before) == drop
@@ -620,6 +625,127 @@ if __name__ == "__main__":
     assert losses_of(rows_of(killed)) == losses_of(whole)
     validations = [(tmp_path / run / "validation.csv").read_text() for run in ("whole", "killed")]
     assert validations[0] == validations[1]
+
+
+def test_a_training_that_is_stopped_saves_where_it_is_and_goes_on_with_the_same_curve(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    use("torch", recipe)
+    recipe["train"]["average"] = 0.9
+    stage = {"stage": "language", "steps": 8, "lr": 0.001}
+    whole = train(recipe, tmp_path / "whole", stage)
+    stopping, said = Stopping(), list[str]()
+
+    def stop_at_step_5(line: str) -> None:
+        said.append(line)
+        stopping.wanted = "step 5 " in line
+
+    config = Recipe.model_validate(recipe)
+    with pytest.raises(Stopped, match="stopped at step 5 of 8 of stage 0 language; the same command goes on"):
+        Trainer(config, tmp_path / "stopped", report=stop_at_step_5, stopping=stopping).run()
+    stopping.wanted = False
+    Trainer(config, tmp_path / "stopped", report=said.append, stopping=stopping).run()
+    assert any("goes on from step 5 of 8" in line for line in said)
+    assert losses_of(rows_of(tmp_path / "stopped")) == losses_of(whole)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(recipe: dict[str, Any], tmp_path: Path) -> None:
+    use("torch", recipe)
+    recipe["train"]["val_interval"] = 10**6
+    recipe["train"]["stages"] = [{"stage": "language", "steps": 10**6, "lr": 0.001}]
+    config = tmp_path / "recipe.yaml"
+    config.write_text(yaml.safe_dump(recipe))
+    command: list[str | Path] = [
+        sys.executable,
+        PROGRAM,
+        "train",
+        "--config",
+        config,
+        "--output",
+        tmp_path / "run",
+    ]
+    step = 0
+    for _ in range(2):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=with_tests_to_import(), start_new_session=True,
+        ) as process:  # fmt: skip
+            assert process.stdout
+            said = list[str]()
+            while not said or "  loss " not in said[-1]:
+                said.append(process.stdout.readline())
+                assert said[-1], process.stderr and process.stderr.read()
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the processes for batches too
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert err.strip() == (
+            "stopping after the step or validation in progress; once more ends at once, without saving"
+        )
+        assert any(line.startswith("plan: 0 language 1000000 steps") for line in said)
+        assert f"goes on from step {step} of 1000000" in "".join(said) or not step
+        last = out.splitlines()[-1]
+        stopped = re.fullmatch(r"stopped at step (\d+) of .*; the same command goes on from there", last)
+        assert stopped, last
+        assert int(stopped[1]) > step
+        step = int(stopped[1])
+
+
+def test_a_training_says_its_plan_and_once_its_pace() -> None:
+    pace = Pace()
+    said = [pace.after(step, 1000) for step in range(1, 301)]
+    (line,) = [line for line in said if line]
+    assert said.index(line) == 100
+    assert re.fullmatch(r"\S+ steps a second: the 899 that are left take about \d+ s", line)
+    vision = Stage(stage="vision", steps=5, batch_size=1, lr=1)
+    joint = Stage(stage="joint", steps=7, batch_size=1, lr=1)
+    line = stages_line([vision, joint], [5, 7])
+    assert line == "plan: 0 vision 5 steps, 1 joint 7 steps; together 12 steps"
+    assert [spelt_out(seconds) for seconds in (40, 720, 27000)] == ["40 s", "12 min", "7.5 h"]
+    assert fonts_line(900, 1600) == "fonts: 900 found, the recipe was made with 1600"
+    assert "docs/data.md names packages" in fonts_line(20, 1600)
+
+
+class Disagreeing(Ranks):
+    """Two processes, of which the other one says something else."""
+
+    def __init__(self, recipe: str = "", steps: list[int] | None = None) -> None:
+        super().__init__()
+        self.recipe, self.steps = recipe, steps
+
+    def of_all(self, value: Any) -> list[Any]:
+        recipe, steps = value
+        return [value, [self.recipe or recipe, self.steps or steps]]
+
+
+@pytest.mark.parametrize(
+    ("other", "fault"),
+    [
+        (Disagreeing(recipe="{}"), "process 1 of 1 was started with another recipe than process 0"),
+        (
+            Disagreeing(steps=[9]),
+            r"process 1 of 1 finds other data than process 0: its .* \[9\] steps",
+        ),
+    ],
+    ids=["recipe", "data"],
+)
+def test_processes_that_would_not_train_the_same_are_refused(
+    other: Ranks, fault: str, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    use("torch", recipe)
+    recipe["train"]["stages"] = [{"stage": "language", "steps": 1, "lr": 0.001}]
+    with pytest.raises(ValueError, match=fault):
+        Trainer(Recipe.model_validate(recipe), tmp_path / "run", ranks=other).run()
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_set_that_cannot_be_read_is_found_before_the_first_step(
+    fonts: list[Path], word_list: Path, tmp_path: Path
+) -> None:
+    recipe = with_a_stage(mixed_recipe(fonts, word_list, tmp_path))
+    pack(tmp_path / "data" / "val" / "unreadable", ["broken"] * 4)
+    parsed = Recipe.model_validate(recipe)
+    with pytest.raises(ValueError, match="of the first 4 samples can be used"):
+        TrainingData(parsed, Preprocessing()).check(parsed.train.stages)
 
 
 def with_tests_to_import() -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mindspore as ms
 import numpy as np
 import pytest
 
@@ -17,8 +19,10 @@ torch = pytest.importorskip("torch")
 from models.abinet import NETWORKS  # noqa: E402
 from models.checkpoints.importers import from_official  # noqa: E402
 from models.training.backends import Backend, averaging_share, open_backend  # noqa: E402
+from models.training.backends.mindspore_step import TrainingStep  # noqa: E402
+from models.training.backends.torch_backend import _optimizer as torch_optimizer  # noqa: E402
 from models.training.batches import Batch  # noqa: E402
-from models.training.recipe import Recipe, Stage  # noqa: E402
+from models.training.recipe import Optimizer, Recipe, Stage  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +134,50 @@ def test_weight_decay_shrinks_matrices_and_leaves_vectors(framework: str) -> Non
         decayed["language.cls.weight"], stepped["language.cls.weight"] - 10.0 * RATE * before, atol=1e-6
     )
     np.testing.assert_array_equal(decayed["language.cls.bias"], stepped["language.cls.bias"])
+
+
+class Quadratic(ms.nn.Cell):
+    """Half the square of the distance of a matrix and a bias from what a batch holds."""
+
+    def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        super().__init__()
+        self.weight = ms.Parameter(weight.copy(), name="weight")
+        self.bias = ms.Parameter(bias.copy(), name="bias")
+
+    def construct(self, weight: ms.Tensor, bias: ms.Tensor, _: ms.Tensor) -> ms.Tensor:
+        return 0.5 * (((self.weight - weight) ** 2).sum() + ((self.bias - bias) ** 2).sum())
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"opt": "adam", "beta1": 0.8, "beta2": 0.99},
+        {"opt": "sgd", "momentum": 0.8},
+        {"opt": "sgd", "nesterov": True, "filter_bias_and_bn": False},
+        {"opt": "adamw", "filter_bias_and_bn": False},
+    ],
+    ids=lambda keys: "-".join(map(str, keys.values())),
+)
+def test_the_optimizers_of_both_frameworks_step_alike(keys: dict[str, Any]) -> None:
+    """Unclipped, with weights that decay, at rates that change and may be 0."""
+    rng = np.random.default_rng(1)
+    shapes, rates, decay = ((3, 2), (2,)), [0.0, 0.1, 0.2, 0.1], 0.5
+    start = [rng.normal(0, 1, shape).astype(np.float32) for shape in shapes]
+    targets = [[rng.normal(0, 1, shape).astype(np.float32) for shape in shapes] for _ in rates]
+    wanted = Optimizer.model_validate(keys)
+    cell = Quadratic(*start)
+    step = TrainingStep(cell, rates, math.inf, wanted, weight_decay=decay).set_train()
+    theirs = [torch.nn.Parameter(torch.from_numpy(value.copy())) for value in start]
+    optimizer = torch_optimizer(wanted, theirs, rates[0], decay)
+    for rate, target in zip(rates, targets, strict=True):
+        step(*map(ms.Tensor, target), ms.Tensor(0.0))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for parameter, value in zip(theirs, target, strict=True):
+            parameter.grad = parameter.detach() - torch.from_numpy(value)
+        optimizer.step()
+    for ours, other in zip((cell.weight, cell.bias), theirs, strict=True):
+        np.testing.assert_allclose(ours.asnumpy(), other.detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -42,6 +42,7 @@ train:
   ckpt_save_dir: '{folder}'
   dataset_sink_mode: False
   pred_cast_fp32: False
+  max_call_depth: 1300
   dataset:
     type: LMDBDataset
     dataset_root: {train_root}

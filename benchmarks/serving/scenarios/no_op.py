@@ -37,8 +37,8 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
             load_of("lean", f"{ours}/v1/read?iterations=0&detail=false", crop)
             load_of("form", f"{ours}/v1/read/batch", *form("images", [crop] * BATCH_ITEMS))
             load_of("json", f"{ours}/v1/read/batch", *json_batch([crop] * BATCH_ITEMS))
-            for name, (url, body, content_type) in others.items():
-                load_of(name, url, body, content_type)
+            for name, rival in others.items():
+                load_of(name, rival.url, rival.body, rival.content_type)
     rates = {name: statistics.median(load.per_second for load in of) for name, of in loads.items()}
     figures = [
         at_least("single crops, all iterations and details", rates["single"], "crops/s", 3000),

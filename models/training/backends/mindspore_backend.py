@@ -72,6 +72,7 @@ class MindSporeBackend:
             in_half(loss, level) if level in HALF else loss,
             learning_rates,
             train.clip_norm,
+            train.optimizer,
             weight_decay=train.weight_decay,
             drop_overflow=self.recipe.system.drop_overflow_update or level in HALF,
             ranks=self.ranks,

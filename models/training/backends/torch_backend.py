@@ -17,7 +17,7 @@ from models.torch_twin.abinet import ABINet
 from models.training.backends import averaging_share, check_state
 from models.training.backends.torch_losses import LOSSES
 from models.training.batches import Batch
-from models.training.recipe import Recipe, Stage
+from models.training.recipe import Optimizer, Recipe, Stage
 
 #: Crops, and turns, of the measurement that chooses between float32 and bfloat16.
 MEASURED_CROPS, MEASURED_TURNS = 16, 3
@@ -64,11 +64,7 @@ class TorchBackend:
             self.network if stage.stage in ("joint", "self_training") else getattr(self.network, stage.stage)
         )
         self.learning = list(learning.parameters())
-        groups = [
-            {"params": [p for p in self.learning if p.ndim > 1], "weight_decay": train.weight_decay},
-            {"params": [p for p in self.learning if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, learning_rates[0], fused=True)
+        self.optimizer = _optimizer(train.optimizer, self.learning, learning_rates[0], train.weight_decay)
         self.network.train()
 
     def step(self, batch: Batch) -> Tensor:
@@ -199,6 +195,21 @@ class TorchBackend:
         """The network, and the average if there is one."""
         networks = {"network": self.network, "average": self.averaged}
         return networks if self.averaged is not self.network else {"network": self.network}
+
+
+def _optimizer(
+    wanted: Optimizer, learning: list[nn.Parameter], learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    decayed = [p for p in learning if p.ndim > 1 or not wanted.filter_bias_and_bn]
+    spared = [p for p in learning if p.ndim < 2 and wanted.filter_bias_and_bn]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    if wanted.opt == "sgd":
+        return torch.optim.SGD(groups, learning_rate, wanted.momentum, nesterov=wanted.nesterov)
+    kind = torch.optim.AdamW if wanted.opt == "adamw" else torch.optim.Adam
+    return kind(groups, learning_rate, (wanted.beta1, wanted.beta2), fused=True)
 
 
 def _arrays(network: ABINet) -> dict[str, np.ndarray]:
