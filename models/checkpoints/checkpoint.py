@@ -18,8 +18,8 @@ import numpy as np
 from models.abinet import NetworkConfig
 from models.calibration import Calibration
 from models.early_stop import EarlyStop
-from models.preprocessing import Preprocessing
 from service.bundle_format.hashes import sha256_of
+from service.bundle_format.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from models.abinet.abinet import ABINet

@@ -1,5 +1,5 @@
-"""``abinet calibrate``: fits a checkpoint's confidences, and its thresholds of early stop, on labelled crops that
-it was not trained on."""
+"""``abinet calibrate``: fits a checkpoint's confidences and thresholds of early stop on labelled crops that it
+was not trained on."""
 
 from __future__ import annotations
 

@@ -217,8 +217,8 @@ class DecoderPool:
 
     def _put_back(self, batch: list[_Arrival]) -> None:
         for arrival in reversed(batch):
-            line = self._large if arrival.pixels else self._waiting
-            line.put_back(arrival.submission, arrival)
+            queue = self._large if arrival.pixels else self._waiting
+            queue.put_back(arrival.submission, arrival)
 
     def _replace(self, decoder: ImageDecoder) -> None:
         """One that has ended: what it had begun with goes to another, what it had not goes back."""

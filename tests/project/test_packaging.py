@@ -21,7 +21,6 @@ PYTHON_37 = [
     "models/calibration.py",
     "models/charset.py",
     "models/checkpoints/*.py",
-    "models/preprocessing.py",
     "export/*.py",
     "service/bundle_format/*.py",
     "service/image_files/*.py",
