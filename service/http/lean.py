@@ -107,7 +107,10 @@ async def client_gone(request: Request) -> None:
 
 
 def read_request(
-    request: Request, images: Sequence[ImageFile], options: ReadOptions, timeout_s: float | None
+    request: Request,
+    images: Sequence[ImageFile],
+    options: ReadOptions,
+    timeout_s: float | None,
 ) -> ReadRequest:
     """What a request wants read, with what its headers say; its body has been read."""
     return ReadRequest(

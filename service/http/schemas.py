@@ -151,6 +151,68 @@ class BatchRequest(ReadOptions):
     images: Annotated[list[str | BatchImage], Field(min_length=1, examples=[["iVBORw0KGgo=", "R0lGODlh"]])]
 
 
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+Points = Annotated[
+    list[Point],
+    Field(
+        description="Corners [x, y] in pixels of the upright photo, in the order of the text: upper left, "
+        "upper right, lower right, lower left. Of more points the smallest rectangle around them is cut.",
+        examples=[[[31, 40], [210, 52], [208, 98], [29, 86]]],
+    ),
+]
+Box = Annotated[
+    list[float],
+    Field(
+        min_length=4,
+        max_length=4,
+        description="[x, y, width, height] in pixels of the upright photo; x, y is the upper left corner.",
+        examples=[[31, 40, 180, 48]],
+    ),
+]
+
+
+class OutlinedRegion(BaseModel):
+    """A text in a photo, by its corners."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, description="Repeated with the region's answer.", examples=["sign"])
+    points: Points
+
+
+class BoxRegion(BaseModel):
+    """A text in a photo, by a box that is not rotated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, description="Repeated with the region's answer.", examples=["sign"])
+    box: Box
+
+
+class RegionList(BaseModel):
+    """The regions of a photo."""
+
+    regions: Annotated[
+        list[OutlinedRegion | BoxRegion | Points],
+        Field(
+            min_length=1,
+            description="A list of points alone is a region too.",
+            examples=[
+                [
+                    {"id": "sign", "points": [[31, 40], [210, 52], [208, 98], [29, 86]]},
+                    {"box": [8, 120, 90, 30]},
+                ]
+            ],
+        ),
+    ]
+
+
+class RegionsRequest(RegionList, ReadOptions):
+    """A photo and its regions as JSON. Options that it names go before those of the query."""
+
+    image: str = Field(description=_BASE64, examples=["iVBORw0KGgo="])
+
+
 class BatchItem(BaseModel):
     """What became of one crop of a batch: a result or an error."""
 

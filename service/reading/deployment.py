@@ -19,9 +19,9 @@ from service.engines.connection import Loaded
 from service.engines.engine import described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
-from service.image_decoding.decoders import ImageFile
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
+from service.image_decoding.regions import Quad
 from service.observability.observer import Observer
 from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import calibration_of
@@ -30,7 +30,7 @@ from service.reading.decode import Decoder
 from service.reading.request import ReadRequest
 from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
 from service.reading.smoke_test import try_out
-from service.reading.turns import surest, ways_up
+from service.reading.turns import surest, ways_up, ways_up_of_region
 from service.settings.model import Settings
 from service.types import ModelName, Turns
 from service.workers.in_flight import BatchFailedError, EngineClient
@@ -160,14 +160,14 @@ class Deployment:
         settings = self._settings
         timeout = min(request.timeout_s or settings.timeout_s, settings.timeout_s)
         wish = self._wish(request)
-        ways = await self._ways_up(request.images, request.options.turns or settings.turns)
-        submission = self._admit(sum(map(len, ways)), wish, timeout, len(request.images))
+        ways = await self._ways_up(request, request.options.turns or settings.turns)
+        submission = self._admit(sum(map(len, ways)), wish, timeout, request.crops)
         crops = _share_out(submission.crops, ways)
         self._in_flight += 1
         self._idle.clear()
         result = Problem.FAULT.slug
         try:
-            await self._finish(submission, crops, request.images, Deadline(timeout, request.client_gone))
+            await self._finish(submission, crops, request, Deadline(timeout, request.client_gone))
             answers = [surest(readings) for readings in crops]
             result = _result(answers)
         except ServiceError as error:
@@ -181,8 +181,11 @@ class Deployment:
             self._observer.model_request(self.model.version, result, seconds)
         return answers
 
-    async def _ways_up(self, bodies: Sequence[ImageFile], turns: Turns) -> list[tuple[int, ...]]:
+    async def _ways_up(self, request: ReadRequest, turns: Turns) -> list[tuple[int, ...]]:
         """Looking at a hostile file of some MiB takes more than others should wait for the event loop."""
+        if request.regions is not None:
+            return [ways_up_of_region(region, turns) for region in request.regions]
+        bodies = request.images
         if turns == "auto" and sum(map(len, bodies)) > _LOOKED_AT_BYTES:
             return await asyncio.to_thread(lambda: [ways_up(body, turns) for body in bodies])
         return [ways_up(body, turns) for body in bodies]
@@ -191,7 +194,7 @@ class Deployment:
         self,
         submission: Submission,
         crops: Sequence[Sequence[Crop]],
-        files: Sequence[ImageFile],
+        request: ReadRequest,
         deadline: Deadline,
     ) -> None:
         """Returns when each reading has predictions or an error. Raises ServiceError for all of them."""
@@ -199,7 +202,7 @@ class Deployment:
         late: ServiceError | None = None
         try:
             with deadline:
-                self._intake.add(crops, files)
+                self._take_in(crops, request)
                 await submission.done
         except ClientGoneError as error:
             raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None
@@ -217,6 +220,22 @@ class Deployment:
             elif not reading.words:
                 reading.error = late
         self._observer.readings(sum(reading.error is None for reading in readings))
+
+    def _take_in(self, crops: Sequence[Sequence[Crop]], request: ReadRequest) -> None:
+        if request.regions is None:
+            self._intake.add(crops, request.images)
+            return
+        sound: list[Sequence[Crop]] = []
+        quads: list[Quad] = []
+        for readings, region in zip(crops, request.regions, strict=True):
+            if isinstance(region, ServiceError):
+                for reading in readings:
+                    reading.error = region
+                self._scheduler.put(readings)
+            else:
+                sound.append(readings)
+                quads.append(region)
+        self._intake.add_photo(sound, request.images[0], quads)
 
     def _wish(self, request: ReadRequest) -> Wish:
         options = request.options

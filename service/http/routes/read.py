@@ -1,4 +1,4 @@
-"""`POST /v1/read` and `POST /v1/read/batch`."""
+"""`POST /v1/read`, `POST /v1/read/batch` and `POST /v1/read/regions`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.crop import Crop
 from service.errors import Problem, ServiceError, problem_details
 from service.http.answers import answer
-from service.http.body import is_form, is_json, read_body, read_files
+from service.http.body import is_form, is_json, read_body, read_form
 from service.http.json_body import base64_of, json_object, validated
 from service.http.lean import (
     JsonResponse,
@@ -24,7 +24,19 @@ from service.http.lean import (
     timeout_s,
 )
 from service.http.problems import documented
-from service.http.schemas import BatchImage, BatchRequest, BatchResult, CropRequest, ReadResult
+from service.http.schemas import (
+    BatchImage,
+    BatchRequest,
+    BatchResult,
+    BoxRegion,
+    CropRequest,
+    OutlinedRegion,
+    Points,
+    ReadResult,
+    RegionList,
+    RegionsRequest,
+)
+from service.image_decoding.regions import Quad, quad_of
 from service.reading.reader import Reader
 from service.settings.model import Settings
 from service.types import ReadOptions, Timings
@@ -61,12 +73,37 @@ _MANY = {
         },
     },
 }
+_PHOTO = {
+    "parameters": documented_options(ReadOptions),
+    "requestBody": {
+        "required": True,
+        "description": "One photo and its regions: a form with a file and `regions` as JSON, or all in JSON.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image", "regions"],
+                    "properties": {
+                        "image": _BINARY,
+                        "regions": {
+                            "type": "string",
+                            "description": "A JSON list, as `regions` of RegionsRequest.",
+                            "examples": ["[[[31, 40], [210, 52], [208, 98], [29, 86]]]"],
+                        },
+                    },
+                }
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/RegionsRequest"}},
+        },
+    },
+}
 _WHOLE = tuple(
     problem
     for problem in Problem
     if problem
     not in (
         Problem.ADMIN_OFF,
+        Problem.BAD_REGION,
         Problem.BAD_BUNDLE,
         Problem.CLIENT_GONE,
         Problem.MODEL_CONFLICT,
@@ -86,6 +123,8 @@ _OF_THE_BATCH = (
     Problem.NOT_READY,
     Problem.DEADLINE,
 )
+_OF_THE_PHOTO = (Problem.NOT_AN_IMAGE, Problem.BROKEN_IMAGE, Problem.TOO_MANY_PIXELS, Problem.QUEUE_FULL)
+"""What is wrong with the file that all regions are in, if one of them says so."""
 
 
 def read_router(reader: Reader) -> APIRouter:
@@ -98,7 +137,7 @@ def read_router(reader: Reader) -> APIRouter:
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         body: bytes | str
         if is_form(request):
-            ((_, body),) = await read_files(request, settings.max_body_bytes, most=1)
+            ((_, body),) = (await read_form(request, settings.max_body_bytes, most=1)).files
         else:
             body = await read_body(request, settings.max_body_bytes)
             if is_json(request):
@@ -128,7 +167,7 @@ def read_router(reader: Reader) -> APIRouter:
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         sent: Sequence[tuple[str | None, bytes | str]]
         if is_form(request):
-            sent = await read_files(request, settings.max_body_bytes, settings.max_batch_items)
+            sent = (await read_form(request, settings.max_body_bytes, settings.max_batch_items)).files
         else:
             batch = await _json_batch(request, settings)
             images = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
@@ -139,23 +178,82 @@ def read_router(reader: Reader) -> APIRouter:
         crops = await reader.read(wanted._replace(detail=False))
         return _batch_response(request, [name for name, _ in sent], crops, reader)
 
+    @router.post(
+        "/v1/read/regions",
+        response_model=BatchResult,
+        responses=documented(*_OF_THE_BATCH, *_OF_THE_PHOTO),
+        openapi_extra=_PHOTO,
+    )
+    async def read_regions(request: Request) -> Response:
+        """Reads regions of one photo; each has its own result or its own error, in their order.
+
+        The regions count as crops: those that do not fit into the queue's room are refused as a whole.
+        """
+        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
+        image: bytes | str
+        if is_form(request):
+            form = await read_form(request, settings.max_body_bytes, most=1, fields=("regions",))
+            ((_, image),) = form.files
+            # As a member of an object the field is bounded and validated as any JSON here.
+            text = b'{"regions":' + form.fields.get("regions", b"null") + b"}"
+            listed = validated(RegionList, _regions_document(text, settings), "form")
+        else:
+            _expect_json(
+                request, "A photo and its regions are a form (multipart/form-data) or application/json."
+            )
+            body = await read_body(request, settings.max_body_bytes)
+            listed = sent = validated(RegionsRequest, _regions_document(body, settings), "body")
+            image = base64_of(sent.image)
+            given = sent.model_dump(exclude={"image", "regions"}, exclude_unset=True)
+            options = options.model_copy(update=given)
+        regions = [_quad(region) for region in listed.regions]
+        request.scope["state"]["crops"] = len(regions)
+        wanted = read_request(request, [image], options, timeout)._replace(detail=False, regions=regions)
+        crops = await reader.read(wanted)
+        for crop in crops:
+            if isinstance(crop.error, ServiceError) and crop.error.problem in _OF_THE_PHOTO:
+                raise crop.error
+        names = [None if isinstance(region, list) else region.id for region in listed.regions]
+        return _batch_response(request, names, crops, reader)
+
     return router
 
 
-async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
+def _expect_json(request: Request, otherwise: str) -> None:
     if not is_json(request):
+        raise ServiceError(Problem.UNSUPPORTED_BODY, otherwise)
+
+
+def _regions_document(body: bytes, settings: Settings) -> dict[str, Any]:
+    document = json_object(body, settings.max_batch_items)
+    _limit(document.get("regions"), settings, "regions; a request")
+    return document
+
+
+def _limit(listed: Any, settings: Settings, what: str) -> None:
+    """Before they are validated one by one."""
+    if isinstance(listed, list) and len(listed) > settings.max_batch_items:
         raise ServiceError(
-            Problem.UNSUPPORTED_BODY,
-            "A batch is a form with files (multipart/form-data) or application/json.",
+            Problem.TOO_MANY_CROPS, f"{len(listed)} {what} has {settings.max_batch_items} at most."
         )
+
+
+def _quad(region: OutlinedRegion | BoxRegion | Points) -> Quad | ServiceError:
+    if isinstance(region, BoxRegion):
+        left, top, width, height = region.box
+        right, bottom = left + width, top + height
+        region = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    try:
+        return quad_of(region if isinstance(region, list) else region.points)
+    except ServiceError as error:
+        return error
+
+
+async def _json_batch(request: Request, settings: Settings) -> BatchRequest:
+    _expect_json(request, "A batch is a form with files (multipart/form-data) or application/json.")
     body = await read_body(request, settings.max_body_bytes)
     document = json_object(body, settings.max_batch_items)
-    images = document.get("images")
-    if isinstance(images, list) and len(images) > settings.max_batch_items:
-        raise ServiceError(
-            Problem.TOO_MANY_CROPS,
-            f"{len(images)} crops; a batch has {settings.max_batch_items} at most.",
-        )
+    _limit(document.get("images"), settings, "crops; a batch")
     return validated(BatchRequest, document, "body")
 
 
