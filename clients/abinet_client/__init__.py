@@ -8,7 +8,7 @@
 `AsyncClient` is the same for asyncio. All that a call raises is an `AbinetError`.
 """
 
-from abinet_client._calls import Turns
+from abinet_client._calls import Region, Turns
 from abinet_client._client import AsyncClient, Client
 from abinet_client._exceptions import (
     AbinetError,
@@ -42,7 +42,7 @@ from abinet_client._models import (
     Timings,
     VisionStage,
 )
-from abinet_client._packs import Outcome
+from abinet_client._packs import Outcome, RegionOutcome
 from abinet_client._retry import Retry
 
 __version__ = "0.1.0"
@@ -71,6 +71,8 @@ __all__ = [
     "Problem",
     "Reading",
     "RefinementStage",
+    "Region",
+    "RegionOutcome",
     "Retry",
     "ServiceFault",
     "Stage",

@@ -38,6 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ways up: auto turns tall crops, all every crop (default: auto)",
     )
     parser.add_argument(
+        "--regions",
+        metavar="LABELS",
+        help="the inputs are photos, and LABELS says where their texts are: a folder of ICDAR's gt_NAME.txt, "
+        "or a file of PaddleOCR's; a row for each",
+    )
+    parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="the bar (default: on a terminal)"
     )
     output = parser.add_argument_group("output")
@@ -96,6 +102,9 @@ def check(args: argparse.Namespace) -> None:
     private = serve_options(args)
     if args.url and private:
         raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")
+    if args.regions and (args.report or args.labels):
+        given = "--report" if args.report else "--labels"
+        raise ValueError(f"{given} is for crops; --regions has its own transcriptions")
     if args.resume and not args.output:
         raise ValueError("--resume goes on with a file: say which with --output")
     if args.review and args.min_confidence is None:

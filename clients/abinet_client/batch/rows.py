@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 COLUMNS = ("path", "text", "confidence", "error")
 DETAIL = ("turned", "iterations")
+REGIONS = ("region", "points")
 
 _TSV_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _TSV_TABLE = str.maketrans(_TSV_ESCAPES)
@@ -23,6 +24,7 @@ class Row(NamedTuple):
     """What was read of a crop: text and confidence, 0 to 1, or the error why not.
 
     `turned` (degrees clockwise) and `iterations` (as JSON) are the service's own; None without details.
+    `region` is the number of a photo's region from 0, `points` its outline in the photo; None for a crop.
     """
 
     path: str
@@ -31,6 +33,18 @@ class Row(NamedTuple):
     error: str | None = None
     turned: int | None = None
     iterations: Sequence[dict[str, Any]] | None = None
+    region: int | None = None
+    points: Sequence[Sequence[float]] | None = None
+
+    @property
+    def key(self) -> str:
+        """What no two rows of a table share, for --resume."""
+        return key_of(self.path, self.region)
+
+
+def key_of(path: str, region: int | None) -> str:
+    """The key of a row."""
+    return path if region is None else f"{path}\0{region}"
 
 
 class Format:
@@ -39,31 +53,30 @@ class Format:
     A cell that a spreadsheet would take for a formula gets an apostrophe before it.
     """
 
-    def __init__(self, detail: bool) -> None:
-        self.detail = detail
-        self.columns = (*COLUMNS, *DETAIL) if detail else COLUMNS
+    def __init__(self, detail: bool, also: Sequence[str] = ()) -> None:
+        """`also` are columns that rows have beside the usual ones and the details."""
+        self.columns = (*COLUMNS, *also, *(DETAIL if detail else ()))
 
     def header(self) -> bytes:
         """What comes before the first row."""
         return self._line(self.columns)
 
     def encode(self, row: Row) -> bytes:
-        cells = [row.path, row.text or "", "" if row.confidence is None else str(row.confidence)]
-        cells.append(row.error or "")
-        if self.detail:
-            cells.append("" if row.turned is None else str(row.turned))
-            cells.append(
-                "" if row.iterations is None else _compact([_brief(stage) for stage in row.iterations])
-            )
-        return self._line([_guarded(cell) for cell in cells])
+        members = row._asdict()
+        if row.iterations is not None:
+            members["iterations"] = [_brief(stage) for stage in row.iterations]
+        return self._line([_guarded(_cell(members[column])) for column in self.columns])
 
     def decode(self, record: bytes) -> Row:
         """Raises ValueError if it is no row."""
         cells = [_unguarded(cell) for cell in self._cells(record.decode())]
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} columns")
-        path, text, confidence, error = cells[:4]
-        return Row(path, text, float(confidence), None) if confidence else Row(path, error=error or "unknown")
+        members = dict(zip(self.columns, cells))
+        region = int(members["region"]) if members.get("region") else None
+        if not members["confidence"]:
+            return Row(members["path"], error=members["error"] or "unknown", region=region)
+        return Row(members["path"], members["text"], float(members["confidence"]), region=region)
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
         """Whole records from where the file is; what is after the last line break is none."""
@@ -131,10 +144,16 @@ class Jsonl(Format):
         members = json.loads(record)
         if not isinstance(members, dict) or set(members) != set(self.columns):
             raise ValueError("other members")
-        return Row(**{**members, **dict.fromkeys(DETAIL)})
+        return Row(*(members[column] for column in COLUMNS), region=members.get("region"))
 
 
 FORMATS: dict[str, type[Format]] = {"csv": Csv, "tsv": Tsv, "jsonl": Jsonl}
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else _compact(value)
 
 
 def _guarded(cell: str) -> str:
