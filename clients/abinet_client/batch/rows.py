@@ -144,7 +144,7 @@ class Jsonl(Format):
         members = json.loads(record)
         if not isinstance(members, dict) or set(members) != set(self.columns):
             raise ValueError("other members")
-        return Row(*(members[column] for column in COLUMNS), region=members.get("region"))
+        return Row(*[members[column] for column in COLUMNS])._replace(region=members.get("region"))
 
 
 FORMATS: dict[str, type[Format]] = {"csv": Csv, "tsv": Tsv, "jsonl": Jsonl}
