@@ -73,6 +73,7 @@ class Reading(_Answer):
 
     `confidence`, 0 to 1, is the calibrated probability that the text is right; of a model that is not
     calibrated (`model.calibrated`), the probability that its last stage gave the text.
+    `note` is a sentence if the crop seems to show several words, or one of more than 25 characters.
     `turned` is by how many degrees clockwise the crop was turned to be read like this: 0, 90, 180 or 270.
     `iterations` holds what was believed after every stage, vision first; it is empty if no detail was
     asked for. `stopped_at` is the number of refinements that ran. `request_id` finds the request in the
@@ -82,6 +83,7 @@ class Reading(_Answer):
     text: str
     confidence: float
     turned: int = 0
+    note: Optional[str] = None
     iterations: tuple[Stage, ...] = ()
     stopped_at: int
     timings_ms: Timings

@@ -106,6 +106,10 @@ class Reading(BaseModel):
     turned: Literal[0, 90, 180, 270] = Field(
         description="By how many degrees clockwise the crop was turned to be read like this."
     )
+    note: str | None = Field(
+        default=None,
+        description="A sentence if the crop seems to show several words, or one of more than 25 characters.",
+    )
     iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]] | None = None
     stopped_at: int = Field(ge=0, description="Refinements that ran.")
     timings_ms: Timings

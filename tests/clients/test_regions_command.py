@@ -85,7 +85,12 @@ def test_a_file_that_is_neither_form_says_which_there_are(tmp_path: Path) -> Non
 @both_clients
 def test_each_region_has_its_reading_or_its_own_error(connect: Connect, url: str) -> None:
     crossing = [[0, 0], [40, 40], [40, 0], [0, 40]]
-    asked: list[Any] = [np.array(QUAD, np.float32), (10, 20, 90, 24), np.array([10, 20, 90, 24], np.float32), crossing]
+    asked: list[Any] = [
+        np.array(QUAD, np.float32),
+        (10, 20, 90, 24),
+        np.array([10, 20, 90, 24], np.float32),
+        crossing,
+    ]
     with connect(url) as client:
         outcomes = client.read_regions(encoded(PHOTO), asked, iterations=0)
         assert [outcome.reading.text for outcome in outcomes if outcome.reading] == [TEXT] * 3

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-COLUMNS = ("path", "text", "confidence", "error")
+COLUMNS = ("path", "text", "confidence", "error", "note")
 DETAIL = ("turned", "iterations")
 REGIONS = ("region", "points")
 
@@ -21,7 +21,7 @@ _CSV_SPECIAL = re.compile(r'[",\r\n]')
 
 
 class Row(NamedTuple):
-    """What was read of a crop: text and confidence, 0 to 1, or the error why not.
+    """What was read of a crop: text and confidence, 0 to 1, and perhaps a note on it, or the error why not.
 
     `turned` (degrees clockwise) and `iterations` (as JSON) are the service's own; None without details.
     `region` is the number of a photo's region from 0, `points` its outline in the photo; None for a crop.
@@ -31,6 +31,7 @@ class Row(NamedTuple):
     text: str | None = None
     confidence: float | None = None
     error: str | None = None
+    note: str | None = None
     turned: int | None = None
     iterations: Sequence[dict[str, Any]] | None = None
     region: int | None = None
@@ -76,7 +77,8 @@ class Format:
         region = int(members["region"]) if members.get("region") else None
         if not members["confidence"]:
             return Row(members["path"], error=members["error"] or "unknown", region=region)
-        return Row(members["path"], members["text"], float(members["confidence"]), region=region)
+        note = members["note"] or None
+        return Row(members["path"], members["text"], float(members["confidence"]), note=note, region=region)
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
         """Whole records from where the file is; what is after the last line break is none."""

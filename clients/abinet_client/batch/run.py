@@ -225,7 +225,7 @@ def _row(result: Result, detail: bool) -> Row:
     place: dict[str, Any] = {"region": region.number, "points": region.points} if region else {}
     if reading is None:
         return Row(item.name, error=error, **place)
-    row = Row(item.name, reading.text, reading.confidence, **place)
+    row = Row(item.name, reading.text, reading.confidence, note=reading.note, **place)
     if not detail:
         return row
     iterations = [stage.model_dump() for stage in reading.iterations]
