@@ -26,11 +26,13 @@ from abinet_client._exceptions import (
 )
 from abinet_client._images import Image
 from abinet_client._models import (
+    Alternative,
     Character,
     GraphBatches,
     Health,
     LatencyReport,
     LatencyWindow,
+    LexiconChoice,
     ModelInfo,
     ModelName,
     Prediction,
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AbinetError",
+    "Alternative",
     "AsyncClient",
     "BadImage",
     "Character",
@@ -62,6 +65,7 @@ __all__ = [
     "InvalidRequest",
     "LatencyReport",
     "LatencyWindow",
+    "LexiconChoice",
     "ModelInfo",
     "ModelName",
     "NotReady",

@@ -43,11 +43,21 @@ class Options(NamedTuple):
     early_stop: bool
     turns: Turns | None
     detail: bool
+    lexicon: str | Sequence[str] | None = None
+    alternatives: int | None = None
 
     def params(self) -> dict[str, str]:
-        """As a query."""
+        """As a query, without what a query has no place for."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
-        return {name: str(value).lower() for name, value in given.items()}
+        given.pop("lexicon", None)
+        named = {"lexicon": self.lexicon} if isinstance(self.lexicon, str) else {}
+        return {**{name: str(value).lower() for name, value in given.items()}, **named}
+
+    def fields(self) -> dict[str, str]:
+        """The rest, as fields of a form."""
+        if self.lexicon is None or isinstance(self.lexicon, str):
+            return {}
+        return {"lexicon": json.dumps(list(self.lexicon))}
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,12 @@ def read_one(body: bytes, options: Options) -> Call[Reading]:
     def understand(answer: Answer) -> Reading:
         return _named(_model(Reading)(answer), answer)
 
-    return Call("POST", "/v1/read", understand, {"content": body, "params": options.params()})
+    fields = options.fields()
+    if not fields:
+        return Call("POST", "/v1/read", understand, {"content": body, "params": options.params()})
+    content, content_type = _form([body], fields)
+    request = {"content": content, "params": options.params()}
+    return Call("POST", "/v1/read", understand, request, {"Content-Type": content_type})
 
 
 def read_batch(bodies: Sequence[bytes], options: Options) -> Call[list[Reading | AbinetError]]:
@@ -87,7 +102,7 @@ def _several(
         results = [_item(item, batch.model) for item in batch.items]
         return [_named(one, answer) if isinstance(one, Reading) else one for one in results]
 
-    content, content_type = _form(bodies, fields)
+    content, content_type = _form(bodies, {**fields, **options.fields()})
     request = {"content": content, "params": options.params()}
     return Call("POST", path, understand, request, {"Content-Type": content_type})
 

@@ -211,6 +211,8 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop.
@@ -224,13 +226,19 @@ class Client:
                 either side, "all" every crop all four ways up, "none" only as it is; the surest reading is
                 the answer. The default is the service's own.
             detail: with `Reading.iterations`.
+            lexicon: words, one of which the crop is expected to show, or the name of a list that the service
+                has: `Reading.lexicon` is the one that the network favours.
+            alternatives: so many of the likeliest readings, up to 10, in `Reading.alternatives`.
             timeout: seconds, or None for no limit, in place of the client's own.
 
         Raises:
             AbinetError: one of its kinds (see `abinet_client._exceptions`).
         """
         body = file_bytes(image)
-        return self._send(calls.read_one(body, Options(iterations, early_stop, turns, detail)), timeout)
+        return self._send(
+            calls.read_one(body, Options(iterations, early_stop, turns, detail, lexicon, alternatives)),
+            timeout,
+        )
 
     def read_many(
         self,
@@ -240,6 +248,8 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
@@ -264,7 +274,7 @@ class Client:
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
         )
-        options = Options(iterations, early_stop, turns, detail)
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         return self._read_many(images, packer, options, timeout, concurrency)
 
     def read_regions(
@@ -276,6 +286,8 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
         batch_size: int = 64,
     ) -> list[RegionOutcome]:
@@ -297,7 +309,7 @@ class Client:
             TypeError, ValueError: something in `regions` is no region.
         """
         points = [points_of(region) for region in regions]
-        options = Options(iterations, early_stop, turns, detail)
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         step = _positive("batch_size", batch_size)
         body = file_bytes(photo)
         results: list[Reading | AbinetError] = []
@@ -491,11 +503,16 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop, as `Client.read`."""
         body = image if isinstance(image, bytes) else await asyncio.to_thread(file_bytes, image)
-        return await self._send(calls.read_one(body, Options(iterations, early_stop, turns, detail)), timeout)
+        return await self._send(
+            calls.read_one(body, Options(iterations, early_stop, turns, detail, lexicon, alternatives)),
+            timeout,
+        )
 
     def read_many(
         self,
@@ -505,6 +522,8 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
@@ -515,7 +534,7 @@ class AsyncClient:
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
         )
-        options = Options(iterations, early_stop, turns, detail)
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         return self._read_many(images, packer, options, timeout, concurrency)
 
     async def read_regions(
@@ -527,12 +546,14 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
         batch_size: int = 64,
     ) -> list[RegionOutcome]:
         """Reads texts in a photo, as `Client.read_regions`."""
         points = [points_of(region) for region in regions]
-        options = Options(iterations, early_stop, turns, detail)
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         step = _positive("batch_size", batch_size)
         body = photo if isinstance(photo, bytes) else await asyncio.to_thread(file_bytes, photo)
         results: list[Reading | AbinetError] = []

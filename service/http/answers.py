@@ -31,6 +31,8 @@ def answer(crop: Crop, since: float | None = None) -> CropAnswer:
     note = note_of(final)
     if note is not None:
         reading["note"] = note
+    if crop.insights is not None:
+        reading.update(crop.insights)
     if crop.submission.wish.detail:
         reading["iterations"] = _stages(crop.words)
     reading["stopped_at"] = crop.refinements

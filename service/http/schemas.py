@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.types import ModelName, Percent, ReadOptions, Timings
+from service.types import LexiconWords, ModelName, Percent, ReadOptions, Timings
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -95,6 +95,21 @@ _BATCH: dict[str, Any] = {
 }
 
 
+class LexiconChoice(BaseModel):
+    """The word of the request's lexicon that the last stage favours."""
+
+    word: str = Field(description="As the lexicon has it.")
+    probability: Confidence = Field(description="That the last stage gives the word. Not calibrated.")
+    none: Confidence = Field(description="That it gives all texts that are not in the lexicon, together.")
+
+
+class Alternative(BaseModel):
+    """A reading, and the probability that the last stage gives it. Not calibrated."""
+
+    text: str
+    probability: Confidence
+
+
 class Reading(BaseModel):
     """One crop, read: the final text, and with `detail` what was believed after every stage."""
 
@@ -109,6 +124,10 @@ class Reading(BaseModel):
     note: str | None = Field(
         default=None,
         description="A sentence if the crop seems to show several words, or one of more than 25 characters.",
+    )
+    lexicon: LexiconChoice | None = Field(default=None, description="If the request had a `lexicon`.")
+    alternatives: list[Alternative] | None = Field(
+        default=None, description="If the request asked for some: the likeliest readings."
     )
     iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]] | None = None
     stopped_at: int = Field(ge=0, description="Refinements that ran.")
@@ -191,6 +210,14 @@ class BoxRegion(BaseModel):
 
     id: str | None = Field(default=None, description="Repeated with the region's answer.", examples=["sign"])
     box: Box
+
+
+class LexiconField(BaseModel):
+    """The lexicon of a form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lexicon: str | LexiconWords
 
 
 class RegionList(BaseModel):

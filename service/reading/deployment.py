@@ -13,6 +13,8 @@ from functools import partial
 from itertools import chain, islice
 from typing import Protocol
 
+import numpy as np
+
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
@@ -27,12 +29,13 @@ from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
+from service.reading.lexicon import Lexicon, alternatives, read_lexicons
 from service.reading.request import ReadRequest
 from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
 from service.reading.smoke_test import try_out
 from service.reading.turns import surest, ways_up, ways_up_of_region
 from service.settings.model import Settings
-from service.types import ModelName, Turns
+from service.types import ModelName, ReadOptions, Turns
 from service.workers.in_flight import BatchFailedError, EngineClient
 from service.workers.supervisor import Supervisor
 
@@ -103,6 +106,7 @@ class Deployment:
             vision_threshold=settings.vision_threshold,
             settled_threshold=settings.settled_threshold,
         )
+        self._lexicons = read_lexicons(settings.lexicons, bundle.charset, bundle.steps)
         self._preprocess = Preprocessor(bundle)
         self._intake = DecoderPool(
             self._preprocess,
@@ -160,6 +164,7 @@ class Deployment:
         settings = self._settings
         timeout = min(request.timeout_s or settings.timeout_s, settings.timeout_s)
         wish = self._wish(request)
+        lexicon = await self._lexicon(request.options)
         ways = await self._ways_up(request, request.options.turns or settings.turns)
         submission = self._admit(sum(map(len, ways)), wish, timeout, request.crops)
         crops = _share_out(submission.crops, ways)
@@ -169,6 +174,8 @@ class Deployment:
         try:
             await self._finish(submission, crops, request, Deadline(timeout, request.client_gone))
             answers = [surest(readings) for readings in crops]
+            if lexicon or request.options.alternatives:
+                await asyncio.to_thread(self._add_insights, answers, lexicon, request.options.alternatives)
             result = _result(answers)
         except ServiceError as error:
             result = error.problem.slug
@@ -180,6 +187,31 @@ class Deployment:
             seconds = time.perf_counter() - submission.started
             self._observer.model_request(self.model.version, result, seconds)
         return answers
+
+    async def _lexicon(self, options: ReadOptions) -> Lexicon | None:
+        """Raises ServiceError if there is no such lexicon, or none of its words can be read."""
+        asked = options.lexicon
+        if asked is None or isinstance(asked, str):
+            if asked is not None and asked not in self._lexicons:
+                known = ", ".join(sorted(self._lexicons)) or "none"
+                raise ServiceError(
+                    Problem.INVALID_REQUEST, f"lexicon: there is no {asked!r}; the service has {known}."
+                )
+            return None if asked is None else self._lexicons[asked]
+        return await asyncio.to_thread(Lexicon, asked, self.bundle.charset, self.bundle.steps)
+
+    def _add_insights(self, crops: Sequence[Crop], lexicon: Lexicon | None, count: int | None) -> None:
+        """What the final probabilities say beyond the words. Some milliseconds, so in a thread."""
+        read = [crop for crop in crops if crop.error is None]
+        choices = lexicon.choose(np.stack([crop.logits[-1] for crop in read])) if lexicon and read else []
+        for crop in read:
+            crop.insights = {}
+            if count:
+                found = alternatives(crop.logits[-1], self.bundle.charset, count)
+                crop.insights["alternatives"] = [one._asdict() for one in found]
+        for crop, choice in zip(read, choices, strict=False):
+            assert crop.insights is not None
+            crop.insights["lexicon"] = choice._asdict()
 
     async def _ways_up(self, request: ReadRequest, turns: Turns) -> list[tuple[int, ...]]:
         """Looking at a hostile file of some MiB takes more than others should wait for the event loop."""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from abinet_client import BadImage
+from abinet_client import BadImage, InvalidRequest
 from abinet_client.batch.region_files import RegionFiles, TextRegion
 from abinet_client.batch.sources import Item
 from service.cli import main
@@ -136,6 +136,37 @@ def test_paddles_file_names_photos_and_their_regions(photos: Path, url: str, tmp
     assert (first["region"], first["points"], first["text"]) == (0, QUAD, TEXT)
     assert (second["region"], second["text"]) == (None, None)
     assert "does not list it" in second["error"]
+
+
+@slow
+@both_clients
+def test_a_lexicon_and_alternatives_are_typed(connect: Connect, url: str) -> None:
+    with connect(url) as client:
+        reading = client.read(encoded(PHOTO), lexicon=[TEXT, "other"], alternatives=2)
+        assert reading.lexicon
+        assert reading.lexicon.word == TEXT
+        assert reading.alternatives[0].text == TEXT
+        (outcome,) = client.read_regions(encoded(PHOTO), [QUAD], lexicon=["other", TEXT])
+        assert outcome.result().lexicon == reading.lexicon
+        many = list(client.read_many([encoded(PHOTO)] * 3, lexicon=(TEXT,), alternatives=1))
+        assert [len(outcome.result().alternatives) for outcome in many] == [1, 1, 1]
+        with pytest.raises(InvalidRequest, match="there is no 'towns'"):
+            client.read(encoded(PHOTO), lexicon="towns")
+
+
+@slow
+def test_the_table_has_the_word_of_a_lexicon_and_the_alternatives(
+    photos: Path, url: str, tmp_path: Path
+) -> None:
+    words, output = tmp_path / "words.txt", tmp_path / "rows.csv"
+    words.write_text(f"other\n\n{TEXT.upper()}\n")
+    command = ["read", str(photos), "--url", url, "--lexicon", str(words), "--alternatives", "2"]
+    assert main([*command, "-o", str(output)]) == 0
+    first, _ = rows(output)
+    assert first["word"] == TEXT.upper()
+    assert 0 <= float(first["none_probability"]) <= 1 - float(first["word_probability"]) + 1e-5
+    assert json.loads(first["alternatives"])[0]["text"] == TEXT
+    assert main([*command, "-o", str(output), "--resume"]) == 0
 
 
 @slow

@@ -38,6 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ways up: auto turns tall crops, all every crop (default: auto)",
     )
     parser.add_argument(
+        "--lexicon",
+        metavar="FILE",
+        help="words, one a line, up to 10,000: also writes which of them the network favours, and how likely",
+    )
+    parser.add_argument(
+        "--alternatives", type=int, metavar="K", help="also write the K likeliest readings, up to 10"
+    )
+    parser.add_argument(
         "--regions",
         metavar="LABELS",
         help="the inputs are photos, and LABELS says where their texts are: a folder of ICDAR's gt_NAME.txt, "

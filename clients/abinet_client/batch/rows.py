@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 COLUMNS = ("path", "text", "confidence", "error", "note")
 DETAIL = ("turned", "iterations")
 REGIONS = ("region", "points")
+LEXICON = ("word", "word_probability", "none_probability")
+ALTERNATIVES = ("alternatives",)
 
 _TSV_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _TSV_TABLE = str.maketrans(_TSV_ESCAPES)
@@ -24,6 +26,7 @@ class Row(NamedTuple):
     """What was read of a crop: text and confidence, 0 to 1, and perhaps a note on it, or the error why not.
 
     `turned` (degrees clockwise) and `iterations` (as JSON) are the service's own; None without details.
+    `word` is the lexicon's that the network favours, with its probability and that of none of them.
     `region` is the number of a photo's region from 0, `points` its outline in the photo; None for a crop.
     """
 
@@ -36,6 +39,10 @@ class Row(NamedTuple):
     iterations: Sequence[dict[str, Any]] | None = None
     region: int | None = None
     points: Sequence[Sequence[float]] | None = None
+    word: str | None = None
+    word_probability: float | None = None
+    none_probability: float | None = None
+    alternatives: Sequence[dict[str, Any]] | None = None
 
     @property
     def key(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from abinet_client import AbinetError
 from abinet_client.batch.flags import serve_options
+from abinet_client.batch.label_files import lines_of
 from abinet_client.batch.labels import Labels, Tally, fold
 from abinet_client.batch.output import Output, format_named
 from abinet_client.batch.progress import Progress
@@ -28,7 +29,7 @@ from abinet_client.batch.reading import (
 from abinet_client.batch.region_files import RegionFiles, TextRegion
 from abinet_client.batch.report import Report
 from abinet_client.batch.resume import Earlier
-from abinet_client.batch.rows import REGIONS, Row, key_of
+from abinet_client.batch.rows import ALTERNATIVES, LEXICON, REGIONS, Row, key_of
 from abinet_client.batch.sources import Inputs, Item
 from abinet_client.connect import LOCAL, connect, is_served
 from abinet_client.local_service import local_service
@@ -47,6 +48,7 @@ class Run:
     earlier: Earlier
     labels: Labels | None
     regions: RegionFiles | None
+    lexicon: list[str] | None
     report: Report | None
     detail: bool
     min_confidence: float | None
@@ -64,10 +66,13 @@ class Run:
         inputs = Inputs(args.inputs, null=args.null)
         labels = Labels(args.labels) if args.labels else None
         regions = RegionFiles(args.regions) if args.regions else None
+        lexicon = _words(args.lexicon) if args.lexicon else None
+        also = (*(REGIONS if regions else ()), *(LEXICON if lexicon else ()))
+        also += ALTERNATIVES if args.alternatives else ()
         earlier = Earlier()
 
         def opened(path: str | None, format: str | None) -> Output:
-            rows = format_named(format, path)(args.detail, REGIONS if regions else ())
+            rows = format_named(format, path)(args.detail, also)
             output = Output(path, rows, resume=args.resume, earlier=earlier.add)
             stack.callback(output.close)
             return output
@@ -88,6 +93,7 @@ class Run:
             earlier,
             labels,
             regions,
+            lexicon,
             report,
             args.detail,
             args.min_confidence,
@@ -108,6 +114,8 @@ class Run:
             "early_stop": args.early_stop,
             "turns": args.turns,
             "detail": args.detail or self.report is not None,
+            "lexicon": self.lexicon,
+            "alternatives": args.alternatives,
         }
         with self._address(args) as address, connect(address, timeout=PATIENCE_S, retry=RETRY) as client:
             try:
@@ -220,12 +228,25 @@ class Run:
         say("; ".join(parts))
 
 
+def _words(path: str) -> list[str]:
+    """The words of a file, one a line. Raises ValueError if there is none, and OSError."""
+    words = [line.strip() for line in lines_of(path) if line.strip()]
+    if not words:
+        raise ValueError(f"{path}: no words; a lexicon has one a line")
+    return words
+
+
 def _row(result: Result, detail: bool) -> Row:
     item, reading, error, region = result
     place: dict[str, Any] = {"region": region.number, "points": region.points} if region else {}
     if reading is None:
         return Row(item.name, error=error, **place)
     row = Row(item.name, reading.text, reading.confidence, note=reading.note, **place)
+    if reading.lexicon is not None:
+        word, probability, none = reading.lexicon.word, reading.lexicon.probability, reading.lexicon.none
+        row = row._replace(word=word, word_probability=probability, none_probability=none)
+    if reading.alternatives:
+        row = row._replace(alternatives=[one.model_dump() for one in reading.alternatives])
     if not detail:
         return row
     iterations = [stage.model_dump() for stage in reading.iterations]

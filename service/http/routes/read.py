@@ -23,6 +23,7 @@ from service.http.lean import (
     read_request,
     timeout_s,
 )
+from service.http.multipart import Form
 from service.http.problems import documented
 from service.http.schemas import (
     BatchImage,
@@ -30,6 +31,7 @@ from service.http.schemas import (
     BatchResult,
     BoxRegion,
     CropRequest,
+    LexiconField,
     OutlinedRegion,
     Points,
     ReadResult,
@@ -41,7 +43,14 @@ from service.reading.reader import Reader
 from service.settings.model import Settings
 from service.types import ReadOptions, Timings
 
+_TEXT_FIELDS = ("lexicon",)
+"""Of a form, beside its files."""
 _BINARY = {"type": "string", "format": "binary"}
+_LEXICON = {
+    "type": "string",
+    "description": "JSON: a list of words, or the name of a list of the service's.",
+    "examples": ['["harbour", "station"]'],
+}
 _ONE = {
     "parameters": documented_options(ReadOptions),
     "requestBody": {
@@ -50,7 +59,11 @@ _ONE = {
         "content": {
             "application/octet-stream": {"schema": _BINARY},
             "multipart/form-data": {
-                "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": _BINARY, "lexicon": _LEXICON},
+                }
             },
             "application/json": {"schema": {"$ref": "#/components/schemas/CropRequest"}},
         },
@@ -66,7 +79,7 @@ _MANY = {
                 "schema": {
                     "type": "object",
                     "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": _BINARY}},
+                    "properties": {"images": {"type": "array", "items": _BINARY}, "lexicon": _LEXICON},
                 }
             },
             "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
@@ -85,6 +98,7 @@ _PHOTO = {
                     "required": ["image", "regions"],
                     "properties": {
                         "image": _BINARY,
+                        "lexicon": _LEXICON,
                         "regions": {
                             "type": "string",
                             "description": "A JSON list, as `regions` of RegionsRequest.",
@@ -137,7 +151,9 @@ def read_router(reader: Reader) -> APIRouter:
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         body: bytes | str
         if is_form(request):
-            ((_, body),) = (await read_form(request, settings.max_body_bytes, most=1)).files
+            form = await read_form(request, settings.max_body_bytes, 1, _TEXT_FIELDS)
+            ((_, body),) = form.files
+            options = _with_lexicon(options, form)
         else:
             body = await read_body(request, settings.max_body_bytes)
             if is_json(request):
@@ -167,7 +183,8 @@ def read_router(reader: Reader) -> APIRouter:
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         sent: Sequence[tuple[str | None, bytes | str]]
         if is_form(request):
-            sent = (await read_form(request, settings.max_body_bytes, settings.max_batch_items)).files
+            form = await read_form(request, settings.max_body_bytes, settings.max_batch_items, _TEXT_FIELDS)
+            sent, options = form.files, _with_lexicon(options, form)
         else:
             batch = await _json_batch(request, settings)
             images = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
@@ -192,8 +209,9 @@ def read_router(reader: Reader) -> APIRouter:
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         image: bytes | str
         if is_form(request):
-            form = await read_form(request, settings.max_body_bytes, most=1, fields=("regions",))
+            form = await read_form(request, settings.max_body_bytes, 1, ("regions", *_TEXT_FIELDS))
             ((_, image),) = form.files
+            options = _with_lexicon(options, form)
             # As a member of an object the field is bounded and validated as any JSON here.
             text = b'{"regions":' + form.fields.get("regions", b"null") + b"}"
             listed = validated(RegionList, _regions_document(text, settings), "form")
@@ -217,6 +235,15 @@ def read_router(reader: Reader) -> APIRouter:
         return _batch_response(request, names, crops, reader)
 
     return router
+
+
+def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
+    """With that of the form, if it has one: JSON, a list of words or a name."""
+    field = form.fields.get("lexicon")
+    if field is None:
+        return options
+    listed = validated(LexiconField, json_object(b'{"lexicon":' + field + b"}", 0), "form")
+    return options.model_copy(update={"lexicon": listed.lexicon})
 
 
 def _expect_json(request: Request, otherwise: str) -> None:
