@@ -20,7 +20,7 @@ from service.errors import Problem, ServiceError
 
 _STOP = 0
 _AT_ONCE = 8
-"""Crops: of more together the scores of 10,000 words leave the processor's cache, and take six times as long."""
+"""Crops: of more together the scores of 10,000 words leave the processor's cache."""
 _DIGITS = 6
 
 

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from service.cli import main
 from service.errors import ServiceError
 from service.http.schemas import BatchResult, ReadResult
 from service.reading.lexicon import Lexicon, alternatives, log_probabilities, read_lexicons
@@ -184,3 +185,24 @@ def test_a_lexicon_of_the_service_is_named(tmp_path: Path) -> None:
         unknown = running.read(lexicon="rivers")
         assert problem(unknown) == (422, "invalid-request")
         assert "the service has towns" in unknown.json()["detail"]
+
+
+@slow
+def test_eval_chooses_each_crops_word_from_its_own_list(
+    running: ServiceProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(encoded(crop(number)))
+    (folder / "labels.tsv").write_text("0.png\tOne\n1.png\ttwo\n2.png\tthree\n")
+    lists = tmp_path / "lists.jsonl"
+    lists.write_text('{"number": 0, "words": ["one"]}\n{"set": "mine", "number": 1, "words": ["other"]}\n')
+    command = ["eval", str(running.client.base_url), str(folder), "--lexicons", str(lists)]
+    assert main(command) == 0
+    assert "with a lexicon: mine 50.00 % (1 of 2 crops)" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["lexicons"]
+    assert told == [{"name": "mine", "crops": 2, "right": 1}]
+    lists.write_text('{"words": ["one"]}\n')
+    assert main(command) == 2
