@@ -16,7 +16,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 
 from export import ascend
 from export.bundle import REFERENCE, graph_file, new_bundle
-from export.graphs import GRAPHS, cell_of, fold_batch_norm, input_shapes, store_weights
+from export.graphs import GRAPHS, cell_of, fold_attention, fold_batch_norm, input_shapes, store_weights
 from export.reference import (
     RANDOM_IMAGES,
     Reference,
@@ -109,6 +109,7 @@ def _network_to_export(checkpoint: Path, precision: str, trained: Reference) -> 
     """A second network from the checkpoint, as its graphs store it, and what these have to answer."""
     network, _ = load_checkpoint(checkpoint)
     fold_batch_norm(network)
+    fold_attention(network)
     store_weights(network, precision)
     return network, trained if precision == "fp32" else make_reference(network, trained["images"])
 

@@ -167,6 +167,7 @@ class LimitedProtocol(JoiningProtocol):
         if self._plain.is_early:
             return
         super().on_message_complete()
+        self.cycle.scope["state"]["has_arrived"] = True
         self._phase = _BETWEEN
         if not self.cycle.response_complete:
             self._crowd.works_for(self)

@@ -125,7 +125,8 @@ class ImageDecoder:
         outcomes = self._connection.receive(0.0)["outcomes"]
         self._since, self.has_answered = time.monotonic(), True
         batch = self._batches.popleft()
-        inputs = np.split(self._arena.inputs[batch.slot], np.cumsum(batch.counts))
+        slot, ends = self._arena.inputs[batch.slot], itertools.accumulate(batch.counts)
+        inputs = [slot[end - count : end] for count, end in zip(batch.counts, ends, strict=True)]
         prepared = [_prepared(*image) for image in zip(outcomes, inputs, strict=False)]
         if sum(batch.counts) > BATCH:
             self._arena.free_inputs(batch.slot)

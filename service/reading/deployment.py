@@ -233,7 +233,7 @@ class Deployment:
         readings = submission.crops
         late: ServiceError | None = None
         try:
-            with deadline:
+            async with deadline:
                 self._take_in(crops, request)
                 await submission.done
         except ClientGoneError as error:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mindspore as ms
@@ -16,11 +17,14 @@ import pytest
 from mindspore import Tensor, nn
 
 from export.bundle import check_hashes, new_bundle
-from export.graphs import GRAPHS, fold_batch_norm
+from export.graphs import GRAPHS, FoldedAttention, fold_attention, fold_batch_norm
+from models.abinet.abinet import ABINet
+from models.abinet.language import LanguageModel
 from models.checkpoints.checkpoint import load_checkpoint
 from service.bundle_format.hashes import sha256_of
 from service.bundle_format.manifest import BundleError, Manifest, read_manifest
 from tests.support.tiny_service import tiny_bundle, tiny_checkpoint
+from tests.support.tiny_training import TINY
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +120,27 @@ def test_folding_leaves_no_batch_norm_and_changes_no_answer() -> None:
     assert not [cell for _, cell in folded.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
     for got, wanted in zip(folded(image), network(image), strict=True):
         np.testing.assert_allclose(got.asnumpy(), wanted.asnumpy(), atol=1e-4)
+
+
+def test_folded_attention_changes_no_answer_whatever_the_biases() -> None:
+    rng = np.random.default_rng(8)
+    layer = LanguageModel(TINY).decoder[0].attention
+    for parameter in layer.get_parameters():
+        parameter.set_data(Tensor(rng.normal(scale=0.3, size=parameter.shape).astype(np.float32)))
+    query, memory = (Tensor(rng.normal(size=(3, 5, 16)).astype(np.float32)) for _ in range(2))
+    mask = Tensor(np.where(rng.random((3, 1, 5, 5)) < 0.3, -1e4, 0).astype(np.float32))
+    np.testing.assert_allclose(
+        FoldedAttention(layer)(query, memory, mask).asnumpy(), layer(query, memory, mask).asnumpy(), atol=1e-4
+    )
+
+
+def test_attention_is_folded_only_if_no_product_gets_larger() -> None:
+    for heads, folded in ((2, True), (4, False)):
+        network = ABINet(replace(TINY, heads=heads))
+        fold_attention(network)
+        assert all(
+            isinstance(layer.attention, FoldedAttention) == folded for layer in network.language.decoder
+        )
 
 
 def test_half_precision_is_smaller_and_reports_what_rounding_changes(tmp_path: Path) -> None:
