@@ -1,5 +1,7 @@
-"""``abinet calibrate``: fits a checkpoint's confidences and thresholds of early stop on labelled crops that it
-was not trained on."""
+"""``abinet calibrate``: fits confidences and thresholds of early stop of a checkpoint on labelled crops.
+
+It must not have been trained on them.
+"""
 
 from __future__ import annotations
 

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     """Refinements of a request that asks for none in particular; without it the bundle's own number."""
     turns: Turns = "auto"
     """Ways up of a request that does not say: auto also turns tall crops to either side, all every crop."""
+    lexicons: Path | None = None
+    """Folder of word lists, NAME.txt with a word a line, which requests may name as their `lexicon`."""
     vision_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """How sure of every character the vision model must be for early stop to leave out all refinements;
     without it as the bundle says, or 0.98."""
