@@ -84,11 +84,9 @@ class Settings(BaseSettings):
     lexicons: Path | None = None
     """Folder of word lists, NAME.txt with a word a line, which requests may name as their `lexicon`."""
     vision_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How sure of every character the vision model must be for early stop to leave out all refinements;
-    without it as the bundle says, or 0.98."""
+    """How sure of every character the vision model must be for early stop to leave out all refinements."""
     settled_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How sure a refinement that changed nothing must be of every character for early stop to end there;
-    without it as the bundle says, or 0.9."""
+    """How sure a refinement that changed nothing must be of every character for early stop to end there."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""

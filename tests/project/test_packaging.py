@@ -20,6 +20,7 @@ PYTHON_37 = [
     "models/abinet/*.py",
     "models/calibration.py",
     "models/charset.py",
+    "models/early_stop.py",
     "models/checkpoints/*.py",
     "export/*.py",
     "service/bundle_format/*.py",
