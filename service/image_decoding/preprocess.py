@@ -13,15 +13,16 @@ from service.bundle_format.manifest import BundleError
 from service.bundle_format.preprocessing import Preprocessing
 from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
+from service.image_decoding.formats import pixels_of
 
 
 def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
-    """PNG, JPEG, BMP, WebP or TIFF bytes -> RGB crop (height, width, 3), uint8 (see image_files.decode).
+    """An image file's bytes -> RGB crop (height, width, 3), uint8 (see image_files.decode).
 
     Raises ServiceError, and before decoding if the header promises more than `max_pixels`.
     """
     with faults_of_images():
-        return image_files.decode(body, max_pixels)
+        return pixels_of(image_files.look_within(body, max_pixels))
 
 
 @contextlib.contextmanager

@@ -27,9 +27,10 @@ import numpy as np
 from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import ImageArena
+from service.image_decoding.formats import import_decoders, pixels_of
 from service.image_decoding.preprocess import Preprocessor, Prescription, faults_of_images
 from service.image_decoding.regions import Photo, Quad, pixels_of_cuts
-from service.image_files import look_within, pixels_of
+from service.image_files import look_within
 from service.image_files.turns import turned
 
 CPU_S = 2.0
@@ -247,6 +248,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(0)
+    import_decoders()
     _silence_libraries()
     ForkServer(Connection(socket.socket(fileno=int(sys.argv[1])))).run()
     return 0

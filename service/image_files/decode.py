@@ -9,7 +9,7 @@ import numpy as np
 
 from service.image_files.look import look
 from service.image_files.silence import silence
-from service.image_files.structure import BrokenImage, Picture, TooManyPixels
+from service.image_files.structure import BrokenImage, NotAnImage, Picture, TooManyPixels
 
 MOST_PIXELS = 16_000_000
 """Unless told otherwise: a crop of a word has some thousands."""
@@ -52,7 +52,9 @@ def look_within(body: bytes, max_pixels: int) -> Picture:
 
 
 def pixels_of(picture: Picture) -> np.ndarray:
-    """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage."""
+    """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage, NotAnImage."""
+    if picture.form:
+        raise NotAnImage(f"{picture.form} images are read by the service alone: save it as PNG.")
     try:
         with silence():
             image = cv2.imdecode(
@@ -61,6 +63,11 @@ def pixels_of(picture: Picture) -> np.ndarray:
             )
     except cv2.error:
         image = None
+    return finished(image, picture)
+
+
+def finished(image: np.ndarray | None, picture: Picture) -> np.ndarray:
+    """What a decoder made of it, grey, BGR or BGRA, 8 or 16 bits -> as pixels_of. Raises BrokenImage."""
     if image is None or image.shape[:2] != (picture.height, picture.width):
         raise BrokenImage("The image is cut off or broken.")
     if image.dtype == np.uint16:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import Callable
 
 from service.image_files.bmp import look_at_bmp
+from service.image_files.gif import look_at_gif
+from service.image_files.heif import look_at_avif, look_at_heic
 from service.image_files.jpeg import look_at_jpeg
 from service.image_files.png import look_at_png
 from service.image_files.structure import BrokenImage, NotAnImage, Picture
@@ -17,14 +21,17 @@ FORMATS: dict[str, tuple[int, tuple[bytes, ...], Callable[[bytes], Picture]]] = 
     "BMP": (0, (b"BM",), look_at_bmp),
     "WebP": (8, (b"WEBP",), look_at_webp),
     "TIFF": (0, (b"II*\0", b"MM\0*"), look_at_tiff),
+    "GIF": (0, (b"GIF87a", b"GIF89a"), look_at_gif),
+    "AVIF": (4, (b"ftypavif", b"ftypavis"), look_at_avif),
+    "HEIC": (4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), look_at_heic),
 }
 """Of each format: where its signature stands, the signature, and who reads on."""
 
+DECODERS = {"GIF": "PIL.GifImagePlugin", "AVIF": "PIL._avif", "HEIC": "pillow_heif"}
+"""The modules of the extra `formats` that decode what OpenCV does not."""
+
 _AS_PNG = "save it as PNG or JPEG"
 OTHERS: tuple[tuple[str, int, tuple[bytes, ...], str], ...] = (
-    ("a GIF image", 0, (b"GIF87a", b"GIF89a"), "save its first frame as PNG"),
-    ("an AVIF image", 4, (b"ftypavif", b"ftypavis"), _AS_PNG),
-    ("an HEIC image", 4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), _AS_PNG),
     ("a BigTIFF image", 0, (b"II+\0", b"MM\0+"), "save it as TIFF of less than 4 GB (not BigTIFF) or as PNG"),
     ("a JPEG 2000 image", 0, (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), _AS_PNG),
     ("a JPEG XL image", 0, (b"\0\0\0\x0cJXL ", b"\xff\x0a"), _AS_PNG),
@@ -37,9 +44,15 @@ OTHERS: tuple[tuple[str, int, tuple[bytes, ...], str], ...] = (
 
 
 def format_of(body: bytes) -> str:
-    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes alone. Raises NotAnImage."""
+    """A key of FORMATS, by the first bytes alone. Raises NotAnImage, also if its decoder is not installed."""
     for name, (offset, signatures, _) in FORMATS.items():
         if body.startswith(signatures, offset):
+            if name in DECODERS and not is_installed(DECODERS[name]):
+                raise NotAnImage(
+                    f"The bytes are {'a' if name == 'GIF' else 'an'} {name} image: install the extra "
+                    "`formats` to have it read (uv run --extra formats, or pip install "
+                    "'abinet-ascend[formats]'), or save it as PNG."
+                )
             return name
     for name, offset, signatures, remedy in OTHERS:
         if body.startswith(signatures, offset):
@@ -47,8 +60,17 @@ def format_of(body: bytes) -> str:
     raise NotAnImage("The bytes must be a PNG, JPEG, BMP, WebP or TIFF image.")
 
 
+@lru_cache(maxsize=None)
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported, without importing it (but its package is)."""
+    try:
+        return find_spec(module) is not None
+    except ImportError:
+        return False
+
+
 def look(body: bytes) -> Picture:
-    """The first image of a PNG, JPEG, BMP, WebP or TIFF file, and nothing else of the file.
+    """The first image of a file of one of FORMATS, and nothing else of the file.
 
     Strict: what a decoder might understand in another way is refused. Nothing is decoded, and the time is
     bounded: a few milliseconds for any 8 MiB.

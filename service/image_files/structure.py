@@ -23,7 +23,8 @@ class Picture(NamedTuple):
 
     A decoder that is given `content` makes an image of this very size. `orientation` is that of Exif, 1 to 8,
     and left to whoever decodes; `has_alpha` says that the decoded image may have a fourth channel, and
-    `is_premultiplied` that its colours have been multiplied by that already.
+    `is_premultiplied` that its colours have been multiplied by that already. `form` names a format that
+    OpenCV does not decode: what it is decoded to is upright.
     """
 
     width: int
@@ -32,6 +33,7 @@ class Picture(NamedTuple):
     orientation: int = 1
     has_alpha: bool = False
     is_premultiplied: bool = False
+    form: str = ""
 
 
 def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:

@@ -146,10 +146,10 @@ def test_a_folder_or_glob_without_an_image_is_a_mistake(tmp_path: Path, url: str
 def test_a_picture_of_another_format_has_a_row_with_the_remedy(
     tmp_path: Path, url: str, capfdbinary: Any
 ) -> None:
-    Image.fromarray(crop()).save(tmp_path / "crop.gif")
+    (tmp_path / "crop.jxl").write_bytes(b"\xff\x0a" + bytes(50))
     assert main(["read", str(tmp_path), "--url", url, "--format", "jsonl"]) == 1
     row = json.loads(capfdbinary.readouterr().out)
-    assert row["error"] == "The bytes are a GIF image, which is not read here: save its first frame as PNG."
+    assert row["error"] == "The bytes are a JPEG XL image, which is not read here: save it as PNG or JPEG."
 
 
 def test_the_output_may_be_a_dash_a_pipe_or_a_device(

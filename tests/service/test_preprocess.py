@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import re
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import cast
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
@@ -19,7 +21,7 @@ from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
 from service.image_decoding.preprocess import Preprocessor, decode_image
-from service.image_files import look, upright_size
+from service.image_files import NotAnImage, decode, look, upright_size
 from tests.support.hostile_images import chunk
 from tests.support.tiny_service import crop, encoded
 
@@ -201,9 +203,6 @@ def apples(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (saved(lettering(0), "GIF"), "a GIF image, which is not read here: save its first frame as PNG"),
-        (saved(lettering(0).convert("RGB"), "AVIF"), "an AVIF image, which is not read here: save it as PNG"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "an HEIC image, which is not read here: save it as PNG"),
         (
             saved(lettering(0), "TIFF", big_tiff=True),
             "a BigTIFF image, which is not read here: save it as TIFF",
@@ -227,6 +226,97 @@ def test_what_is_not_read_is_named_with_the_remedy(body: bytes, said: str) -> No
     with pytest.raises(ServiceError) as refusal:
         decode_image(body, PLENTY)
     assert said in str(refusal.value)
+
+
+def high_efficiency(image: Image.Image, **options: object) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(image).save(file, quality=90, **options)
+    return file.getvalue()
+
+
+FORMATS: dict[str, Callable[[Image.Image], bytes]] = {
+    "GIF": lambda image: saved(image, "GIF"),
+    "AVIF": lambda image: saved(image, "AVIF", quality=95),
+    "HEIC": high_efficiency,
+}
+"""Of the extra `formats`."""
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_extra_reads_gif_avif_and_heic(form: str) -> None:
+    image = lettering(0)
+    expected = Image.new("RGBA", image.size, "white")
+    expected.alpha_composite(image)
+    body = FORMATS[form](image)
+    assert upright_size(body) == image.size
+    difference = decode_image(body, PLENTY).astype(int) - np.asarray(expected.convert("RGB"))
+    assert np.abs(difference).mean() < 4
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIC"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turns_and_mirrors_of_avif_and_heic_are_applied(form: str, orientation: int) -> None:
+    ground = Image.new("RGBA", (90, 24), "white")
+    image = Image.alpha_composite(ground, lettering(0)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"exif": exif} if form == "AVIF" else {"exif": exif.tobytes()}
+    body = saved(image, "AVIF", **options) if form == "AVIF" else high_efficiency(image, **options)
+    image.getexif()[0x0112] = orientation
+    expected = ImageOps.exif_transpose(image)
+    assert upright_size(body) == expected.size
+    decoded = decode_image(body, PLENTY).astype(int)
+    assert np.abs(decoded - np.asarray(expected)).mean() < 12
+
+
+def test_of_an_animated_gif_the_first_frame_is_read() -> None:
+    first, second = Image.new("RGB", (9, 5), "red"), Image.new("RGB", (9, 5), "blue")
+    body = saved(first, "GIF", save_all=True, append_images=[second])
+    assert len(look(body).content) < len(body)
+    assert decode_image(body, PLENTY).tolist() == np.asarray(first).tolist()
+
+
+def test_of_an_avif_that_is_a_film_a_decoder_sees_the_still_alone() -> None:
+    first, second = Image.new("RGB", (32, 16), "red"), Image.new("RGB", (32, 16), "blue")
+    body = saved(first, "AVIF", save_all=True, append_images=[second])
+    assert b"moov" in body
+    assert b"moov" not in look(body).content
+    np.testing.assert_allclose(decode_image(body, PLENTY), np.asarray(first), atol=8)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_without_its_decoder_a_format_is_named_with_the_extra(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["service.image_files.look"], "is_installed", lambda module: False)
+    with pytest.raises(
+        ServiceError, match=rf"an? {form} image: install the extra `formats` .* save it as PNG"
+    ):
+        decode_image(FORMATS[form](lettering(0)), PLENTY)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_training_and_evaluation_leave_the_extras_formats_to_the_service(form: str) -> None:
+    with pytest.raises(NotAnImage, match=f"{form} images are read by the service alone: save it as PNG"):
+        decode(FORMATS[form](lettering(0)))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_too_many_pixels_are_refused_before_a_decoder_of_the_extra_sees_them(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.image_decoding.formats._DECODERS", {})
+    with pytest.raises(ServiceError) as refusal:
+        decode_image(FORMATS[form](lettering(0)), max_pixels=90 * 24 - 1)
+    assert refusal.value.problem is Problem.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_cut_of_the_extras_formats_is_refused_or_read_but_never_an_accident(form: str) -> None:
+    body = FORMATS[form](lettering(0).convert("RGB"))
+    for length in range(0, len(body), 3):
+        with contextlib.suppress(ServiceError):
+            decode_image(body[:length], PLENTY)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
@@ -258,7 +348,7 @@ def test_every_cut_of_an_image_is_refused_or_read_but_never_an_accident(form: st
             decode_image(body[:length], PLENTY)
 
 
-@pytest.mark.parametrize("body", [b"", b"GIF89a" + bytes(50), b"Harbour", b"<svg/>", b"RIFF1234WAVE"])
+@pytest.mark.parametrize("body", [b"", b"Harbour", b"<svg/>", b"RIFF1234WAVE"])
 def test_any_other_format_is_no_image(body: bytes) -> None:
     with pytest.raises(ServiceError) as refusal:
         decode_image(body, PLENTY)

@@ -276,6 +276,90 @@ def hostile_bmps() -> Named:
     }  # fmt: skip
 
 
+# What the extra `formats` reads.
+
+
+def gif(
+    width: int, height: int, frame: bytes, blocks: bytes = b"\2\4\x84\x8f\5\0", before: bytes = b""
+) -> bytes:
+    """`frame` is its place and size and flags; blocks begin with the bits of a code."""
+    palette = bytes(range(12))
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0x81, 0, 0)
+        + palette
+        + before
+        + b","
+        + frame
+        + blocks
+        + b";"
+    )
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def avif(
+    width: int,
+    height: int,
+    *,
+    kind: bytes = b"av01",
+    after: bytes = b"",
+    properties: bytes = b"",
+    more: bytes = b"",
+) -> bytes:
+    """A still whose coded pixels say nothing; `properties` are its own, `more` describes it further."""
+    listed = (
+        box(b"ispe", bytes(4), struct.pack(">II", width, height)) + box(b"av1C", b"\x81\0\x0c\0") + properties
+    )
+    count = listed.count(b"ispe") + listed.count(b"irot") + listed.count(b"clap") + 1
+    numbers = bytes(range(1, count + 1))
+    described = box(
+        b"meta",
+        bytes(4),
+        box(b"hdlr", bytes(8), b"pict", bytes(13)),
+        box(b"pitm", bytes(4), b"\0\1"),
+        box(b"iloc", bytes(4), struct.pack(">BBHHHHII", 0x44, 0, 1, 1, 0, 1, 0, 64)),
+        box(b"iinf", bytes(4), b"\0\1", box(b"infe", b"\2\0\0\0", b"\0\1\0\0", kind, b"\0")),
+        box(b"iprp", box(b"ipco", listed), box(b"ipma", bytes(4), struct.pack(">IHB", 1, 1, count), numbers)),
+        more,
+    )
+    return box(b"ftyp", b"avif", bytes(4), b"avifmif1miaf") + described + box(b"mdat", bytes(64)) + after
+
+
+def hostile_formats() -> Named:
+    frame = struct.pack("<HHHHB", 0, 0, 8, 8, 0)
+    sound = saved("AVIF")
+    at = sound.index(b"ispe") + 8
+    tiles = box(b"iref", bytes(4), box(b"dimg", b"\0\1\3\xff", b"\0\1" * 1023))
+    return {
+        "GIF of nothing": gif(8, 8, frame),
+        "GIF of 65535 x 244": gif(65535, 244, struct.pack("<HHHHB", 0, 0, 65535, 244, 0)),
+        "GIF of 65535 x 65535": gif(65535, 65535, frame),
+        "GIF frame beyond the canvas": gif(8, 8, struct.pack("<HHHHB", 1, 0, 8, 8, 0)),
+        "GIF of small blocks": gif(8, 8, frame, b"\2" + b"\1\0" * (1 << 20) + b"\0"),
+        "GIF codes of 12 bits": gif(8, 8, frame, b"\x0c\1\0\0"),
+        "GIF of extensions": gif(8, 8, frame, before=b"!\xfe\0" * 100000),
+        "GIF cut in a block": gif(8, 8, frame)[:-4],
+        "AVIF of nothing": avif(8, 8),
+        "AVIF of 16 million pixels": avif(16000, 1000),
+        "AVIF of all numbers": avif(0xFFFFFFFF, 0xFFFFFFFF),
+        "AVIF of no pixels": avif(0, 8),
+        "AVIF with two sizes": avif(8, 8, properties=box(b"ispe", bytes(4), b"\0\0\xff\xff" * 2)),
+        "AVIF whose pixels are larger": sound[:at] + struct.pack(">II", 4, 4) + sound[at + 8 :],
+        "AVIF whose pixels are fewer": sound[:at] + struct.pack(">II", 4000, 4000) + sound[at + 8 :],
+        "AVIF of boxes": avif(8, 8, after=box(b"free") * 100000),
+        "AVIF of a box without end": avif(8, 8, after=struct.pack(">I4sQ", 1, b"moov", 1 << 63)),
+        "AVIF that is a grid of itself": avif(8, 8, kind=b"grid", more=tiles),
+        "AVIF of JPEG": avif(8, 8, kind=b"jpeg"),
+        "AVIF that is cut": avif(8, 8, properties=box(b"clap", struct.pack(">8I", 4, 1, 4, 1, 0, 1, 0, 1))),
+        "HEIC of nothing": avif(8, 8, kind=b"hvc1").replace(b"avif", b"heic"),
+        "HEIC of a grid": avif(8, 8, kind=b"grid", more=tiles).replace(b"avif", b"heic"),
+    }
+
+
 # All of them.
 
 
@@ -313,7 +397,7 @@ def sound_images() -> Named:
 @cache
 def corpus() -> Named:
     """Everything, by what it is; every sound image also cut at many places."""
-    found: Named = {"empty": b"", "text": b"hello", "GIF": b"GIF89a" + bytes(99)}
+    found: Named = {"empty": b"", "text": b"hello", **hostile_formats()}
     for form, images in (
         ("PNG", hostile_pngs()), ("JPEG", hostile_jpegs()), ("WebP", hostile_webps()),
         ("TIFF", hostile_tiffs()), ("BMP", hostile_bmps()),

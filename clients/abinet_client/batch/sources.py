@@ -18,7 +18,7 @@ STDIN = "-"
 LISTS = (".txt", ".lst")
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
 UNREAD_IMAGES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd")
-"""Sent all the same: the service names the format and the remedy, and nothing is passed over in silence."""
+"""Sent all the same: the service reads some with its extra `formats`, and names the remedy for the rest."""
 
 SORTED_ENTRIES = 10_000
 """A folder of more is read in the file system's order: sorting would need all of its names in memory."""

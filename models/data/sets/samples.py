@@ -63,16 +63,19 @@ LABELS_OF: dict[str, Callable[[str], str]] = {
 
 
 def image_format(image: bytes) -> str:
-    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes of an image file: the formats that the service reads.
+    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes of an image file: what the service reads without extras.
 
     Raises: UnusableSample, "no image" without a byte, "broken image" for any other format.
     """
     if not image:
         raise UnusableSample("no image")
     try:
-        return image_files.format_of(image)
+        name = image_files.format_of(image)
     except image_files.NotAnImage:
         raise UnusableSample("broken image") from None
+    if name in image_files.DECODERS:
+        raise UnusableSample("broken image")
+    return name
 
 
 def decode_crop(image: bytes) -> Image:

@@ -1,0 +1,78 @@
+"""GIF, AVIF and HEIC, by the decoders of the extra `formats`: for image decoders alone, which have limits."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import cv2
+import numpy as np
+
+from service import image_files
+from service.image_files import Picture
+
+
+def import_decoders() -> None:
+    """Those that are installed, for a process that is forked not to import them with an image at hand."""
+    for module in image_files.DECODERS.values():
+        if image_files.is_installed(module):
+            import_module(module)
+
+
+def pixels_of(picture: Picture) -> np.ndarray:
+    """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage."""
+    if not picture.form:
+        return image_files.pixels_of(picture)
+    try:
+        image: np.ndarray | None = _DECODERS[picture.form](picture)
+    except MemoryError:
+        raise
+    except Exception:  # they raise what comes: OSError, SyntaxError, IndexError, struct.error...
+        image = None
+    return image_files.finished(image, picture)
+
+
+def _gif(picture: Picture) -> np.ndarray:
+    from PIL import GifImagePlugin
+
+    with GifImagePlugin.GifImageFile(io.BytesIO(picture.content)) as image:
+        return _in_opencvs_order(image.convert("RGBA" if "transparency" in image.info else "RGB"))
+
+
+def _avif(picture: Picture) -> np.ndarray:
+    from PIL import AvifImagePlugin, ImageOps
+
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    with AvifImagePlugin.AvifImageFile(io.BytesIO(picture.content)) as image:
+        if sorted(image.size) != sorted((picture.width, picture.height)):
+            raise ValueError("its pixels have not the size that its header says")
+        # Pillow gives its mirrors and turns as Exif's orientation.
+        return _in_opencvs_order(ImageOps.exif_transpose(image))
+
+
+def _heic(picture: Picture) -> np.ndarray:
+    import pillow_heif
+
+    pillow_heif.options.DECODE_THREADS = 1
+    pillow_heif.options.THUMBNAILS = False
+    pillow_heif.options.DEPTH_IMAGES = False
+    pillow_heif.options.AUX_IMAGES = False
+    image = pillow_heif.open_heif(picture.content, bgr_mode=True)
+    if image.size != (picture.width, picture.height):
+        raise ValueError("its pixels have not the size that its header says")
+    if image.mode not in ("L", "BGR", "BGRA"):
+        return _in_opencvs_order(image.to_pillow())
+    return np.array(image)
+
+
+_DECODERS: dict[str, Callable[[Picture], np.ndarray]] = {"GIF": _gif, "AVIF": _avif, "HEIC": _heic}
+
+
+def _in_opencvs_order(image: Any) -> np.ndarray:
+    """A picture of Pillow's -> BGR or BGRA."""
+    if image.mode not in ("RGB", "RGBA"):
+        image = image.convert("RGBA" if "A" in image.mode else "RGB")
+    code = cv2.COLOR_RGBA2BGRA if image.mode == "RGBA" else cv2.COLOR_RGB2BGR
+    return cv2.cvtColor(np.asarray(image), code)
