@@ -27,6 +27,7 @@ from abinet_client._exceptions import (
 from abinet_client._images import Image
 from abinet_client._models import (
     Alternative,
+    CanaryInfo,
     Character,
     GraphBatches,
     Health,
@@ -54,6 +55,7 @@ __all__ = [
     "Alternative",
     "AsyncClient",
     "BadImage",
+    "CanaryInfo",
     "Character",
     "Client",
     "ConnectionFailed",

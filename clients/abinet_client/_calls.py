@@ -175,6 +175,24 @@ def model() -> Call[ModelInfo]:
     return Call("GET", "/v1/model", _model(ModelInfo))
 
 
+def load_model(bundle: str, canary_percent: float | None) -> Call[ModelInfo]:
+    asked = {"bundle": bundle, "canary_percent": canary_percent}
+    return _change("load", {"json": {name: value for name, value in asked.items() if value is not None}})
+
+
+def promote_model() -> Call[ModelInfo]:
+    return _change("promote", {})
+
+
+def roll_back_model() -> Call[ModelInfo]:
+    return _change("rollback", {})
+
+
+def _change(what: str, request: Mapping[str, Any]) -> Call[ModelInfo]:
+    """Asked once: a change whose answer was lost may have been made."""
+    return Call("POST", f"/v1/model/{what}", _model(ModelInfo), request, may_retry=False)
+
+
 def _named(reading: Reading, answer: Answer) -> Reading:
     return reading.model_copy(update={"request_id": answer.headers.get("x-request-id", "")})
 

@@ -329,6 +329,27 @@ class Client:
         """The bundle being served and what runs it."""
         return self._send(calls.model(), timeout)
 
+    def load_model(
+        self, bundle: str, *, canary_percent: float | None = None, timeout: Timeout = DEFAULT
+    ) -> ModelInfo:
+        """Serves another bundle, of the service's folder of bundles, or gives it a share of the requests.
+
+        It takes as long as loading does, and an admin key of the service's as `api_key`. Asks once.
+
+        Raises:
+            Unauthorized: no admin key, or the service lets nobody change its model.
+            InvalidRequest: no such bundle, one that cannot be served, or a change that is under way.
+        """
+        return self._send(calls.load_model(bundle, canary_percent), timeout)
+
+    def promote_model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
+        """Has the canary take the place of the main model. Raises as `load_model`."""
+        return self._send(calls.promote_model(), timeout)
+
+    def roll_back_model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
+        """Ends the canary. Raises as `load_model`."""
+        return self._send(calls.roll_back_model(), timeout)
+
     def _read_many(
         self,
         images: Iterable[Image],
@@ -572,6 +593,20 @@ class AsyncClient:
     async def model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
         """The bundle being served and what runs it."""
         return await self._send(calls.model(), timeout)
+
+    async def load_model(
+        self, bundle: str, *, canary_percent: float | None = None, timeout: Timeout = DEFAULT
+    ) -> ModelInfo:
+        """As `Client.load_model`."""
+        return await self._send(calls.load_model(bundle, canary_percent), timeout)
+
+    async def promote_model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
+        """As `Client.promote_model`."""
+        return await self._send(calls.promote_model(), timeout)
+
+    async def roll_back_model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
+        """As `Client.roll_back_model`."""
+        return await self._send(calls.roll_back_model(), timeout)
 
     async def _read_many(
         self,

@@ -155,14 +155,21 @@ class Health(_Answer):
         return self.status == "ready"
 
 
+class CanaryInfo(ModelName):
+    """A bundle that reads `percent` of the requests beside the one being served."""
+
+    percent: float
+
+
 class ModelInfo(ModelName):
-    """The bundle being served, its manifest.json and what runs it."""
+    """The bundle being served, its manifest.json and what runs it, and the canary beside it, if any."""
 
     engine: str
     graph: str
     devices: tuple[str, ...]
     batch_ms: tuple[dict[str, dict[int, float]], ...] = ()
     manifest: dict[str, Any]
+    canary: Optional[CanaryInfo] = None
 
 
 class StageLatency(_Answer):

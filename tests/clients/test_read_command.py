@@ -6,6 +6,7 @@ import contextlib
 import csv
 import html.parser
 import http.server
+import itertools
 import json
 import os
 import re
@@ -22,10 +23,10 @@ from typing import Any
 import httpx
 import lmdb
 import pytest
-from PIL import Image
 
 from abinet_client import Client, Outcome, Reading
 from abinet_client.batch import reading
+from abinet_client.batch.folder import read_folder
 from abinet_client.batch.report import CROPS, Report
 from abinet_client.batch.sources import Inputs, Item
 from models.data.sets.lmdb import LmdbWriter
@@ -82,6 +83,22 @@ def test_every_crop_has_a_row_in_order_and_a_broken_one_has_an_error(
     told = capsys.readouterr().err
     assert told.startswith("abinet: 4 crops in ")
     assert "; 1 could not be read" in told
+
+
+def test_a_program_has_the_rows_as_an_iterator_and_may_go_on(crops: Path, url: str) -> None:
+    with Client(url) as client:
+        first = list(itertools.islice(read_folder(client, crops), 2))
+        assert [(Path(row.path).name, row.text, row.iterations) for row in first] == [
+            ("0.png", TEXT, None),
+            ("1.png", TEXT, None),
+        ]
+        rest = read_folder(client, [crops], done={row.path for row in first}, detail=True, iterations=1)
+        last, broken = rest
+        assert (Path(last.path).name, len(last.iterations or ())) == ("2.png", 2)
+        assert (Path(broken.path).name, broken.text) == ("broken.jpg", None)
+        assert broken.error
+        with pytest.raises(ValueError, match="no image there"):
+            read_folder(client, crops / "nothing*")
 
 
 SAID = ("text", "confidence", "turned", "iterations")

@@ -17,8 +17,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from abinet_client import CanaryInfo, InvalidRequest, Unauthorized
 from service.errors import ServiceError
 from service.reading.model_change import bundle_in
+from tests.support.both_clients import Connect, both_clients
 from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import children
 from tests.support.tiny_service import ROOT, ServiceProcess, crop, encoded, problem, service
@@ -159,6 +161,24 @@ def _wait_for_answers(clients: list[Client]) -> None:
     for client, count in zip(clients, before, strict=True):
         while len(client.versions) < count + 3 and not client.failures:
             threading.Event().wait(0.005)
+
+
+@both_clients
+def test_the_sdk_changes_the_model_and_its_answers_are_typed(
+    connect: Connect, running: ServiceProcess
+) -> None:
+    url = str(running.client.base_url)
+    with connect(url, api_key="master", timeout=60) as admin:
+        canary = admin.load_model("two", canary_percent=5).canary
+        assert canary == CanaryInfo(name=canary.name, version="two", percent=5, calibrated=canary.calibrated)
+        assert admin.roll_back_model().canary is None
+        admin.load_model("three", canary_percent=0)
+        assert (admin.promote_model().version, served(running)[0]) == ("three", "three")
+        for mistake in (lambda: admin.load_model("four"), admin.promote_model):
+            with pytest.raises(InvalidRequest):
+                mistake()
+    with connect(url, api_key="guest") as guest, pytest.raises(Unauthorized):
+        guest.promote_model()
 
 
 def test_changes_under_load_lose_no_request_and_are_seen_once_by_every_client(

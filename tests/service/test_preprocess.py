@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
 import re
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast

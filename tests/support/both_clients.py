@@ -68,6 +68,15 @@ class BlockingAsyncClient:
     def model(self) -> ModelInfo:
         return self._run(self._client.model())
 
+    def load_model(self, *arguments: Any, **options: Any) -> ModelInfo:
+        return self._run(self._client.load_model(*arguments, **options))
+
+    def promote_model(self) -> ModelInfo:
+        return self._run(self._client.promote_model())
+
+    def roll_back_model(self) -> ModelInfo:
+        return self._run(self._client.roll_back_model())
+
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(coroutine)
 

@@ -25,6 +25,7 @@ from abinet_client import (
 )
 from abinet_client._threads import Workers
 from abinet_client.batch.region_files import TextRegion
+from abinet_client.batch.rows import Row
 from abinet_client.batch.sources import Item
 
 PATIENCE_S = 300.0
@@ -148,3 +149,21 @@ def _reason(item: Item, error: AbinetError) -> str:
     """What is wrong, without the path, which has its own column."""
     told, prefix = str(error), f"{item.name}: "
     return told[len(prefix) :] if told.startswith(prefix) else told
+
+
+def row_of(result: Result, detail: bool) -> Row:
+    """Its row, with the iterations if `detail`."""
+    item, reading, error, region = result
+    place: dict[str, Any] = {"region": region.number, "points": region.points} if region else {}
+    if reading is None:
+        return Row(item.name, error=error, **place)
+    row = Row(item.name, reading.text, reading.confidence, note=reading.note, **place)
+    if reading.lexicon is not None:
+        word, probability, none = reading.lexicon.word, reading.lexicon.probability, reading.lexicon.none
+        row = row._replace(word=word, word_probability=probability, none_probability=none)
+    if reading.alternatives:
+        row = row._replace(alternatives=[one.model_dump() for one in reading.alternatives])
+    if not detail:
+        return row
+    iterations = [stage.model_dump() for stage in reading.iterations]
+    return row._replace(turned=reading.turned, iterations=iterations)

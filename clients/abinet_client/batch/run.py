@@ -24,12 +24,13 @@ from abinet_client.batch.reading import (
     Result,
     read_items,
     read_photos,
+    row_of,
     wait_until_ready,
 )
 from abinet_client.batch.region_files import RegionFiles, TextRegion
 from abinet_client.batch.report import Report
 from abinet_client.batch.resume import Earlier
-from abinet_client.batch.rows import ALTERNATIVES, LEXICON, REGIONS, Row, key_of
+from abinet_client.batch.rows import ALTERNATIVES, LEXICON, REGIONS, key_of
 from abinet_client.batch.sources import Inputs, Item
 from abinet_client.connect import LOCAL, connect, is_served
 from abinet_client.local_service import local_service
@@ -191,7 +192,7 @@ class Run:
         item, reading, error, _ = result
         least = self.min_confidence
         unsure = reading is None or (least is not None and reading.confidence < least)
-        (self.review if self.review and unsure else self.output).write(_row(result, self.detail))
+        (self.review if self.review and unsure else self.output).write(row_of(result, self.detail))
         if self.exhausted:
             self._flush()
         self.done += 1
@@ -234,20 +235,3 @@ def _words(path: str) -> list[str]:
     if not words:
         raise ValueError(f"{path}: no words; a lexicon has one a line")
     return words
-
-
-def _row(result: Result, detail: bool) -> Row:
-    item, reading, error, region = result
-    place: dict[str, Any] = {"region": region.number, "points": region.points} if region else {}
-    if reading is None:
-        return Row(item.name, error=error, **place)
-    row = Row(item.name, reading.text, reading.confidence, note=reading.note, **place)
-    if reading.lexicon is not None:
-        word, probability, none = reading.lexicon.word, reading.lexicon.probability, reading.lexicon.none
-        row = row._replace(word=word, word_probability=probability, none_probability=none)
-    if reading.alternatives:
-        row = row._replace(alternatives=[one.model_dump() for one in reading.alternatives])
-    if not detail:
-        return row
-    iterations = [stage.model_dump() for stage in reading.iterations]
-    return row._replace(turned=reading.turned, iterations=iterations)
