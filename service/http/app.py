@@ -69,7 +69,7 @@ class _Service(FastAPI):
         settings = self._reader.settings
         app: ASGIApp = LeanDispatch(super().build_middleware_stack(), self._lean)
         if settings.api_keys:
-            app = ApiKeyMiddleware(app, KeyRing(settings.api_keys))
+            app = ApiKeyMiddleware(app, KeyRing(settings.api_keys), settings.model_name)
         if settings.cors_origins:
             app = CORSMiddleware(
                 app,

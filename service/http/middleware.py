@@ -114,13 +114,14 @@ class RequestMiddleware:
 class ApiKeyMiddleware:
     """Lets through only requests with one of the keys, except `OPEN_PATHS` and those of admins."""
 
-    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing, model_name: str | None = None) -> None:
         self._app = app
         self._keys = keys
+        self._open = _WITHOUT_KEY | ({f"/v2/models/{model_name}/ready"} if model_name else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and scope["path"] not in _WITHOUT_KEY:
+        if scope["type"] == "http" and scope["path"] not in self._open:
             try:
                 self._keys.check(scope)
             except ServiceError as error:

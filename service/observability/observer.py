@@ -12,10 +12,14 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from service.observability.counts import Counts
 from service.observability.latency import BatchWindow, Clock, StageLatencies
 from service.observability.metrics import CROPS, SECONDS, Counter, Histogram
+from service.observability.statistics import ModelStatistics
 from service.types import Timings
 
 STAGES = tuple(Timings.model_fields)
 """The stages of a crop's way, as its timings name them."""
+
+READ = "read"
+"""The result of a request that did not fail."""
 
 _durations = attrgetter(*STAGES)
 
@@ -34,6 +38,7 @@ class Observer:
         self._counts, self._beside = counts, beside
         self.latencies = StageLatencies(STAGES, clock)
         self.batches = BatchWindow(clock)
+        self.statistics = ModelStatistics(counts, beside)
         self._requests = Counter(counts, "abinet_requests", "Requests answered.", ["route", "code"])
         self._durations = Histogram(
             counts,
@@ -119,6 +124,7 @@ class Observer:
         """A request that a model has been given: `result` is read, or the slug of its (first) failure."""
         self._model_requests.add(version, result)
         self._model_seconds.observe(seconds, version)
+        self.statistics.request(version, result != READ, seconds)
 
     def models(self, served: Iterable[tuple[str, str, str]], canary_percent: float) -> None:
         """What is served from now on: name, version and role, which is main or canary."""

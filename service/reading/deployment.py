@@ -24,7 +24,7 @@ from service.errors import Problem, ServiceError
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.image_decoding.regions import Quad
-from service.observability.observer import Observer
+from service.observability.observer import READ, Observer
 from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
@@ -46,9 +46,6 @@ _LOOKED_AT_BYTES = 1 << 18
 """So many bytes of image files are looked at on the event loop, which takes some milliseconds at worst."""
 
 _AFTER_FAULT_S = 0.1
-
-READ = "read"
-"""The result of a request that did not fail."""
 
 
 class ManagedEngine(EngineClient, Protocol):
@@ -87,7 +84,9 @@ class Deployment:
         """
         self.bundle = bundle
         self.model = ModelName(
-            name=bundle.name, version=bundle.version, calibrated=bundle.calibration is not None
+            name=settings.model_name or bundle.name,
+            version=bundle.version,
+            calibrated=bundle.calibration is not None,
         )
         self.engine: str = settings.engine
         """What runs the graphs, with its release once that is known."""

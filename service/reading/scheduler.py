@@ -332,6 +332,7 @@ class Scheduler:
         try:
             answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
             took = answer.took
+            self._observer.statistics.call(self._model.version, len(crops), sum(took.values()))
             for graph, seconds in answer.took.items():
                 self._observer.batch(graph, len(crops), size, seconds)
                 lane.sizes[graph].note(size, seconds / max(1, times) if graph == "refine" else seconds)

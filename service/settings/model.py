@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """What runs the graphs; auto is MindSpore Lite if its environment and a bundle for it are there."""
     graph: Literal["stepwise", "fused"] = "stepwise"
     """Vision and refinements one by one, or all in one call."""
+    model_name: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] | None = None
+    """What /v2 and all answers call the model; without it /v2 says abinet, and answers the bundle's name."""
     devices: Devices = ("cpu",)
     """One engine worker each: cpu (once a slot), or numbers of Ascend cards such as 0,1,2,3."""
     precision_mode: str = "enforce_fp32"

@@ -12,8 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from service.http.routes.open_inference_messages import InferResponse
-from tests.support.tiny_service import ServiceProcess, crop, encoded, shared_service
+from service.http.routes.open_inference_messages import InferResponse, ModelStats
+from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service, tiny_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +91,73 @@ def test_outputs_have_the_inputs_shape_and_the_request_its_identifier(running: S
 
 def test_parameters_are_the_services_options(running: ServiceProcess) -> None:
     assert outputs(infer(running, parameters={"iterations": 1}))["stopped_at"] == [1, 1, 1]
+
+
+def test_the_stages_are_outputs_if_they_are_asked_for(running: ServiceProcess) -> None:
+    wanted = [{"name": name} for name in ("text", "stage_text", "stage_confidence", "stopped_at")]
+    answer = infer(running, outputs=wanted, parameters={"iterations": 2}).json()["outputs"]
+    assert [(output["name"], output["shape"]) for output in answer] == [
+        ("text", [3]),
+        ("stage_text", [3, 5]),
+        ("stage_confidence", [3, 5]),
+        ("stopped_at", [3]),
+    ]
+    expected = []
+    for seed in range(3):
+        vision, *refined = running.read(crop(seed), iterations=2).json()["iterations"]
+        expected += [vision, *(stage[way] for stage in refined for way in ("language", "fused"))]
+    assert answer[1]["data"] == [stage["text"] for stage in expected]
+    assert answer[2]["data"] == pytest.approx([stage["confidence"] for stage in expected], abs=1e-5)
+
+
+def test_stages_that_early_stop_left_out_are_empty(running: ServiceProcess) -> None:
+    wanted = [{"name": "stage_text"}, {"name": "stopped_at"}]
+    texts, stopped = infer(running, outputs=wanted, parameters={"early_stop": True}).json()["outputs"]
+    assert texts["shape"] == [3, 7]
+    for row, refinements in enumerate(stopped["data"]):
+        assert not any(texts["data"][7 * row + 1 + 2 * refinements : 7 * (row + 1)])
+
+
+def test_statistics_are_told_as_triton_tells_them(running: ServiceProcess) -> None:
+    def told() -> dict[str, Any]:
+        answer = running.client.get("/v2/models/abinet/stats").json()
+        assert ModelStats.model_validate(answer).model_dump() == answer
+        (stats,) = answer["model_stats"]
+        return dict(stats)
+
+    before = told()
+    infer(running)
+    broken = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["aGVsbG8="]}
+    infer(running, inputs=[broken])
+    after = told()
+    assert after["inference_count"] - before["inference_count"] == 3
+    assert after["last_inference"] > before["last_inference"]
+    added = {
+        name: {unit: after["inference_stats"][name][unit] - stat[unit] for unit in ("count", "ns")}
+        for name, stat in before["inference_stats"].items()
+    }
+    assert (added["success"]["count"], added["fail"]["count"]) == (1, 1)
+    assert (added["queue"]["count"], added["compute_infer"]["count"]) == (3, 3)
+    assert 0 < added["compute_infer"]["ns"] <= 3 * added["success"]["ns"]
+    assert after["execution_count"] > before["execution_count"]
+    assert sum(one["compute_infer"]["count"] for one in after["batch_stats"]) == after["execution_count"]
+    version = after["version"]
+    for path in ("/v2/models/stats", f"/v2/models/abinet/versions/{version}/stats"):
+        assert running.client.get(path).json()["model_stats"] == [after]
+
+
+def test_the_model_may_have_a_name_of_ones_own() -> None:
+    bundle = str(tiny_bundle())
+    environment = {"ABINET_API_KEYS": "key"}
+    with service("--bundle", bundle, "--model-name", "street-signs", environment=environment) as named:
+        assert named.client.get("/v2/models/street-signs/ready").status_code == 200
+        named.client.headers["X-API-Key"] = "key"
+        tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": BASE64}
+        answer = named.client.post("/v2/models/street-signs/infer", json={"inputs": [tensor]}).json()
+        assert answer["model_name"] == "street-signs"
+        assert named.client.get("/v2/models/street-signs").json()["name"] == "street-signs"
+        assert error(named.client.get("/v2/models/abinet")) == "There is only 'street-signs'."
+        assert named.read(crop()).json()["model"]["name"] == "street-signs"
 
 
 def test_a_crop_that_cannot_be_read_fails_the_request_and_is_named(running: ServiceProcess) -> None:
@@ -187,12 +254,12 @@ def test_what_is_not_there_is_an_error_of_the_protocol(running: ServiceProcess, 
 
 def test_metadata_describes_server_and_model(running: ServiceProcess) -> None:
     server = running.client.get("/v2").json()
-    assert (server["name"], server["extensions"]) == ("abinet", ["binary_tensor_data"])
+    assert (server["name"], server["extensions"]) == ("abinet", ["binary_tensor_data", "statistics"])
     model = running.client.get("/v2/models/abinet").json()
     assert model == running.client.get(f"/v2/models/abinet/versions/{model['versions'][0]}").json()
     assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     names = [output["name"] for output in model["outputs"]]
-    assert names == ["text", "confidence", "stopped_at", "turned"]
+    assert names == ["text", "confidence", "stopped_at", "turned", "stage_text", "stage_confidence"]
 
 
 def test_probes_say_that_server_and_model_are_ready(running: ServiceProcess) -> None:

@@ -26,10 +26,13 @@ from service.http.routes.open_inference_messages import (
     ModelConfig,
     ModelMetadata,
     ModelReady,
+    ModelStats,
+    Output,
     Ready,
     RepositoryModel,
     ServerMetadata,
     parse,
+    stages,
     write,
 )
 from service.reading.reader import Reader
@@ -52,6 +55,7 @@ _INFER_BODY = {
 
 def open_inference_router(reader: Reader, version: str) -> APIRouter:
     """`version` is that of the service."""
+    name = reader.settings.model_name or NAME
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
     model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
 
@@ -61,7 +65,9 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     @get("", ServerMetadata)
     async def server(request: Request) -> Response:
         """What answers here."""
-        return JsonResponse({"name": NAME, "version": version, "extensions": ["binary_tensor_data"]})
+        return JsonResponse(
+            {"name": NAME, "version": version, "extensions": ["binary_tensor_data", "statistics"]}
+        )
 
     # A client that ends the address with a slash must not be sent elsewhere.
     router.get("/", include_in_schema=False)(server)
@@ -81,13 +87,13 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         _check_model(request, reader)
         return JsonResponse(
             {
-                "name": NAME,
+                "name": name,
                 "versions": [one.model.version for one in reader.deployments],
                 "platform": PLATFORM,
                 "inputs": [{"name": "image", "datatype": "BYTES", "shape": [_ANY]}],
                 "outputs": [
-                    {"name": name, "datatype": output.datatype, "shape": [_ANY]}
-                    for name, output in OUTPUTS.items()
+                    {"name": tensor, "datatype": output.datatype, "shape": _shape(output)}
+                    for tensor, output in OUTPUTS.items()
                 ],
             }
         )
@@ -95,12 +101,11 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     async def config(request: Request) -> Response:
         """The same in the words of Triton's configuration."""
         _check_model(request, reader)
-        tensors = {"image": "BYTES", **{name: output.datatype for name, output in OUTPUTS.items()}}
         image, *outputs = [
-            {"name": name, "data_type": _TRITON_TYPES[datatype], "dims": [_ANY]}
-            for name, datatype in tensors.items()
+            {"name": tensor, "data_type": _TRITON_TYPES[output.datatype], "dims": _shape(output)}
+            for tensor, output in {"image": Output("BYTES"), **OUTPUTS}.items()
         ]
-        described = {"name": NAME, "platform": PLATFORM, "max_batch_size": 0}
+        described = {"name": name, "platform": PLATFORM, "max_batch_size": 0}
         return JsonResponse({**described, "input": [image], "output": outputs})
 
     @router.post("/repository/index", response_model=list[RepositoryModel], responses=_ERRORS)
@@ -110,7 +115,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         reason = "" if state == "READY" else f"the service is {reader.state}"
         return JsonResponse(
             [
-                {"name": NAME, "version": one.model.version, "state": state, "reason": reason}
+                {"name": name, "version": one.model.version, "state": state, "reason": reason}
                 for one in reader.deployments
             ]
         )
@@ -118,15 +123,34 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     async def model_ready(request: Request) -> Response:
         """200 when the model can be asked, else 503."""
         _check_model(request, reader)
-        return _readiness({"name": NAME, "ready": reader.state == "ready"})
+        return _readiness({"name": name, "ready": reader.state == "ready"})
 
     async def infer(request: Request) -> Response:
         """Reads crops. One that cannot be read fails the request: a tensor has no place for an error."""
         _check_model(request, reader)
         return await _infer(request, reader)
 
+    async def stats(request: Request) -> Response:
+        """What Triton's statistics extension tells of each version."""
+        asked = None
+        if "name" in request.path_params:
+            _check_model(request, reader)
+            asked = request.path_params.get("version")
+        versions = [one.model.version for one in reader.deployments]
+        return JsonResponse(
+            {
+                "model_stats": [
+                    {"name": name, "version": version, **reader.observer.statistics.of(version)}
+                    for version in versions
+                    if asked in (None, version)
+                ]
+            }
+        )
+
+    get("/models/stats", ModelStats)(stats)
     for path in model_paths:
-        parameters = _path_parameters(path)
+        parameters = _path_parameters(path, name)
+        get(f"{path}/stats", ModelStats, **parameters)(stats)
         get(path, ModelMetadata, **parameters)(model)
         get(f"{path}/ready", ModelReady, **parameters)(model_ready)
         get(f"{path}/config", ModelConfig, **parameters)(config)
@@ -139,7 +163,11 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     return router
 
 
-def _path_parameters(path: str) -> dict[str, Any]:
+def _shape(output: Output) -> list[int]:
+    return [_ANY, _ANY] if output.is_staged else [_ANY]
+
+
+def _path_parameters(path: str, model: str) -> dict[str, Any]:
     """For OpenAPI: the parameters that a path has."""
     return {
         "parameters": [
@@ -147,7 +175,7 @@ def _path_parameters(path: str) -> dict[str, Any]:
                 "name": name,
                 "in": "path",
                 "required": True,
-                "schema": {"type": "string", **({"const": NAME} if name == "name" else {})},
+                "schema": {"type": "string", **({"const": model} if name == "name" else {})},
             }
             for name in re.findall(r"{(\w+)}", path)
         ]
@@ -159,8 +187,9 @@ def _readiness(content: dict[str, Any]) -> Response:
 
 
 def _check_model(request: Request, reader: Reader) -> None:
-    if request.path_params["name"] != NAME:
-        raise ServiceError(Problem.NO_SUCH_MODEL, f"There is only {NAME!r}.")
+    name = reader.settings.model_name or NAME
+    if request.path_params["name"] != name:
+        raise ServiceError(Problem.NO_SUCH_MODEL, f"There is only {name!r}.")
     if version := _version(request):
         reader.choose(version)
 
@@ -182,17 +211,21 @@ async def _infer(request: Request, reader: Reader) -> Response:
     wanted = read_request(
         request, images, options, timeout_s(request) if patience is None else patience / 1e6
     )
-    crops = await reader.read(wanted._replace(detail=False, version=_version(request)))
+    detail = any(OUTPUTS[output].is_staged for output in asked.wanted)
+    crops = await reader.read(wanted._replace(detail=detail, version=_version(request)))
     for index, crop in enumerate(crops):
         if isinstance(crop.error, ServiceError):
             raise ServiceError(crop.error.problem, f"image[{index}]: {crop.error.detail}")
-    values: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
+    values: dict[str, list[Any]] = {name: [] for name in asked.wanted}
     for crop in crops:
         reading, timings = answer(crop, since=time.perf_counter())
         reader.observer.crop(timings)
+        reader.observer.statistics.crop(crop.submission.model.version, timings)
+        if detail:
+            reading.update(stages(crop))
         for name, column in values.items():
             column.append(reading[name])
-    document, blobs = write(asked, values, crops[0].submission.model.version)
+    document, blobs = write(asked, values, settings.model_name or NAME, crops[0].submission.model.version)
     if not blobs:
         return Response(document, media_type="application/json")
     headers = {_HEADER_LENGTH: str(len(document))}

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from service.crop import Crop
 from service.errors import Problem, ServiceError
 from service.http.json_body import json_object, validated
 from service.image_decoding.decoders import ImageFile
@@ -78,6 +79,47 @@ class RepositoryModel(BaseModel):
     reason: str = ""
 
 
+class Duration(BaseModel):
+    count: int
+    ns: int
+
+
+class InferenceStats(BaseModel):
+    """Requests that were read and failed; of their crops the waits and computations."""
+
+    success: Duration
+    fail: Duration
+    queue: Duration
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+    cache_hit: Duration
+    cache_miss: Duration
+
+
+class BatchStats(BaseModel):
+    batch_size: int
+    compute_input: Duration
+    compute_infer: Duration
+    compute_output: Duration
+
+
+class VersionStats(BaseModel):
+    """Of one version, since the service was started; `last_inference` is in milliseconds since 1970."""
+
+    name: str
+    version: str
+    last_inference: int
+    inference_count: int
+    execution_count: int
+    inference_stats: InferenceStats
+    batch_stats: list[BatchStats]
+
+
+class ModelStats(BaseModel):
+    model_stats: list[VersionStats]
+
+
 class Live(BaseModel):
     live: bool
 
@@ -136,7 +178,13 @@ class InferRequest(BaseModel):
     id: str | None = None
     parameters: OrNone[RequestParameters] = RequestParameters()
     inputs: list[RequestInput] = Field(min_length=1, max_length=1)
-    outputs: Annotated[list[RequestOutput], Field(max_length=3)] | None = None
+    outputs: Annotated[list[RequestOutput], Field(max_length=16)] | None = None
+
+    @property
+    def wanted(self) -> list[str]:
+        """Names of the outputs that are answered: those of stages only if they are asked for."""
+        named = [output.name for output in self.outputs or []]
+        return named or [name for name, output in OUTPUTS.items() if not output.is_staged]
 
 
 class ResponseOutput(Tensor):
@@ -175,8 +223,11 @@ class Output(NamedTuple):
 
     datatype: str
     dtype: str | None = None
+    is_staged: bool = False
+    """Has a row for each crop: of the vision model, then of language and fusion for each refinement."""
 
     def binary(self, values: Sequence[Any]) -> bytes:
+        """Of one dimension."""
         if self.dtype is not None:
             return np.array(values, self.dtype).tobytes()
         texts = [text.encode() for text in values]
@@ -188,7 +239,18 @@ OUTPUTS = {
     "confidence": Output("FP32", "<f4"),
     "stopped_at": Output("INT32", "<i4"),
     "turned": Output("INT32", "<i4"),
+    "stage_text": Output("BYTES", is_staged=True),
+    "stage_confidence": Output("FP32", "<f4", is_staged=True),
 }
+
+
+def stages(crop: Crop) -> dict[str, list[Any]]:
+    """A crop's rows of the outputs with stages; those that early stop left out are "" and 0."""
+    left_out = 1 + 2 * crop.submission.wish.iterations - len(crop.words)
+    return {
+        "stage_text": [word.text for word in crop.words] + [""] * left_out,
+        "stage_confidence": [word.probability for word in crop.words] + [0.0] * left_out,
+    }
 
 
 def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[ImageFile]]:
@@ -208,25 +270,31 @@ def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[I
     return asked, _images(asked.inputs[0], body[json_bytes:], most)
 
 
-def write(asked: InferRequest, values: dict[str, list[Any]], version: str) -> tuple[bytes, list[bytes]]:
-    """The answer's JSON, and the binary data that was asked for. `values` holds every output."""
+def write(
+    asked: InferRequest, values: dict[str, list[Any]], model: str, version: str
+) -> tuple[bytes, list[bytes]]:
+    """The answer's JSON, and the binary data that was asked for. `values` holds those that are wanted."""
     outputs: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for wanted in asked.outputs or [RequestOutput(name=name) for name in OUTPUTS]:
+    for wanted in asked.outputs or [RequestOutput(name=name) for name in asked.wanted]:
         kind = OUTPUTS[wanted.name]
         output: dict[str, Any] = {
             "name": wanted.name,
             "datatype": kind.datatype,
             "shape": asked.inputs[0].shape,
         }
+        column = values[wanted.name]
+        if kind.is_staged:
+            output["shape"] = [*asked.inputs[0].shape, len(column[0])]
+            column = list(itertools.chain.from_iterable(column))
         as_binary = wanted.parameters.binary_data
         if asked.parameters.binary_data_output if as_binary is None else as_binary:
-            blobs.append(kind.binary(values[wanted.name]))
+            blobs.append(kind.binary(column))
             output["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            output["data"] = values[wanted.name]
+            output["data"] = column
         outputs.append(output)
-    document: dict[str, Any] = {"model_name": NAME, "model_version": version, "outputs": outputs}
+    document: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
     if asked.id is not None:
         document["id"] = asked.id
     return orjson.dumps(document), blobs

@@ -165,6 +165,7 @@ def read_router(reader: Reader) -> APIRouter:
             raise crop.error
         reading, timings = answer(crop)
         reader.observer.crop(timings)
+        reader.observer.statistics.crop(crop.submission.model.version, timings)
         request.scope["state"].update(crops=1, timings=timings)
         reading["model"] = vars(crop.submission.model)
         return JsonResponse(reading, headers=_server_timing(timings))
@@ -319,6 +320,7 @@ def _batch_response(
             continue
         reading, timings = answer(crop, since=time.perf_counter())
         reader.observer.crop(timings)
+        reader.observer.statistics.crop(crop.submission.model.version, timings)
         items.append({"id": name, "result": reading})
         if slowest is None or timings.total > slowest.total:
             slowest = timings
