@@ -170,6 +170,7 @@ def test_the_sdk_changes_the_model_and_its_answers_are_typed(
     url = str(running.client.base_url)
     with connect(url, api_key="master", timeout=60) as admin:
         canary = admin.load_model("two", canary_percent=5).canary
+        assert canary
         assert canary == CanaryInfo(name=canary.name, version="two", percent=5, calibrated=canary.calibrated)
         assert admin.roll_back_model().canary is None
         admin.load_model("three", canary_percent=0)
