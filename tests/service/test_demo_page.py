@@ -47,6 +47,8 @@ LARGEST = 100_000
 PHONE = {"width": 360, "height": 740}
 SURE, DOUBTFUL = 0.99, 0.42
 ENOUGH_MS = 30_000
+READS = re.compile(r"/v1/read(/batch)?\?")
+"""Requests that read one crop or several."""
 
 _CONTRAST = (Path(__file__).parents[1] / "support" / "contrast.js").read_text(encoding="utf-8")
 
@@ -133,6 +135,11 @@ def card(page: Page, name: str) -> Locator:
     return page.get_by_role("article", name=name)
 
 
+def stages(page: Page, name: str) -> Locator:
+    """The rows of a card's table of stages that are shown."""
+    return page.get_by_role("table", name=f"What each stage read in {name}").get_by_role("row")
+
+
 def copied(card: Locator, label: str) -> str:
     """What is on the clipboard after a click on one of a card's buttons."""
     page = card.page
@@ -154,6 +161,7 @@ def answer_with(
     vision: dict[str, Any],
     *refinements: tuple[dict[str, Any], dict[str, Any]],
     turned: int = 0,
+    **members: Any,
 ) -> None:
     """The simulated engine is always sure of the same word: puts another answer in the place of its own."""
     stages = [
@@ -166,10 +174,12 @@ def answer_with(
         if not response.ok:
             route.fulfill(response=response)
             return
-        iterations = [{"stage": "vision", **vision}, *stages]
-        route.fulfill(json={**response.json(), "iterations": iterations, "turned": turned})
+        answer = response.json()
+        for result in [item["result"] for item in answer.get("items", []) if "result" in item] or [answer]:
+            result.update(iterations=[{"stage": "vision", **vision}, *stages], turned=turned, **members)
+        route.fulfill(json=answer)
 
-    page.route("**/v1/read?*", replace)
+    page.route(READS, replace)
 
 
 def test_several_chosen_files_are_read(open_page: Open) -> None:
@@ -227,7 +237,7 @@ def test_every_stage_is_shown_and_what_it_changed(open_page: Open) -> None:
         (word("clean"), word("clean")),
     )
     choose(page, file("a.png"))
-    rows = page.get_by_role("table", name="What each stage read in a.png").get_by_role("row")
+    rows = stages(page, "a.png")
     expect(rows).to_have_count(6)
     assert [re.sub(r"\s+", " ", text).strip() for text in rows.all_inner_texts()[1:]] == [
         "0 vision clenns; doubtful: n 42 % c l e n n s 99 %",
@@ -255,7 +265,7 @@ def test_a_words_confidence_is_the_answers_and_says_if_it_is_not_calibrated(open
         model = {**answer["model"], "calibrated": True}
         route.fulfill(json={**answer, "confidence": 0.874, "model": model})
 
-    page.route("**/v1/read?*", calibrated)
+    page.route(READS, calibrated)
     choose(page, file("b.png"))
     expect(card(page, "b.png").locator(".confidence")).to_have_text("Confidence 87.4 %")
 
@@ -280,19 +290,20 @@ def test_the_options_go_with_the_crop(open_page: Open) -> None:
     page = open_page()
     page.get_by_role("radio", name="1", exact=True).check()
     page.get_by_role("checkbox", name="Stop early").check()
-    with page.expect_request("**/v1/read?*") as request:
+    with page.expect_request(READS) as request:
         choose(page, file("a.png"))
     assert urlsplit(request.value.url).query == "iterations=1&early_stop=true"
-    expect(card(page, "a.png")).to_contain_text("stopped at iteration 0")
+    expect(card(page, "a.png")).to_contain_text("stopped early, after vision")
     page.get_by_role("checkbox", name="Stop early").uncheck()
     page.get_by_role("button", name="Read again").click()
-    expect(card(page, "a.png")).to_contain_text("stopped at iteration 1")
+    expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+    expect(card(page, "a.png")).not_to_contain_text("stopped")
 
 
 def test_a_crop_that_cannot_be_read_says_why_and_the_others_are_read(open_page: Open) -> None:
     page = open_page()
     choose(page, file("notes.txt", b"no picture"), file("half.png", PNG[:100]), file("whole.png"))
-    expect(card(page, "notes.txt")).to_contain_text("The body is not an image of a known format")
+    expect(card(page, "notes.txt")).to_contain_text("The service cannot read files of this kind")
     expect(card(page, "half.png")).to_contain_text("The PNG image cannot be decoded")
     expect(card(page, "whole.png").locator(".final")).to_contain_text(TEXT)
     expect(page.locator("#tally")).to_have_text("1 read, 2 failed")
@@ -307,7 +318,7 @@ def test_a_file_that_is_too_large_is_called_so(open_page: Open) -> None:
 
 def test_more_crops_than_the_page_holds_are_named_with_the_command_for_folders(open_page: Open) -> None:
     page = open_page()
-    page.route("**/v1/read?*", lambda route: None)
+    page.route(READS, lambda route: None)
     page.evaluate(_DROP, [[f"{number}.png", [0]] for number in range(1300)])
     expect(page.get_by_role("alert")).to_contain_text("1,100 crops were left out")
     expect(page.get_by_role("alert")).to_contain_text("abinet read FOLDER")
@@ -316,7 +327,7 @@ def test_more_crops_than_the_page_holds_are_named_with_the_command_for_folders(o
 
 def test_clearing_stops_and_empties_the_page(open_page: Open) -> None:
     page = open_page()
-    page.route("**/v1/read?*", lambda route: None)
+    page.route(READS, lambda route: None)
     choose(page, *[file(f"{number}.png") for number in range(6)])
     page.get_by_role("button", name="Clear").click()
     expect(cards(page)).to_have_count(0)
@@ -365,7 +376,7 @@ def test_overload_is_waited_out_in_sight(open_page: Open, narrow: ServiceProcess
     page = open_page(narrow)
     with filled(narrow) as go_on:
         choose(page, file("a.png"))
-        expect(card(page, "a.png")).to_contain_text("Too many crops are waiting. Trying again in 1\u00a0s")
+        expect(card(page, "a.png")).to_contain_text("The service is busy. Trying again in 1\u00a0s")
         go_on()
         expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
 
@@ -378,7 +389,7 @@ def test_overload_that_lasts_ends_in_a_clear_message(open_page: Open, narrow: Se
         for left in ("5 tries left", "4 tries left", "3 tries left", "2 tries left", "the last time"):
             expect(card(page, "a.png")).to_contain_text(left)
             page.clock.run_for(1100)
-        expect(card(page, "a.png")).to_contain_text("The service stayed full.")
+        expect(card(page, "a.png")).to_contain_text("It stayed busy. Try again in a while.")
     card(page, "a.png").get_by_role("button", name="Try again").click()
     expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
 
@@ -394,7 +405,7 @@ def test_as_long_as_others_are_read_a_crop_keeps_trying(open_page: Open) -> None
         else:
             route.continue_()
 
-    page.route("**/v1/read?*", answer)
+    page.route(READS, answer)
     choose(page, file("unlucky.png", PNG + b"unlucky"))
     expect(card(page, "unlucky.png")).to_contain_text("5 tries left")
     page.clock.run_for(1100)
@@ -405,18 +416,23 @@ def test_as_long_as_others_are_read_a_crop_keeps_trying(open_page: Open) -> None
     expect(card(page, "unlucky.png")).to_contain_text("5 tries left")
 
 
-def test_the_page_recovers_when_the_service_comes_back(open_page: Open, bundle: str) -> None:
+def test_of_a_stopped_service_one_banner_tells_and_all_crops_wait_for_it(open_page: Open, bundle: str) -> None:
     with simulated(bundle) as running:
         page = open_page(running)
         expect(page.get_by_role("status")).to_have_text("ready")
         port = str(running.client.base_url.port)
         running.stop()
-        choose(page, file("a.png"))
-        expect(card(page, "a.png")).to_contain_text("The service cannot be reached")
+        choose(page, *[file(f"{number}.png") for number in range(40)])
+        expect(page.get_by_role("alert")).to_have_text(
+            "The service cannot be reached. 40 crops wait and are read as soon as it is back."
+        )
+        expect(page.get_by_text("Waiting for the service")).to_have_count(40)
+        expect(cards(page, "failed")).to_have_count(0)
         expect(page.get_by_role("status")).to_have_text("cannot be reached, trying again")
     with simulated(bundle, "--port", port):
         expect(page.get_by_role("status")).to_have_text("ready")
-        expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+        expect(cards(page, "read")).to_have_count(40)
+        expect(page.get_by_role("alert")).to_have_count(0)
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +446,7 @@ def test_a_key_is_asked_for_and_what_waits_for_it_is_read(open_page: Open, locke
     key = page.get_by_label("API key")
     expect(key).to_be_focused()
     choose(page, file("a.png"))
-    expect(card(page, "a.png")).to_contain_text("The service asks for a key")
+    expect(card(page, "a.png")).to_contain_text("Waiting for a key")
     key.fill("wrong")
     key.press("Enter")
     expect(page.get_by_text("The service does not know this key.")).to_be_visible()
@@ -483,6 +499,8 @@ def test_the_latency_panel_follows_the_traffic(open_page: Open) -> None:
     page = open_page()
     choose(page, file("a.png"))
     panel = page.get_by_role("complementary", name="Latency")
+    expect(panel).to_be_hidden()
+    page.get_by_role("button", name="Latency").click()
     rows = panel.get_by_role("row")
     stages = ("Stage", "decode", "queue", "batch", "vision", "refine", "encode", "total")
     expect(rows).to_have_text([re.compile(stage) for stage in stages])
@@ -525,7 +543,7 @@ def test_everything_works_from_the_keyboard(open_page: Open) -> None:
 
 def test_the_focus_stays_at_a_crop_that_is_tried_again(open_page: Open) -> None:
     page = open_page()
-    page.route("**/v1/read?*", lambda route: route.fulfill(status=500, json={"title": "The engine failed"}))
+    page.route(READS, lambda route: route.fulfill(status=500, json={"title": "The engine failed"}))
     choose(page, file("a.png"))
     card(page, "a.png").get_by_role("button", name="Try again").focus()
     page.unroute_all()
@@ -536,7 +554,8 @@ def test_the_focus_stays_at_a_crop_that_is_tried_again(open_page: Open) -> None:
 
 def test_a_screen_reader_finds_what_the_page_has(open_page: Open) -> None:
     page = open_page()
-    choose(page, file("a.png"))
+    choose(page, file("a.png"), file("b.png"))
+    card(page, "a.png").get_by_role("button", name="All iterations").click()
     expect(page.locator("body")).to_match_aria_snapshot("""
         - banner:
           - heading "abinet" [level=1]
@@ -544,37 +563,47 @@ def test_a_screen_reader_finds_what_the_page_has(open_page: Open) -> None:
             - strong: empty
           - status: ready
           - navigation "More":
+            - button "Latency"
             - link "Interface"
             - link "Metrics"
         - main:
           - region "Read cropped words":
             - heading "Read cropped words" [level=2]
             - button "Choose crops…"
+            - button "Choose a folder…"
             - group "Samples":
               - button "Read the sample cleans"
               - button "Read all samples"
             - group "Iterations":
               - radio "0"
               - radio "3" [checked]
-            - checkbox "Stop early where the reader is sure"
+            - checkbox "Stop early if the reader is sure"
           - region "Crops":
             - heading "Crops" [level=2]
-            - list "Probability of a letter"
+            - combobox "Sort"
+            - combobox "Show"
+            - group "All crops that are shown":
+              - button "Copy texts"
+              - button "Download CSV"
+              - button "Download JSON"
             - button "Read again"
             - button "Clear"
+            - list "Probability of a letter"
             - article "a.png":
-              - img "The crop a.png"
+              - button "Enlarge a.png"
               - heading "a.png" [level=3]
+              - button "Remove a.png"
+              - button "All iterations" [expanded]
               - table "What each stage read in a.png":
                 - rowgroup:
                   - row "Iteration Stage Word Probability"
                 - rowgroup:
                   - row /vision simulated/
+              - button "Copy text"
               - button "Copy JSON"
               - button "Copy curl"
-        - complementary "Latency":
-          - heading "Latency" [level=2]
-          - group "Window"
+              - button "Turn"
+            - article "b.png"
         """)
 
 
@@ -594,6 +623,7 @@ def test_a_phone_needs_no_sideways_scrolling(open_page: Open) -> None:
     answer_with(page, longest, (longest, longest))
     choose(page, file("a very long file name of a crop that goes on and on and on.png"), file("b.png"))
     expect(cards(page, "read")).to_have_count(2)
+    page.get_by_role("button", name="Latency").tap()
     expect(page.locator(".histogram").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     sideways = "(box) => box.getBoundingClientRect().right > innerWidth + 0.5"
