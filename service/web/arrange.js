@@ -32,14 +32,13 @@ export function arranged(cards) {
 
 /** Puts them into `place`, in which all cards are, and hides the others. */
 export function arrange(cards, place) {
-  const shown = arranged(cards);
+  const shown = new Set(arranged(cards));
   const inOrder = new Set([...shown, ...cards]);
-  for (const card of cards) card.element.hidden = true;
-  for (const card of shown) card.element.hidden = false;
+  for (const card of cards) card.element.hidden = !shown.has(card);
   const elements = [...inOrder].map((card) => card.element);
-  if (elements.every((element, position) => element === place.children[position])) return shown.length;
+  if (elements.every((element, position) => element === place.children[position])) return shown.size;
   const focused = document.activeElement;
   place.replaceChildren(...elements);
   if (place.contains(focused)) focused.focus({ preventScroll: true });
-  return shown.length;
+  return shown.size;
 }

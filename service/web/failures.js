@@ -78,8 +78,9 @@ export function failureOf(status, document, { hasKey = false, retryAfter = 0 } =
   return new Failure(kind, said, plain(detail), { hint, retryAfter: again });
 }
 
-/** A number of bytes in the unit that people know from their files. */
-export function megabytes(bytes) {
+/** A number of bytes in the units that people know from their files. */
+function megabytes(bytes) {
+  if (bytes < MEGA) return `${Math.round(bytes / 1000)}\u00a0kB`;
   return `${(bytes / MEGA).toFixed(bytes < 10 * MEGA ? 1 : 0)}\u00a0MB`;
 }
 

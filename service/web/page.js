@@ -32,7 +32,8 @@ function options() {
 
 function give(given, others) {
   hideNotice();
-  if (others) notice(`${others.toLocaleString("en")} files were passed over that are no pictures by their names.`);
+  if (others === 1) notice("1 file was passed over that is no picture by its name.");
+  if (others > 1) notice(`${others.toLocaleString("en")} files were passed over that are no pictures by their names.`);
   crops.add(given);
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import re
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import (
     Browser,
@@ -21,6 +25,7 @@ from playwright.sync_api import (
     FilePayload,
     Locator,
     Page,
+    Response,
     Route,
     expect,
     sync_playwright,
@@ -78,7 +83,7 @@ def simulated(bundle: str, *arguments: str, keys: str = "") -> Iterator[ServiceP
 
 @pytest.fixture(scope="module")
 def quick(bundle: str) -> Iterator[ServiceProcess]:
-    with simulated(bundle, "--max-body-bytes", str(LARGEST)) as running:
+    with simulated(bundle, "--max-body-bytes", str(LARGEST), "--max-batch-items", "5") as running:
         yield running
 
 
@@ -312,7 +317,11 @@ def test_a_crop_that_cannot_be_read_says_why_and_the_others_are_read(open_page: 
 def test_a_file_that_is_too_large_is_called_so(open_page: Open) -> None:
     page = open_page()
     choose(page, file("photo.png", PNG + bytes(LARGEST)))
-    expect(card(page, "photo.png")).to_contain_text("Crop the picture to the word, or store it smaller.")
+    expect(card(page, "photo.png")).to_contain_text(
+        "The file is too large"
+        "It has 107\u00a0kB; the service takes 100\u00a0kB. "
+        "Cut the word out of the picture, or store it smaller."
+    )
     expect(card(page, "photo.png").get_by_role("button", name="Try again")).to_have_count(0)
 
 
@@ -323,6 +332,186 @@ def test_more_crops_than_the_page_holds_are_named_with_the_command_for_folders(o
     expect(page.get_by_role("alert")).to_contain_text("1,100 crops were left out")
     expect(page.get_by_role("alert")).to_contain_text("abinet read FOLDER")
     expect(cards(page)).to_have_count(200)
+
+
+def test_several_crops_go_as_batches_within_the_limits_that_the_service_states(open_page: Open) -> None:
+    page = open_page()
+    expect(page.locator("#model")).to_contain_text("simulated engine")
+    answers: list[Response] = []
+    page.on("response", lambda response: answers.append(response) if READS.search(response.url) else None)
+
+    def counts() -> list[int]:
+        return [len(answer.json().get("items", [None])) for answer in answers]
+
+    choose(page, *[file(f"{number}.png") for number in range(12)])
+    expect(cards(page, "read")).to_have_count(12)
+    assert sorted(counts()) == [2, 5, 5]
+    answers.clear()
+    choose(page, *[file(f"{number}.png", PNG + bytes(40_000)) for number in range(4)])
+    expect(cards(page, "read")).to_have_count(16)
+    assert counts() == [2, 2]
+
+
+def test_what_is_refused_as_a_batch_is_read_alone(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/v1/read/batch?*", lambda route: route.fulfill(status=413, body="too large for a proxy"))
+    choose(page, *[file(f"{number}.png") for number in range(3)])
+    expect(cards(page, "read")).to_have_count(3)
+
+
+def test_the_page_says_what_it_reads(open_page: Open) -> None:
+    page = open_page()
+    expect(page.locator(".pitch")).to_contain_text("One picture, one word")
+    expect(page.locator(".pitch")).to_contain_text(
+        "English letters and digits (a\u2013z, 0\u20139), up to 25 of them"
+    )
+
+
+def test_what_is_hardly_one_word_has_a_hint(open_page: Open) -> None:
+    page = open_page()
+    photo = encoded(np.full((500, 600, 3), 255, np.uint8))
+    choose(page, file("sure.png", photo))
+    expect(card(page, "sure.png").locator(".hint")).to_be_hidden()
+    answer_with(page, word("ee"), confidence=0.1)
+    choose(page, file("photo.png", photo), file("word.png"))
+    expect(card(page, "photo.png")).to_contain_text("This looks like a whole photo or page.")
+    expect(card(page, "word.png").locator(".final")).to_contain_text("ee")
+    expect(card(page, "word.png").locator(".hint")).to_be_hidden()
+    answer_with(page, word("ee"), confidence=0.1, note="The crop may show several words.")
+    choose(page, file("line.png"))
+    expect(card(page, "line.png").locator(".hint")).to_have_text("The crop may show several words.")
+
+
+def test_iterations_that_changed_nothing_are_folded(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("same.png"))
+    expect(card(page, "same.png").locator(".story")).to_have_text(
+        "Vision read it at once; 3 iterations kept it."
+    )
+    expect(stages(page, "same.png")).to_have_count(0)
+    answer_with(page, word("ah"), (word("ab"), word("ab")), (word("ac"), word("ab")))
+    choose(page, file("changed.png"))
+    expect(stages(page, "changed.png")).to_have_text(
+        [re.compile(text) for text in ("Iteration", "0vision", "1language", "fused")]
+    )
+    card(page, "changed.png").get_by_role("button", name="All iterations").click()
+    expect(stages(page, "changed.png")).to_have_count(6)
+
+
+def graded(page: Page) -> None:
+    """Three crops: a.png of 0.9, b.png of 0.3 changed by an iteration, c.txt failed."""
+    answer_with(page, word("=sure"), confidence=0.9)
+    choose(page, file("a.png"))
+    expect(cards(page, "read")).to_have_count(1)
+    answer_with(page, word("d0ubt"), (word("doubt"), word("doubt")), confidence=0.3)
+    choose(page, file("b.png"), file("c.txt", b"no picture"))
+    expect(page.locator("#tally")).to_have_text("2 read, 1 failed")
+
+
+def test_crops_are_sorted_and_filtered(open_page: Open) -> None:
+    page = open_page()
+    graded(page)
+    names = page.locator(".card:visible h3")
+    for order, expected in {
+        "newest first": ["b.png", "c.txt", "a.png"],
+        "least sure first": ["c.txt", "b.png", "a.png"],
+        "surest first": ["a.png", "b.png", "c.txt"],
+        "by name": ["a.png", "b.png", "c.txt"],
+    }.items():
+        page.get_by_label("Sort", exact=True).select_option(order)
+        expect(names).to_have_text(expected)
+    for kind, expected in {
+        "below 95 %": ["a.png", "b.png"],
+        "below 50 %": ["b.png"],
+        "changed by an iteration": ["b.png"],
+        "failed": ["c.txt"],
+    }.items():
+        page.get_by_label("Show", exact=True).select_option(kind)
+        expect(names).to_have_text(expected)
+    expect(page.locator("#tally")).to_have_text("2 read, 1 failed, 1 shown")
+
+
+def test_all_texts_can_be_copied_and_downloaded(open_page: Open) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    graded(page)
+    assert copied(card(page, "b.png"), "Copy text") == "doubt"
+    assert copied(page.locator("#exports"), "Copy texts") == "doubt\n=sure\n"
+
+    def downloaded(name: str) -> str:
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name).click()
+        return Path(download.value.path()).read_bytes().decode()
+
+    rows = list(csv.DictReader(io.StringIO(downloaded("Download CSV"))))
+    assert [(row["path"], row["text"], row["confidence"]) for row in rows] == [
+        ("b.png", "doubt", "0.3"),
+        ("c.txt", "", ""),
+        ("a.png", "'=sure", "0.9"),
+    ]
+    assert rows[1]["error"].startswith("The service cannot read files of this kind")
+    items = json.loads(downloaded("Download JSON"))
+    assert [item["name"] for item in items if "result" in item] == ["b.png", "a.png"]
+    assert items[1]["error"]["title"] == "The service cannot read files of this kind"
+
+
+def test_a_crop_can_be_removed(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"), file("b.png"))
+    expect(cards(page, "read")).to_have_count(2)
+    page.get_by_role("button", name="Remove a.png").click()
+    expect(page.get_by_role("article")).to_contain_text(["b.png"])
+    expect(card(page, "b.png")).to_be_focused()
+    page.get_by_role("button", name="Remove b.png").click()
+    expect(page.get_by_role("button", name="Choose crops")).to_be_focused()
+
+
+def test_a_crop_can_be_enlarged(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    page.get_by_role("button", name="Enlarge a.png").click()
+    picture = page.get_by_role("dialog", name="a.png").get_by_role("img")
+    assert picture.evaluate("(image) => [image.width % 90, image.width > 900]") == [0, True]
+    page.keyboard.press("Escape")
+    expect(picture).to_be_hidden()
+
+
+def test_a_crop_can_be_turned_and_is_read_again(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("a.png"))
+    expect(card(page, "a.png")).to_contain_text("90 \u00d7 24")
+    bodies: list[bytes] = []
+
+    def note(route: Route) -> None:
+        bodies.append(route.request.post_data_buffer or b"")
+        route.continue_()
+
+    page.route(READS, note)
+    card(page, "a.png").get_by_role("button", name="Turn").click()
+    expect(card(page, "a.png")).to_contain_text("24 \u00d7 90")
+    expect(card(page, "a.png").locator(".final")).to_contain_text(TEXT)
+    sent = cv2.imdecode(np.frombuffer(bodies[0], np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(sent, np.rot90(crop(), -1))
+
+
+def test_a_folder_is_read_with_all_below_it(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    (tmp_path / "crops" / "deeper").mkdir(parents=True)
+    for name in ("2.png", "10.png", "deeper/3.png", "labels.tsv", ".hidden.png"):
+        (tmp_path / "crops" / name).write_bytes(PNG)
+    drag = {
+        "x": 200,
+        "y": 200,
+        "data": {"items": [], "files": [str(tmp_path / "crops")], "dragOperationsMask": 1},
+    }
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
+    names = ["crops/2.png", "crops/10.png", "crops/deeper/3.png"]
+    expect(page.get_by_role("article").get_by_role("heading")).to_have_text(names)
+    expect(page.get_by_role("alert")).to_have_text("1 file was passed over that is no picture by its name.")
+    page.get_by_role("button", name="Clear").click()
+    page.locator("#folder").set_input_files(str(tmp_path / "crops"))
+    expect(page.get_by_role("article").get_by_role("heading")).to_have_text(names)
 
 
 def test_clearing_stops_and_empties_the_page(open_page: Open) -> None:
@@ -416,7 +605,7 @@ def test_as_long_as_others_are_read_a_crop_keeps_trying(open_page: Open) -> None
     expect(card(page, "unlucky.png")).to_contain_text("5 tries left")
 
 
-def test_of_a_stopped_service_one_banner_tells_and_all_crops_wait_for_it(open_page: Open, bundle: str) -> None:
+def test_one_banner_tells_of_a_stopped_service_and_all_crops_wait(open_page: Open, bundle: str) -> None:
     with simulated(bundle) as running:
         page = open_page(running)
         expect(page.get_by_role("status")).to_have_text("ready")
@@ -629,3 +818,27 @@ def test_a_phone_needs_no_sideways_scrolling(open_page: Open) -> None:
     sideways = "(box) => box.getBoundingClientRect().right > innerWidth + 0.5"
     boxes = page.locator("body *:not(.unseen):not(.unseen *):not(.skip)")
     assert not boxes.evaluate_all(f"(boxes) => boxes.filter({sideways}).map((box) => box.outerHTML)")
+
+
+def test_on_a_phone_the_first_word_is_in_view_in_one_line(open_page: Open) -> None:
+    page = open_page(viewport=PHONE, is_mobile=True, has_touch=True)
+    answer_with(page, word("w" * 25))
+    page.get_by_role("button", name="Read all samples").tap()
+    expect(cards(page, "read")).to_have_count(8)
+    expect(cards(page).first.locator(".final")).to_be_in_viewport(ratio=1)
+    tops = (
+        cards(page).first.locator(".tiles .letter").evaluate_all("(all) => all.map((one) => one.offsetTop)")
+    )
+    assert len(set(tops)) == 1
+
+
+def test_on_a_phone_what_is_pressed_has_44_pixels(open_page: Open) -> None:
+    page = open_page(viewport=PHONE, is_mobile=True, has_touch=True)
+    choose(page, file("a.png"), file("b.txt", b"no picture"))
+    expect(page.locator("#tally")).to_have_text("1 read, 1 failed")
+    page.get_by_role("button", name="Latency").tap()
+    small = """(boxes) => boxes.filter((box) => box.checkVisibility() && box.type !== "checkbox")
+        .map((box) => [box.outerHTML, box.getBoundingClientRect()])
+        .filter(([, { width, height }]) => Math.min(width, height) < 43.5)"""
+    pressed = page.locator("button, select, .top nav a, .check, fieldset label")
+    assert pressed.evaluate_all(small) == []
