@@ -418,7 +418,7 @@ def test_crops_are_sorted_and_filtered(open_page: Open) -> None:
         "surest first": ["a.png", "b.png", "c.txt"],
         "by name": ["a.png", "b.png", "c.txt"],
     }.items():
-        page.get_by_label("Sort", exact=True).select_option(order)
+        page.get_by_role("combobox", name="Sort").select_option(order)
         expect(names).to_have_text(expected)
     for kind, expected in {
         "below 95 %": ["a.png", "b.png"],
@@ -426,7 +426,7 @@ def test_crops_are_sorted_and_filtered(open_page: Open) -> None:
         "changed by an iteration": ["b.png"],
         "failed": ["c.txt"],
     }.items():
-        page.get_by_label("Show", exact=True).select_option(kind)
+        page.get_by_role("combobox", name="Show").select_option(kind)
         expect(names).to_have_text(expected)
     expect(page.locator("#tally")).to_have_text("2 read, 1 failed, 1 shown")
 
@@ -498,11 +498,7 @@ def test_a_folder_is_read_with_all_below_it(open_page: Open, tmp_path: Path) -> 
     (tmp_path / "crops" / "deeper").mkdir(parents=True)
     for name in ("2.png", "10.png", "deeper/3.png", "labels.tsv", ".hidden.png"):
         (tmp_path / "crops" / name).write_bytes(PNG)
-    drag = {
-        "x": 200,
-        "y": 200,
-        "data": {"items": [], "files": [str(tmp_path / "crops")], "dragOperationsMask": 1},
-    }
+    data = {"items": [], "files": [str(tmp_path / "crops")], "dragOperationsMask": 1}
     session = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
