@@ -20,7 +20,7 @@ coverage *arguments:
     rm -rf .coverage && mkdir .coverage
     uv run --group dev coverage run -m pytest {{arguments}}
     uv run --group dev coverage combine --quiet
-    uv run --group dev coverage report
+    uv run --group dev coverage report --show-missing
 
 # Processes of a service killed, stopped and starved under load, each so many times; the tests do it once
 chaos rounds="10":
@@ -29,6 +29,14 @@ chaos rounds="10":
 # Hostile images for every decoder
 fuzz seconds="180":
     uv run --group dev python -m tests.support.hostile_images --seconds {{seconds}}
+
+# Requests made from the description of the interface
+fuzz-http seconds="180":
+    uv run --group dev python -m tests.support.hostile_interface --seconds {{seconds}}
+
+# What others wait beside hostile requests of 8 MiB
+hostile *arguments:
+    uv run --group dev python -m tests.support.hostile_requests {{arguments}}
 
 # The service beside rivals, and its scenarios
 bench *arguments:

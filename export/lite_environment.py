@@ -84,7 +84,8 @@ def _install(python: str, directory: Path) -> None:
     try:
         _run(venv, timeout_s=60)
         _run(sync, timeout_s=900)
-        _run([interpreter, "-c", "import mindspore, mindspore_lite, cv2"], timeout_s=120)
+        # Isolated: nothing of the folder that the user is in.
+        _run([interpreter, "-I", "-c", "import mindspore, mindspore_lite, cv2"], timeout_s=120)
     except LiteEnvironmentError:
         shutil.rmtree(directory, ignore_errors=True)
         raise

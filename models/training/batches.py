@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import queue
 import signal
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -15,8 +17,8 @@ import numpy as np
 
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.charset import encode
-from models.preprocessing import Preprocessing
 from models.training.sources import CropSource
+from service.bundle_format.preprocessing import Preprocessing
 
 #: Batches that each process makes ahead of the step.
 AHEAD = 8
@@ -66,7 +68,7 @@ class CropBatches:
             texts, skipped = [], 0
             for row in range(self.batch_size):
                 crop = draw(number * self.batch_size + row)
-                images[row] = self.preprocessing(crop.image)
+                images[row] = self.preprocessing(crop.image, IMAGE_SIZE)
                 texts.append(crop.label)
                 skipped += crop.skipped
             return Batch(images, *encode(texts, self.config.charset, self.config.steps), skipped)
@@ -84,19 +86,17 @@ def batches_ahead(
         ValueError: the data cannot be used, in one line.
         RuntimeError: a process failed otherwise; the message holds its traceback.
     """
-    context = multiprocessing.get_context("spawn")
-    queues = [context.Queue(AHEAD) for _ in range(workers)]
-    processes = [
-        context.Process(target=_fill, args=(made, source, first + step * worker, step * workers), daemon=True)
-        for worker, made in enumerate(queues)
-    ]
-    # Ctrl-C is for the training alone, which ends these processes; they inherit that it is blocked.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    context, folder = multiprocessing.get_context("spawn"), os.getcwd()
+    with _among_standard_modules(), _without_interrupts():
+        queues = [context.Queue(AHEAD) for _ in range(workers)]
+        processes = [
+            context.Process(
+                target=_fill, args=(made, source, first + step * worker, step * workers, folder), daemon=True
+            )
+            for worker, made in enumerate(queues)
+        ]
         for process in processes:
             process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         while True:
             for made, process in zip(queues, processes, strict=True):
@@ -105,6 +105,28 @@ def batches_ahead(
         for process in processes:
             process.terminate()
             process.join()
+
+
+@contextlib.contextmanager
+def _among_standard_modules() -> Iterator[None]:
+    """A process that is spawned looks for its first modules in the current folder (Python 3.10): the user's
+    may have a socket.py or random.py."""
+    before = os.getcwd()
+    os.chdir(os.path.dirname(os.__file__))
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C is for the training alone, which ends the processes that it starts; they inherit the block."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _next(made: multiprocessing.Queue[Made], process: multiprocessing.process.BaseProcess) -> Batch:
@@ -124,7 +146,8 @@ def _next(made: multiprocessing.Queue[Made], process: multiprocessing.process.Ba
         return batch
 
 
-def _fill(made: multiprocessing.Queue[Made], source: BatchSource, first: int, step: int) -> None:
+def _fill(made: multiprocessing.Queue[Made], source: BatchSource, first: int, step: int, folder: str) -> None:
+    os.chdir(folder)
     cv2.setNumThreads(1)
     try:
         make, number = source.open(), first

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from service.engines.process import ending, module_command
+from service.engines.process import DEATH_S, ending, module_command
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
 from service.errors import ServiceError
 from service.reading.model_change import Change
@@ -183,12 +183,11 @@ class Front:
         if self._spare is not None:
             self._spare.ours.close()
             self._spare.process.kill()
-            await self._spare.process.wait()
+            await _end_of(self._spare.process, DEATH_S)
         if self._process is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._process.wait(), seconds)
+            await _end_of(self._process, seconds)
             self.kill()
-            await self._process.wait()
+            await _end_of(self._process, DEATH_S)
 
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -283,6 +282,12 @@ class Front:
         handed, self._handed = self._handed, {}
         for connection in handed.values():
             self._returned(connection)
+
+
+async def _end_of(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Waits for it no longer than that."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(process.wait(), seconds)
 
 
 async def _pause(failures: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
@@ -41,6 +42,7 @@ class Deadline:
         self._is_gone = False
 
     async def __aenter__(self) -> None:
+        self._task = asyncio.current_task()
         # anyio's cancel scope costs twice as much.
         self._timeout = timeout(self._seconds)
         await self._timeout.__aenter__()
@@ -54,18 +56,25 @@ class Deadline:
             self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
+        is_cancelled_elsewhere = self._is_gone and self._uncancel() > 0
         try:
             await self._timeout.__aexit__(kind, error, traceback)
         except asyncio.TimeoutError:
-            if self._is_gone:
-                raise ClientGoneError("The client has gone.") from None
             raise DeadlineError(f"Not read within {self._seconds:g} s.") from None
+        if self._is_gone and kind is asyncio.CancelledError and not is_cancelled_elsewhere:
+            raise ClientGoneError("The client has gone.") from None
+
+    def _uncancel(self) -> int:
+        """Takes back one cancellation; how many are left. Python 3.10 does not count them."""
+        assert self._task is not None
+        return self._task.uncancel() if sys.version_info >= (3, 11) else 0
 
     def _listen(self, client_gone: Callable[[], Awaitable[None]]) -> None:
         async def listen() -> None:
             await client_gone()
             self._is_gone = True
-            self._timeout.update(loop.time())
+            # Not by moving the timeout: on Python 3.10 that would be this task's from then on.
+            if self._task is not None:
+                self._task.cancel()
 
-        loop = asyncio.get_running_loop()
-        self._listening = loop.create_task(listen())
+        self._listening = asyncio.get_running_loop().create_task(listen())

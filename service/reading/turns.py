@@ -8,12 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.crop import Crop
+from service.errors import ServiceError
+from service.image_decoding.regions import Quad, size_of
 from service.image_files import turns as images
 from service.image_files import upright_size
 from service.reading.decode import certainty
 from service.types import Turns
 
 _NO_SIZE = (0, 0)
+_PIECE = 1 << 18
+"""Characters of base64, of which four are three bytes."""
+_AS_IT_IS = (0,)
 
 
 def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
@@ -24,11 +29,22 @@ def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
     return images.ways_up(*(_size(file) if turns == "auto" else _NO_SIZE), turns)
 
 
+def ways_up_of_region(region: Quad | ServiceError, turns: Turns) -> tuple[int, ...]:
+    """The same for a region of a photo; its error is one reading."""
+    return _AS_IT_IS if isinstance(region, ServiceError) else images.ways_up(*size_of(region), turns)
+
+
 def _size(file: bytes | str) -> tuple[int, int]:
     try:
-        return upright_size(file if isinstance(file, bytes) else base64.b64decode(file, validate=True))
+        return upright_size(file if isinstance(file, bytes) else _decoded(file))
     except ValueError:  # no base64, or no image
         return _NO_SIZE
+
+
+def _decoded(text: str) -> bytes:
+    """In pieces: other threads have the interpreter in between. Raises ValueError."""
+    pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+    return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
 
 
 def surest(readings: Sequence[Crop]) -> Crop:

@@ -1,4 +1,4 @@
-"""Processes killed and stopped, models changed and descriptors taken away, all under load.
+"""Processes killed and stopped, models changed, descriptors, disk and memory taken away, all under load.
 
 After each act: every request has had its own answer, counters have never fallen, memory is back; in the end
 no process, no shared memory and no file is left. `ABINET_CHAOS_ROUNDS=10` repeats every act, with
@@ -14,9 +14,10 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -35,6 +36,10 @@ SIMULATED = ("--engine", "simulated", "--simulated-ms", "2", "--timeout-s", "25"
 READ = encoded(crop())
 CLIENTS = 4
 ADMIN = {"X-API-Key": "admin"}
+SHARED_MEMORY = "/dev/shm"
+_OWN_MOUNTS = """
+mount -t tmpfs -o size=16m none "$TMPDIR" && mount -t tmpfs -o size=64m none /dev/shm && exec "$@"
+"""
 _COUNTER = re.compile(r"^(\w+(?:_total|_count|_bucket)(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
 
 
@@ -167,13 +172,62 @@ def run_out_of_descriptors(running: Running) -> None:
     resource.prlimit(before, resource.RLIMIT_NOFILE, limits)
 
 
-def send_half_requests(running: Running) -> None:
+@contextlib.contextmanager
+def connections(running: Running, count: int) -> Iterator[list[socket.socket]]:
+    url = running.service.client.base_url
     with contextlib.ExitStack() as stack:
-        for _ in range(200):
-            url = running.service.client.base_url
-            half = stack.enter_context(socket.create_connection((url.host, url.port or 80)))
+        address = url.host, url.port or 80
+        yield [stack.enter_context(socket.create_connection(address)) for _ in range(count)]
+
+
+def send_half_requests(running: Running) -> None:
+    with connections(running, 200) as halves:
+        for half in halves:
             half.sendall(b"POST /v1/read HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\nhalf")
         time.sleep(1)
+
+
+def send_slowly_and_read_slowly(running: Running) -> None:
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n"
+    with connections(running, 200) as slow:
+        for place in range(len(ask)):
+            for one in slow:
+                one.sendall(ask[place : place + 1])
+            time.sleep(0.02)
+        for _ in range(10):
+            for one in slow:
+                assert one.recv(1)
+            time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def full(running: Running, folder: str | Path) -> Iterator[None]:
+    """Nothing more can be written there, as the service sees it."""
+    filler = Path(f"/proc/{running.manager}/root{folder}") / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def fill_the_disk(running: Running) -> None:
+    with full(running, running.temporary):
+        kill_front(running)
+        until(lambda: is_well(running), seconds=60)
+        kill_worker(running)
+        until(lambda: is_well(running), seconds=60)
+
+
+def fill_shared_memory(running: Running) -> None:
+    with full(running, SHARED_MEMORY):
+        time.sleep(0.5)
+        assert running.load("2").status_code in (422, 503)
+        kill_worker(running)
+        until(lambda: running.workers == [])
+        time.sleep(2)
 
 
 ACTS = [
@@ -184,15 +238,23 @@ ACTS = [
     load_broken_bundle,
     run_out_of_descriptors,
     send_half_requests,
+    send_slowly_and_read_slowly,
+    fill_the_disk,
+    fill_shared_memory,
     stop_front,
     stop_worker,
 ]
-_LOSE_A_FRONT = (kill_front, stop_front)
+_NEED_MOUNTS = (fill_the_disk, fill_shared_memory)
+_LOSE_A_FRONT = (kill_front, stop_front, fill_the_disk)
 """What that front had begun to read has no answer: the client sees that its connection ends."""
 
 
+def may_mount() -> bool:
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode == 0
+
+
 @contextlib.contextmanager
-def running_service(fronts: int, folder: Path) -> Iterator[Running]:
+def running_service(fronts: int, folder: Path, within: Sequence[str] = ()) -> Iterator[Running]:
     for version in ("1", "2"):
         (folder / version).mkdir()
         empty_bundle(folder / version, version=version)
@@ -200,13 +262,15 @@ def running_service(fronts: int, folder: Path) -> Iterator[Running]:
     (folder / "temporary").mkdir()
     arguments = ("--bundle", str(folder / "1"), "--bundles", str(folder), "--fronts", str(fronts))
     environment = {"ABINET_ADMIN_KEYS": "admin", "TMPDIR": str(folder / "temporary")}
-    with service(*arguments, *SIMULATED, environment=environment) as started:
+    with service(*arguments, *SIMULATED, environment=environment, within=within) as started:
         yield Running(started, fronts, folder / "temporary")
 
 
 @pytest.fixture(scope="module", params=FRONTS, ids=lambda fronts: f"{fronts} fronts")
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running_service(request.param, tmp_path_factory.mktemp("chaos")) as running:
+    # File systems of its own, which can be full without harm to anybody else.
+    within = ("unshare", "--mount", "sh", "-c", _OWN_MOUNTS, "sh") if may_mount() else ()
+    with running_service(request.param, tmp_path_factory.mktemp("chaos"), within) as running:
         with Load(running.service.client.base_url):
             time.sleep(5)
         running.usual_memory = running.memory()
@@ -217,6 +281,8 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_every_request_has_its_answer_and_nothing_is_lost(
     running: Running, act: Callable[[Running], None]
 ) -> None:
+    if act in _NEED_MOUNTS and not may_mount():
+        pytest.skip("only root may mount the file systems that are to be full")
     for _ in range(ROUNDS):
         with Load(running.service.client.base_url) as load:
             time.sleep(0.5)

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +136,22 @@ def test_a_worker_that_hangs_is_killed() -> None:
     with pytest.raises(WorkerDiedError, match="no answer"):
         worker.run("vision", [IMAGES[:1]], timeout=0.2)
     assert not worker.is_alive()
+
+
+def test_a_worker_that_no_signal_ends_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.engines.process.DEATH_S", 0.2)
+    worker = started(tiny_bundle(), MINDSPORE)
+    end = worker._process.kill
+    os.kill(worker.pid, signal.SIGSTOP)
+    with monkeypatch.context() as immortal:
+        immortal.setattr(worker._process, "kill", lambda: None)
+        began = time.monotonic()
+        worker.close(timeout=0.2)
+        worker.kill()
+        assert time.monotonic() - began < 5
+        assert worker.is_alive()
+    end()
+    worker.wait()
 
 
 def test_a_closed_worker_ends_by_itself_with_0() -> None:

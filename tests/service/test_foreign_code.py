@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import crop, encoded, tiny_bundle
+from tests.support.tiny_service import ROOT, crop, encoded, tiny_bundle
 
 pytestmark = pytest.mark.slow
 
 NAMES = (
     *("service", "models", "export", "abinet", "abinet_client", "numpy", "cv2", "httpx"),
     *("types", "struct", "random", "json", "socket", "runpy", "base64", "logging", "tempfile"),
+    *("multiprocessing", "pickle", "queue", "threading", "signal"),
 )
 COMMAND = str(Path(sys.executable).parent / "abinet")
 
@@ -73,6 +74,26 @@ def test_a_bundle_is_evaluated_in_a_folder_of_modules(folder: Path) -> None:
 
 def test_words_are_rendered_in_a_folder_of_modules(folder: Path) -> None:
     run(folder, "data", "render", "--count", "4", "--output", "words")
+
+
+def test_the_processes_that_make_batches_start_in_a_folder_of_modules(folder: Path, tmp_path: Path) -> None:
+    """As training starts them, but without what `abinet` sets for Python 3.11 and later."""
+    (tmp_path / "elsewhere").mkdir()
+    script = tmp_path / "elsewhere" / "batches.py"
+    script.write_text(f"""
+import os, sys
+sys.path[0] = {str(ROOT)!r}
+from models.preprocessing import Preprocessing
+from models.training.batches import CropBatches, batches_ahead
+from tests.support.tiny_training import TINY, Letters
+
+if __name__ == "__main__":
+    made = batches_ahead(CropBatches(Letters("a"), TINY, Preprocessing(), 2), first=0, workers=2)
+    assert [len(next(made).inputs) for _ in range(4)] == [2] * 4
+    assert os.getcwd() == {str(folder)!r}
+""")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    subprocess.run([sys.executable, str(script)], cwd=folder, env=environment, check=True)
 
 
 def test_pythonpath_does_not_replace_the_projects_packages(tmp_path: Path) -> None:

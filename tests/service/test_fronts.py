@@ -257,7 +257,7 @@ def test_a_change_that_a_front_cannot_make_fails_and_is_undone(models: tuple[Ser
     with connections(running, 2) as clients:
         unable, _ = children(running.process.pid, "fronts.process")
         limits = resource.prlimit(unable, resource.RLIMIT_NOFILE)
-        # Room for one more file: it can look at the bundle, but needs two for a line to the worker.
+        # Room for one more file: it can look at the bundle, but needs two for a connection to the worker.
         files = {int(link.name) for link in Path(f"/proc/{unable}/fd").iterdir()}
         room = next(number for number in range(len(files) + 1) if number not in files) + 1
         resource.prlimit(unable, resource.RLIMIT_NOFILE, (room, limits[1]))
@@ -305,6 +305,7 @@ def test_what_takes_longer_than_a_service_has_to_stop_is_told_so(folder: Path) -
         assert [answer.status_code for answer in answers] == [503]
         assert answers[0].json()["type"].endswith("not-ready")
         assert running.process.wait(30) == 0
+        assert "route=/v1/read status=503 " in "".join(running.lines)
         assert "Traceback" not in "".join(running.lines)
 
 

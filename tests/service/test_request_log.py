@@ -8,11 +8,13 @@ import json
 import logging
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.engines.simulated import TEXT
@@ -21,7 +23,8 @@ from service.observability.request_log import RequestLog, configure_logging
 from service.settings.model import Settings
 from service.types import Timings
 from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import crop, encoded, service
+from tests.support.processes import until
+from tests.support.tiny_service import ROOT, crop, encoded, service
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +105,26 @@ def test_a_served_request_leaves_its_line_and_not_what_was_read(tmp_path: Path) 
     assert "method=POST route=/v1/read status=200" in found
     assert f"crops=1 bytes={len(body)} decode=" in found
     assert TEXT not in found
+
+
+def test_a_log_on_a_full_disk_fails_no_request(tmp_path: Path) -> None:
+    empty_bundle(tmp_path)
+    address = tmp_path / "socket"
+    command = [sys.executable, "-m", "service", "serve", "--uds", str(address), "--engine", "simulated"]
+    with (
+        open("/dev/full", "w") as full,
+        subprocess.Popen([*command, "--bundle", str(tmp_path)], cwd=ROOT, stderr=full) as serving,
+        httpx.Client(transport=httpx.HTTPTransport(uds=str(address)), base_url="http://a") as client,
+    ):
+        try:
+            until(address.exists)
+            until(lambda: client.get("/health/ready", timeout=60).status_code == 200)
+            assert [client.post("/v1/read", content=encoded(crop())).status_code for _ in range(3)] == [
+                200
+            ] * 3
+        finally:
+            serving.terminate()
+    assert serving.returncode == 0
 
 
 @pytest.mark.usefixtures("_root_logger")

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from service.errors import Problem, ServiceError
 from service.http.answers import answer
 from service.http.body import read_body
+from service.http.json_body import parsed
 from service.http.lean import Endpoint, JsonResponse, LeanRoute, model_version, read_request, timeout_s
 from service.http.routes.open_inference_messages import (
     NAME,
@@ -142,7 +143,12 @@ def _path_parameters(path: str) -> dict[str, Any]:
     """For OpenAPI: the parameters that a path has."""
     return {
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string", **({"const": NAME} if name == "name" else {})},
+            }
             for name in re.findall(r"{(\w+)}", path)
         ]
     }
@@ -168,7 +174,8 @@ def _version(request: Request) -> str:
 async def _infer(request: Request, reader: Reader) -> Response:
     settings = reader.settings
     body = await read_body(request, settings.max_body_bytes)
-    asked, images = parse(body, _json_bytes(request, body), settings.max_batch_items)
+    json_bytes = _json_bytes(request, body)
+    asked, images = await parsed(body, lambda: parse(body, json_bytes, settings.max_batch_items))
     request.state.crops = len(images)
     options = ReadOptions(**asked.parameters.model_dump(exclude={"binary_data_output", "timeout"}))
     patience = asked.parameters.timeout

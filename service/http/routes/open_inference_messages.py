@@ -100,8 +100,8 @@ class TensorParameters(BaseModel):
 
 
 class RequestInput(BaseModel):
-    name: str
-    datatype: str
+    name: str = Field(json_schema_extra={"const": "image"})
+    datatype: str = Field(json_schema_extra={"const": "BYTES"})
     shape: list[Dimension] = Field(min_length=1, max_length=8)
     parameters: OrNone[TensorParameters] = TensorParameters()
     data: list[Any] | None = Field(default=None, description="Image files, base64.")
