@@ -11,7 +11,10 @@ export function hint(size, { note, confidence }) {
   if (!size || confidence >= SURE) return "";
   const [short, long] = [size.width, size.height].sort((one, other) => one - other);
   if (short >= PHOTO.side && long < PHOTO.aspect * short) {
-    return "This looks like a whole photo or page. Cut each word out of it: one picture, one word.";
+    return (
+      "This looks like a whole photo or page. Cut each word out of it: one picture, one word. " +
+      "Programs can send a photo with the corners of its words to /v1/read/regions."
+    );
   }
   if (long > LINE_ASPECT * short) return "This looks like a line of several words. Cut it into words.";
   return "";

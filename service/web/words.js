@@ -16,10 +16,10 @@ export function band(confidence) {
   return BANDS.find(([least]) => confidence >= least)[1];
 }
 
-/** Per cent; never 100 for what is not certain, and never 0 for what is not impossible. */
+/** Per cent; never 100 for what is not certain, and never 0: nothing is impossible, the service rounds. */
 export function percent(confidence, digits = 0) {
   const least = 10 ** -digits;
-  if (confidence === 0 || confidence >= 1) return String(100 * Math.min(confidence, 1));
+  if (confidence >= 1) return "100";
   if (100 * confidence < least / 2) return `< ${least}`;
   return Math.min(100 * confidence, 100 - least).toFixed(digits);
 }
