@@ -156,12 +156,17 @@ class Health(_Answer):
 
 
 class ModelInfo(ModelName):
-    """The bundle being served, its manifest.json and what runs it."""
+    """The bundle being served, its manifest.json and what runs it.
+
+    `limits` are those of a request: `max_batch_items` crops and `max_body_bytes`. Services of 0.1
+    state none.
+    """
 
     engine: str
     graph: str
     devices: tuple[str, ...]
     batch_ms: tuple[dict[str, dict[int, float]], ...] = ()
+    limits: dict[str, int] = {}
     manifest: dict[str, Any]
 
 
