@@ -48,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stop_with_stdin:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     # The address first: a mistake there must not wait for the model.
-    with listening(settings) as listener:
+    with listening(settings) as listeners:
         settings, reason = chosen(settings)
         folder = settings.bundle or bundled_model(settings.worker_python)
         # Where a link leads now: a worker that is restarted later must find the same bundle.
         bundle = Bundle(os.path.realpath(folder))
         log.info("the engine is %s: %s", settings.engine, reason)
-        uvloop.run(serve_with_fronts(bundle, settings, listener, started))
+        uvloop.run(serve_with_fronts(bundle, settings, listeners, started))
     return 0
 
 

@@ -16,6 +16,7 @@ from service.http.body import BodyRoom
 from service.http.lean import LeanDispatch, LeanRoute
 from service.http.middleware import OPEN_PATHS, ApiKeyMiddleware, RequestMiddleware
 from service.http.problems import add_handlers, documented
+from service.http.proxies import ProxyMiddleware
 from service.http.routes.health import status_router
 from service.http.routes.metrics import observability_router
 from service.http.routes.model import ADMIN_SCHEMES, model_change_router
@@ -49,6 +50,8 @@ class _Service(FastAPI):
             title="abinet",
             summary="Reads cropped word images with ABINet.",
             version=version("abinet-ascend"),
+            docs_url=None,
+            redoc_url=None,
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         self._reader = reader
@@ -76,6 +79,8 @@ class _Service(FastAPI):
                 allow_headers=["*"],
                 expose_headers=["X-Request-Id", "Server-Timing", "Retry-After"],
             )
+        if settings.root_path or settings.trusted_proxies:
+            app = ProxyMiddleware(app, settings.root_path or "", settings.trusted_proxies)
         room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
         return RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
 

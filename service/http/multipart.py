@@ -38,10 +38,11 @@ def files_of_form(body: bytes, boundary: bytes, most: int) -> list[SentFile]:
     for part in parts:
         if part.startswith(b"--"):
             break
+        sent = _file(part)
         if len(files) == most:
             elsewhere = " Several crops go to /v1/read/batch." if most == 1 else ""
             raise ServiceError(Problem.TOO_MANY_CROPS, f"The form has more files than {most}.{elsewhere}")
-        files.append(_file(part))
+        files.append(sent)
     else:
         raise _invalid("The form is cut off.")
     if not files:

@@ -599,3 +599,24 @@ def test_a_phone_needs_no_sideways_scrolling(open_page: Open) -> None:
     sideways = "(box) => box.getBoundingClientRect().right > innerWidth + 0.5"
     boxes = page.locator("body *:not(.unseen):not(.unseen *):not(.skip)")
     assert not boxes.evaluate_all(f"(boxes) => boxes.filter({sideways}).map((box) => box.outerHTML)")
+
+
+def test_the_description_works_without_the_internet_and_within_the_policy(
+    bundle: str, browser: Browser
+) -> None:
+    faults: list[str] = []
+    asked: list[str] = []
+    with simulated(bundle, "--root-path", "/ocr") as running:
+        page = browser.new_page()
+        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{running.client.base_url}/ocr/docs")
+        page.locator("#operations-read-read_v1_read_post").click()
+        page.get_by_role("button", name="Try it out").click()
+        page.locator("input[type=file]").set_input_files([file("a.png")])
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".responses-table.live-responses-table")).to_contain_text(TEXT)
+        page.close()
+        ours = f"{running.client.base_url}/ocr/"
+    assert not faults
+    assert [url for url in asked if not url.startswith((ours, "data:", "blob:"))] == []

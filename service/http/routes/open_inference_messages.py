@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.errors import Problem, ServiceError
-from service.http.json_body import json_object, validated
+from service.http.json_body import base64_of, json_object, validated
 from service.image_decoding.decoders import ImageFile
 from service.types import Turns
 
@@ -254,7 +254,7 @@ def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
         )
     if not all(isinstance(image, (str, bytes)) for image in images):
         raise ServiceError(Problem.INVALID_REQUEST, "image: an element of data is no string.")
-    return images
+    return [base64_of(image) if isinstance(image, str) else image for image in images]
 
 
 def _unpacked(binary: bytes) -> Iterable[bytes]:
