@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
@@ -27,8 +28,12 @@ from service.http.routes.read import read_router
 from service.http.schemas import BatchRequest, CropRequest, LoadRequest, ProblemDetails
 from service.observability.all_fronts import Fronts
 from service.observability.request_log import RequestLog
+from service.observability.tracing import is_tracing
 from service.reading.model_change import Change, ModelChange
 from service.reading.reader import Reader
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 _KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -55,6 +60,7 @@ class _Service(FastAPI):
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         self._reader = reader
+        self._tracer = _tracer()
         read = read_router(reader)
         self._lean = [route for route in read.routes if isinstance(route, LeanRoute)]
         self.include_router(read)
@@ -82,7 +88,12 @@ class _Service(FastAPI):
         if settings.root_path or settings.trusted_proxies:
             app = ProxyMiddleware(app, settings.root_path or "", settings.trusted_proxies)
         room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
-        return RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
+        app = RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
+        if self._tracer is None:
+            return app
+        from service.http.tracing import TracingMiddleware
+
+        return TracingMiddleware(app, self._tracer)
 
     def openapi(self) -> dict[str, Any]:
         """Describes also the bodies that lean routes read for themselves."""
@@ -102,6 +113,15 @@ class _Service(FastAPI):
                 document["security"] = [{name: []} for name in _KEY_SCHEMES]
                 _add_keys(document["paths"])
         return super().openapi()
+
+
+def _tracer() -> Tracer | None:
+    """None, and nothing imported, unless requests are traced."""
+    if not is_tracing(os.environ):
+        return None
+    from service.http.tracing import new_tracer
+
+    return new_tracer()
 
 
 def _add_keys(paths: dict[str, Any]) -> None:

@@ -109,6 +109,7 @@ class RequestMiddleware:
             crops=state.get("crops", 0),
             timings=state.get("timings"),
             problem=error.problem.slug if error is not None else None,
+            trace_id=state.get("trace_id"),
         )
 
 

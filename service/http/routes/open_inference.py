@@ -33,7 +33,7 @@ from service.http.routes.open_inference_messages import (
     write,
 )
 from service.reading.reader import Reader
-from service.types import ReadOptions
+from service.types import ReadOptions, Timings
 
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -187,11 +187,14 @@ async def _infer(request: Request, reader: Reader) -> Response:
         if isinstance(crop.error, ServiceError):
             raise ServiceError(crop.error.problem, f"image[{index}]: {crop.error.detail}")
     values: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
+    measured: list[Timings] = []
     for crop in crops:
         reading, timings = answer(crop, since=time.perf_counter())
         reader.observer.crop(timings)
+        measured.append(timings)
         for name, column in values.items():
             column.append(reading[name])
+    request.state.slowest = max(measured, key=lambda timings: timings.total)
     document, blobs = write(asked, values, crops[0].submission.model.version)
     if not blobs:
         return Response(document, media_type="application/json")

@@ -186,6 +186,7 @@ def _batch_response(
         items.append({"id": name, "result": reading})
         if slowest is None or timings.total > slowest.total:
             slowest = timings
+    request.scope["state"]["slowest"] = slowest
     headers = _server_timing(slowest) if slowest else []
     return JsonResponse({"items": items, "model": vars(crops[0].submission.model)}, headers=headers)
 
