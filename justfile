@@ -20,7 +20,7 @@ coverage *arguments:
     rm -rf .coverage && mkdir .coverage
     uv run --group dev coverage run -m pytest {{arguments}}
     uv run --group dev coverage combine --quiet
-    uv run --group dev coverage report
+    uv run --group dev coverage report --show-missing
 
 # Processes of a service killed, stopped and starved under load, each so many times; the tests do it once
 chaos rounds="10":

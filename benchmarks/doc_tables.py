@@ -60,10 +60,26 @@ def readers(document: dict[str, Any]) -> str:
     return _markdown(["set", "crops", *(f"{name}, {what}" for what in ("%", "ms") for name in names)], cells)
 
 
+def serving(document: dict[str, Any]) -> str:
+    """Of `python -m benchmarks.serving SCENARIO --json`: every figure beside its aim."""
+    verdicts = {True: ", met", False: ", missed", None: ""}
+    cells = [
+        [
+            one["name"].strip(),
+            f"{one['value']:,.0f}" if abs(one["value"]) >= 1000 else f"{one['value']:.3g}",
+            one["unit"],
+            one["aim"] + verdicts[one["met"]],
+        ]
+        for one in document["figures"]
+    ]
+    return _markdown([f"{document['benchmark']}, {document['measured']}", "measured", "unit", "aim"], cells)
+
+
 KINDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "accuracy": accuracy,
     "reliability": reliability,
     "readers": readers,
+    "serving": serving,
 }
 
 

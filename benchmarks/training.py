@@ -137,9 +137,9 @@ def pipeline_rate(kind: str, fonts: list[Path] | None, batch: int, turns: int) -
     from models.data.rendering.photographs import find_photographs
     from models.data.rendering.words import WordSampler
     from models.data.sets.lmdb import LmdbWriter
-    from models.preprocessing import Preprocessing
     from models.training.batches import CropBatches
     from models.training.sources import Changes, CropSource, RenderedCrops, StoredCrops
+    from service.bundle_format.preprocessing import Preprocessing
 
     cv2.setNumThreads(1)
     source: CropSource = RenderedCrops(

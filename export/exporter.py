@@ -205,6 +205,7 @@ def _describe(
         "input": {"shape": [1, 3, *IMAGE_SIZE], "dtype": "float32", "layout": "NCHW", "channels": "RGB"},
         "preprocessing": sidecar.to_dict()["preprocessing"],
         "calibration": sidecar.to_dict()["calibration"],
+        "early_stop": sidecar.to_dict()["early_stop"],
         "precision": precision,
         "graphs": graphs,
         "exporter": exporter,

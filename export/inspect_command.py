@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         "input": f"{tuple(image['shape'])} {image['dtype']} {image['channels']}",
         "crops are": f"{shrunk}resized ({preprocessing['interpolation']}), {normalised}",
         "confidence": _calibration(manifest.get("calibration")),
+        "early stop": _early_stop(manifest.get("early_stop")),
         "precision": manifest["precision"],
         "written by": f"MindSpore {exporter['mindspore']} (MindIR version {exporter['mind_ir_version']})",
         "checkpoint": f"{manifest['checkpoint']['file']} sha256 {manifest['checkpoint']['sha256'][:12]}",
@@ -50,6 +51,12 @@ def _calibration(fitted: Optional[dict]) -> str:
     if fitted is None:
         return "uncalibrated: the product of the probabilities of characters and stop"
     return "calibrated on {crops} crops (slope {slope}, intercept {intercept})".format(**fitted)
+
+
+def _early_stop(chosen: Optional[dict]) -> str:
+    if chosen is None:
+        return "thresholds not chosen by abinet calibrate"
+    return "for {loss} points on {crops} crops (vision {vision}, settled {settled})".format(**chosen)
 
 
 def _accuracy(figures: dict) -> str:

@@ -15,9 +15,9 @@ from mindspore import Tensor, nn
 from export.bundle import TOLERANCE
 from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
-from models.preprocessing import Preprocessing
 from service import image_files
 from service.bundle_format.manifest import BundleError
+from service.bundle_format.preprocessing import Preprocessing
 
 RANDOM_IMAGES = 4
 MOST_IMAGES = 32
@@ -38,7 +38,7 @@ def read_images(folder: Path, preprocessing: Preprocessing) -> np.ndarray:
         if not path.is_file():
             continue
         with contextlib.suppress(OSError, ValueError):
-            crops.append(preprocessing(image_files.decode(path.read_bytes())))
+            crops.append(preprocessing(image_files.decode(path.read_bytes()), IMAGE_SIZE))
         if len(crops) == MOST_IMAGES:
             break
     if not crops:

@@ -22,10 +22,11 @@ MAX_LENGTH = 25
 
 class Word(NamedTuple):
     """A text as one stage reads it. The probability, in (0, 1], is what the network gives it: the product of
-    those of its characters and of its stop."""
+    those of its characters and of its stop. ``weakest`` is the least of these, or 0 if it is not known."""
 
     text: str
     probability: float
+    weakest: float = 0.0
 
 
 def fold(text: str) -> str:
@@ -71,8 +72,9 @@ def texts(classes: np.ndarray, charset: str) -> List[str]:
 def decode(logits: np.ndarray, charset: str) -> List[Word]:
     """Logits (N, T, classes) -> the N words that they spell."""
     logs, read = _log_probabilities(logits)
-    probabilities = np.exp(np.where(read, logs, 0).sum(axis=-1)).tolist()
-    return list(map(Word, texts(logits.argmax(axis=-1), charset), probabilities))
+    logs = np.where(read, logs, 0)
+    probabilities, weakest = np.exp(logs.sum(axis=-1)).tolist(), np.exp(logs.min(axis=-1)).tolist()
+    return list(map(Word, texts(logits.argmax(axis=-1), charset), probabilities, weakest))
 
 
 def certainty(logits: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -74,7 +74,9 @@ class Crop:
     One that is read several ways up is several of these: `turned` is by how many degrees clockwise.
 
     `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
-    refinement. Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
+    refinement. `insights` are further members of its answer, if any were asked for.
+
+    Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
     crops leave the queue in the order in which they are `due`.
     """
 
@@ -85,6 +87,7 @@ class Crop:
         "error",
         "features",
         "image",
+        "insights",
         "is_waiting",
         "logits",
         "queue_s",
@@ -106,6 +109,7 @@ class Crop:
         self.logits: list[np.ndarray] = []
         self.words: list[Word] = []
         self.error: Exception | None = None
+        self.insights: dict[str, Any] | None = None
         self.is_waiting = True
         self.retried = False
         self.since = submission.started

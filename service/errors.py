@@ -21,6 +21,7 @@ class Problem(Enum):
     BAD_BUNDLE = ("bad-bundle", 422, "The bundle cannot be served")
     UNSUPPORTED_BODY = ("unsupported-body", 415, "The body is of a type that this route does not take")
     NOT_AN_IMAGE = ("not-an-image", 415, "The body is not an image of a known format")
+    BAD_REGION = ("bad-region", 422, "There is no crop to be cut for the region")
     BROKEN_IMAGE = ("broken-image", 400, "The image cannot be decoded")
     BODY_TOO_SLOW = ("body-too-slow", 408, "The body did not arrive in time")
     BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 Milliseconds = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Turns = Literal["auto", "none", "all"]
+MOST_LEXICON_WORDS = 10_000
+LexiconWords = Annotated[
+    tuple[Annotated[str, Field(max_length=64)], ...], Field(min_length=1, max_length=MOST_LEXICON_WORDS)
+]
 
 
 class ReadOptions(BaseModel):
@@ -41,6 +45,18 @@ class ReadOptions(BaseModel):
             description="Answer with `iterations`: what was believed after every stage. "
             "The default is true for one crop and false for a batch."
         ),
+    ] = None
+    lexicon: Annotated[
+        str | LexiconWords | None,
+        Field(
+            description="Words, one of which the crop is expected to show, or the name of a list that the "
+            "service was started with: the answer says which of them the network favours, and how likely it "
+            "is none of them. A query takes a name only."
+        ),
+    ] = None
+    alternatives: Annotated[
+        int | None,
+        Field(ge=0, le=10, description="Answer with so many of the likeliest readings, the likeliest first."),
     ] = None
 
 

@@ -34,17 +34,17 @@ def parse_arguments() -> argparse.Namespace:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--bundle", type=Path, help="default: the bundled model")
     common.add_argument("--worker-python", default=sys.executable)
-    common.add_argument("--json", action="store_true", help="print the figures as JSON")
+    common.add_argument("--json", action="store_true", help="print the figures as JSON, for docs/figures")
     subparsers = parser.add_subparsers(required=True)
     for name in SCENARIOS:
         scenario = import_module(f".scenarios.{name.replace('-', '_')}", __package__)
         described = scenario.__doc__ or ""
         subparser = subparsers.add_parser(name, parents=[common], help=described, description=described)
         scenario.configure(subparser)
-        subparser.set_defaults(measure=scenario.measure)
+        subparser.set_defaults(scenario=name, measure=scenario.measure)
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     arguments = parse_arguments()
-    sys.exit(report("serving", arguments.measure, arguments))
+    sys.exit(report(f"serving {arguments.scenario}", arguments.measure, arguments))

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from datetime import date
 from typing import NamedTuple
 
 
@@ -43,7 +44,12 @@ def report(
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(json.dumps([figure._asdict() for figure in figures], indent=2))
+        document = {
+            "benchmark": program,
+            "measured": date.today().isoformat(),
+            "figures": [figure._asdict() for figure in figures],
+        }
+        print(json.dumps(document, indent=2))
     else:
         print_table(figures)
     return 0

@@ -8,7 +8,7 @@
 `AsyncClient` is the same for asyncio. All that a call raises is an `AbinetError`.
 """
 
-from abinet_client._calls import Turns
+from abinet_client._calls import Region, Turns
 from abinet_client._client import AsyncClient, Client
 from abinet_client._exceptions import (
     AbinetError,
@@ -26,11 +26,13 @@ from abinet_client._exceptions import (
 )
 from abinet_client._images import Image
 from abinet_client._models import (
+    Alternative,
     Character,
     GraphBatches,
     Health,
     LatencyReport,
     LatencyWindow,
+    LexiconChoice,
     ModelInfo,
     ModelName,
     Prediction,
@@ -42,13 +44,14 @@ from abinet_client._models import (
     Timings,
     VisionStage,
 )
-from abinet_client._packs import Outcome
+from abinet_client._packs import Outcome, RegionOutcome
 from abinet_client._retry import Retry
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AbinetError",
+    "Alternative",
     "AsyncClient",
     "BadImage",
     "Character",
@@ -62,6 +65,7 @@ __all__ = [
     "InvalidRequest",
     "LatencyReport",
     "LatencyWindow",
+    "LexiconChoice",
     "ModelInfo",
     "ModelName",
     "NotReady",
@@ -71,6 +75,8 @@ __all__ = [
     "Problem",
     "Reading",
     "RefinementStage",
+    "Region",
+    "RegionOutcome",
     "Retry",
     "ServiceFault",
     "Stage",

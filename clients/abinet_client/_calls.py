@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+import numbers
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, Union
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,7 +19,14 @@ T_co = TypeVar("T_co", covariant=True)
 M = TypeVar("M", bound=BaseModel)
 
 
+if TYPE_CHECKING:
+    import numpy
+
 Turns = Literal["auto", "none", "all"]
+Points = list[list[float]]
+Region = Union[Sequence[Sequence[float]], Sequence[float], "numpy.ndarray[Any, Any]"]
+"""Where a text is, in pixels of the upright photo: its corners (x, y), clockwise from the text's upper left,
+of more than four points the smallest rectangle around them; or a box x, y, width, height."""
 
 
 class Answer(NamedTuple):
@@ -33,11 +43,21 @@ class Options(NamedTuple):
     early_stop: bool
     turns: Turns | None
     detail: bool
+    lexicon: str | Sequence[str] | None = None
+    alternatives: int | None = None
 
     def params(self) -> dict[str, str]:
-        """As a query."""
+        """As a query, without what a query has no place for."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
-        return {name: str(value).lower() for name, value in given.items()}
+        given.pop("lexicon", None)
+        named = {"lexicon": self.lexicon} if isinstance(self.lexicon, str) else {}
+        return {**{name: str(value).lower() for name, value in given.items()}, **named}
+
+    def fields(self) -> dict[str, str]:
+        """The rest, as fields of a form."""
+        if self.lexicon is None or isinstance(self.lexicon, str):
+            return {}
+        return {"lexicon": json.dumps(list(self.lexicon))}
 
 
 @dataclass(frozen=True)
@@ -59,26 +79,57 @@ def read_one(body: bytes, options: Options) -> Call[Reading]:
     def understand(answer: Answer) -> Reading:
         return _named(_model(Reading)(answer), answer)
 
-    return Call("POST", "/v1/read", understand, {"content": body, "params": options.params()})
+    fields = options.fields()
+    if not fields:
+        return Call("POST", "/v1/read", understand, {"content": body, "params": options.params()})
+    content, content_type = _form([body], fields)
+    request = {"content": content, "params": options.params()}
+    return Call("POST", "/v1/read", understand, request, {"Content-Type": content_type})
 
 
 def read_batch(bodies: Sequence[bytes], options: Options) -> Call[list[Reading | AbinetError]]:
     """Each crop has its own result or its own error, in their order."""
+    return _several("/v1/read/batch", bodies, len(bodies), options, {})
 
+
+def _several(
+    path: str, bodies: Sequence[bytes], count: int, options: Options, fields: Mapping[str, str]
+) -> Call[list[Reading | AbinetError]]:
     def understand(answer: Answer) -> list[Reading | AbinetError]:
         batch = _model(BatchAnswer)(answer)
-        if len(batch.items) != len(bodies):
-            raise UnexpectedAnswer(f"{len(bodies)} crops sent, {len(batch.items)} answered.")
+        if len(batch.items) != count:
+            raise UnexpectedAnswer(f"{count} crops sent, {len(batch.items)} answered.")
         results = [_item(item, batch.model) for item in batch.items]
         return [_named(one, answer) if isinstance(one, Reading) else one for one in results]
 
-    content, content_type = _form(bodies)
+    content, content_type = _form(bodies, {**fields, **options.fields()})
     request = {"content": content, "params": options.params()}
-    return Call("POST", "/v1/read/batch", understand, request, {"Content-Type": content_type})
+    return Call("POST", path, understand, request, {"Content-Type": content_type})
 
 
-def _form(bodies: Sequence[bytes]) -> tuple[bytes, str]:
-    """The files as multipart/form-data and its content type.
+def read_regions(
+    body: bytes, regions: Sequence[Points], options: Options
+) -> Call[list[Reading | AbinetError]]:
+    """Each region has its own result or its own error, in their order."""
+    return _several("/v1/read/regions", [body], len(regions), options, {"regions": json.dumps(regions)})
+
+
+def points_of(region: Region) -> Points:
+    """The corners of a region, as plain numbers. Raises TypeError and ValueError for what is none."""
+    values = list(region)
+    if len(values) == 4 and all(isinstance(value, numbers.Real) for value in values):
+        left, top, width, height = map(float, values)
+        right, bottom = left + width, top + height
+        points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    else:
+        points = [[float(x), float(y)] for x, y in values]
+    if not all(math.isfinite(value) for point in points for value in point):
+        raise ValueError(f"region {points}: a coordinate is not a number")
+    return points
+
+
+def _form(bodies: Sequence[bytes], fields: Mapping[str, str]) -> tuple[bytes, str]:
+    """The files and fields as multipart/form-data and its content type.
 
     In one piece: of httpx's own forms every part is three writes to the socket, and for the service as many
     reads.
@@ -93,12 +144,22 @@ def _form(bodies: Sequence[bytes]) -> tuple[bytes, str]:
         for place, body in enumerate(bodies)
         for piece in (part.format(boundary, place).encode(), body, b"\r\n")
     ]
+    pieces += [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'.encode()
+        for name, text in fields.items()
+    ]
     return b"".join([*pieces, f"--{boundary}--\r\n".encode()]), f"multipart/form-data; boundary={boundary}"
 
 
 def is_too_much(error: AbinetError, bodies: Sequence[bytes]) -> bool:
     """Whether a batch was refused for its size, so that its halves may be taken."""
     return len(bodies) > 1 and error.status == 413
+
+
+def are_too_many(error: AbinetError, regions: Sequence[Points]) -> bool:
+    """The same for the regions of a photo, which itself may be what is too large."""
+    too_many = error.problem is not None and error.problem.type.endswith(":too-many-crops")
+    return len(regions) > 1 and too_many
 
 
 def health() -> Call[Health]:

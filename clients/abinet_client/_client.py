@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, Union
@@ -20,7 +20,7 @@ from typing import Any, TypeVar, Union
 import httpx
 
 from abinet_client import _calls as calls
-from abinet_client._calls import Answer, Call, Options, Turns
+from abinet_client._calls import Answer, Call, Options, Points, Region, Turns, points_of
 from abinet_client._connections import (
     LIMITS,
     AsyncConnections,
@@ -31,7 +31,17 @@ from abinet_client._connections import (
 from abinet_client._exceptions import AbinetError, UnexpectedAnswer, error_of_transport
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Health, LatencyReport, ModelInfo, Reading
-from abinet_client._packs import EncodedImage, Outcome, Pack, Packer, bodies, load, outcomes
+from abinet_client._packs import (
+    EncodedImage,
+    Outcome,
+    Pack,
+    Packer,
+    RegionOutcome,
+    bodies,
+    load,
+    outcomes,
+    region_outcomes,
+)
 from abinet_client._retry import Attempts, Retry
 from abinet_client._threads import Workers
 
@@ -202,6 +212,8 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop.
@@ -215,13 +227,19 @@ class Client:
                 either side, "all" every crop all four ways up, "none" only as it is; the surest reading is
                 the answer. The default is the service's own.
             detail: with `Reading.iterations`.
+            lexicon: words, one of which the crop is expected to show, or the name of a list that the service
+                has: `Reading.lexicon` is the one that the network favours.
+            alternatives: so many of the likeliest readings, up to 10, in `Reading.alternatives`.
             timeout: seconds, or None for no limit, in place of the client's own.
 
         Raises:
             AbinetError: one of its kinds (see `abinet_client._exceptions`).
         """
         body = file_bytes(image)
-        return self._send(calls.read_one(body, Options(iterations, early_stop, turns, detail)), timeout)
+        return self._send(
+            calls.read_one(body, Options(iterations, early_stop, turns, detail, lexicon, alternatives)),
+            timeout,
+        )
 
     def read_many(
         self,
@@ -231,6 +249,8 @@ class Client:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
@@ -255,8 +275,48 @@ class Client:
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
         )
-        options = Options(iterations, early_stop, turns, detail)
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         return self._read_many(images, packer, options, timeout, concurrency)
+
+    def read_regions(
+        self,
+        photo: Image,
+        regions: Sequence[Region],
+        *,
+        iterations: int | None = None,
+        early_stop: bool = False,
+        turns: Turns | None = None,
+        detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
+        timeout: Timeout = DEFAULT,
+        batch_size: int = 64,
+    ) -> list[RegionOutcome]:
+        """Reads texts in a photo, each cut out by the service; what became of each, in their order.
+
+        A region that cannot be cut or read has its error in its outcome. A photo with more than `batch_size`
+        regions is sent several times.
+
+        Args:
+            photo: as a crop of `read`.
+            regions: for each text its corners, an array (N, 2) or the like: four, clockwise from the upper
+                left of the text, or the points of a polygon, of which the smallest rectangle around them is
+                cut; or a box (x, y, width, height). In pixels of the upright photo.
+            timeout: seconds for each request.
+            others: as for `read`.
+
+        Raises:
+            AbinetError: the photo cannot be read, or none of its regions.
+            TypeError, ValueError: something in `regions` is no region.
+        """
+        points = [points_of(region) for region in regions]
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
+        step = _positive("batch_size", batch_size)
+        body = file_bytes(photo)
+        results: list[Reading | AbinetError] = []
+        for start in range(0, len(points), step):
+            results += self._read_regions(body, points[start : start + step], options, timeout)
+        return region_outcomes(regions, results)
 
     def health(self, *, timeout: Timeout = DEFAULT) -> Health:
         """Whether the service takes crops. Asks once; raises ConnectionFailed if nobody is there."""
@@ -318,6 +378,20 @@ class Client:
         return [
             *self._read_bodies(bodies[:half], options, timeout, pause),
             *self._read_bodies(bodies[half:], options, timeout, pause),
+        ]
+
+    def _read_regions(
+        self, body: bytes, regions: list[Points], options: Options, timeout: Timeout
+    ) -> list[Reading | AbinetError]:
+        try:
+            return self._send(calls.read_regions(body, regions, options), timeout)
+        except AbinetError as error:
+            if not calls.are_too_many(error, regions):
+                raise
+        half = len(regions) // 2
+        return [
+            *self._read_regions(body, regions[:half], options, timeout),
+            *self._read_regions(body, regions[half:], options, timeout),
         ]
 
     def _send(self, call: Call[T], timeout: Timeout, pause: Callable[[float], Any] = time.sleep) -> T:
@@ -430,11 +504,16 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = True,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop, as `Client.read`."""
         body = image if isinstance(image, bytes) else await asyncio.to_thread(file_bytes, image)
-        return await self._send(calls.read_one(body, Options(iterations, early_stop, turns, detail)), timeout)
+        return await self._send(
+            calls.read_one(body, Options(iterations, early_stop, turns, detail, lexicon, alternatives)),
+            timeout,
+        )
 
     def read_many(
         self,
@@ -444,6 +523,8 @@ class AsyncClient:
         early_stop: bool = False,
         turns: Turns | None = None,
         detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
         timeout: Timeout = DEFAULT,
         concurrency: int = 4,
         batch_size: int = 32,
@@ -454,8 +535,32 @@ class AsyncClient:
             Packer(_positive("batch_size", batch_size)),
             _positive("concurrency", concurrency),
         )
-        options = Options(iterations, early_stop, turns, detail)
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         return self._read_many(images, packer, options, timeout, concurrency)
+
+    async def read_regions(
+        self,
+        photo: Image,
+        regions: Sequence[Region],
+        *,
+        iterations: int | None = None,
+        early_stop: bool = False,
+        turns: Turns | None = None,
+        detail: bool = False,
+        lexicon: str | Sequence[str] | None = None,
+        alternatives: int | None = None,
+        timeout: Timeout = DEFAULT,
+        batch_size: int = 64,
+    ) -> list[RegionOutcome]:
+        """Reads texts in a photo, as `Client.read_regions`."""
+        points = [points_of(region) for region in regions]
+        options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
+        step = _positive("batch_size", batch_size)
+        body = photo if isinstance(photo, bytes) else await asyncio.to_thread(file_bytes, photo)
+        results: list[Reading | AbinetError] = []
+        for start in range(0, len(points), step):
+            results += await self._read_regions(body, points[start : start + step], options, timeout)
+        return region_outcomes(regions, results)
 
     async def health(self, *, timeout: Timeout = DEFAULT) -> Health:
         """Whether the service takes crops. Asks once; raises ConnectionFailed if nobody is there."""
@@ -524,6 +629,20 @@ class AsyncClient:
         return [
             *await self._read_bodies(bodies[:half], options, timeout),
             *await self._read_bodies(bodies[half:], options, timeout),
+        ]
+
+    async def _read_regions(
+        self, body: bytes, regions: list[Points], options: Options, timeout: Timeout
+    ) -> list[Reading | AbinetError]:
+        try:
+            return await self._send(calls.read_regions(body, regions, options), timeout)
+        except AbinetError as error:
+            if not calls.are_too_many(error, regions):
+                raise
+        half = len(regions) // 2
+        return [
+            *await self._read_regions(body, regions[:half], options, timeout),
+            *await self._read_regions(body, regions[half:], options, timeout),
         ]
 
     async def _send(self, call: Call[T], timeout: Timeout) -> T:

@@ -1,7 +1,7 @@
 """Every way in which a call can fail.
 
 AbinetError
-├── BadImage              the image: no known format, broken, too large
+├── BadImage              the image: no known format, broken, too large; a region that cannot be cut
 │   └── UnreadableFile    a path or file object that cannot be read; an OSError too
 ├── InvalidRequest        an option that the service does not take
 ├── Unauthorized          no API key, or a wrong one
@@ -64,7 +64,7 @@ class AbinetError(Exception):
 
 
 class BadImage(AbinetError):
-    """The image is not readable, of no known format, broken or too large."""
+    """The image is not readable, of no known format, broken or too large, or a region of it cannot be cut."""
 
 
 class UnreadableFile(BadImage, OSError):
@@ -115,6 +115,7 @@ class UnexpectedAnswer(AbinetError):
 
 _BY_TYPE: dict[str, type[AbinetError]] = {
     "not-an-image": BadImage,
+    "bad-region": BadImage,
     "broken-image": BadImage,
     "body-too-large": BadImage,
     "too-many-pixels": BadImage,

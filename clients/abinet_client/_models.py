@@ -68,11 +68,32 @@ class ModelName(_Answer):
     calibrated: bool = False
 
 
+class LexiconChoice(_Answer):
+    """The word of a lexicon that the network favours.
+
+    `probability`, 0 to 1, is what the network gives the word, `none` what it gives all texts that are not in
+    the lexicon together. Neither is calibrated.
+    """
+
+    word: str
+    probability: float
+    none: float
+
+
+class Alternative(_Answer):
+    """A reading and the probability, 0 to 1, that the network gives it; not calibrated."""
+
+    text: str
+    probability: float
+
+
 class Reading(_Answer):
     """One crop, read.
 
     `confidence`, 0 to 1, is the calibrated probability that the text is right; of a model that is not
     calibrated (`model.calibrated`), the probability that its last stage gave the text.
+    `note` is a sentence if the crop seems to show several words, or one of more than 25 characters.
+    `lexicon` and `alternatives`, the likeliest readings, are there if they were asked for.
     `turned` is by how many degrees clockwise the crop was turned to be read like this: 0, 90, 180 or 270.
     `iterations` holds what was believed after every stage, vision first; it is empty if no detail was
     asked for. `stopped_at` is the number of refinements that ran. `request_id` finds the request in the
@@ -82,6 +103,9 @@ class Reading(_Answer):
     text: str
     confidence: float
     turned: int = 0
+    note: Optional[str] = None
+    lexicon: Optional[LexiconChoice] = None
+    alternatives: tuple[Alternative, ...] = ()
     iterations: tuple[Stage, ...] = ()
     stopped_at: int
     timings_ms: Timings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from abinet_client._calls import Region
 from abinet_client._exceptions import AbinetError
 from abinet_client._images import Image, file_bytes
 from abinet_client._models import Reading
@@ -29,6 +30,36 @@ class Outcome(NamedTuple):
             assert self.error is not None
             raise self.error
         return self.reading
+
+
+class RegionOutcome(NamedTuple):
+    """What became of one region of `read_regions`: a reading or an error.
+
+    `region` is what the caller gave.
+    """
+
+    region: Region
+    reading: Reading | None
+    error: AbinetError | None
+
+    def result(self) -> Reading:
+        """The reading; raises the error if there is none."""
+        if self.reading is None:
+            assert self.error is not None
+            raise self.error
+        return self.reading
+
+
+def region_outcomes(
+    regions: Sequence[Region], results: Sequence[Reading | AbinetError]
+) -> list[RegionOutcome]:
+    """One for each region."""
+    return [
+        RegionOutcome(region, None, result)
+        if isinstance(result, AbinetError)
+        else RegionOutcome(region, result, None)
+        for region, result in zip(regions, results)
+    ]
 
 
 class EncodedImage(NamedTuple):

@@ -17,8 +17,9 @@ import numpy as np
 
 from models.abinet import NetworkConfig
 from models.calibration import Calibration
-from models.preprocessing import Preprocessing
+from models.early_stop import EarlyStop
 from service.bundle_format.hashes import sha256_of
+from service.bundle_format.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from models.abinet.abinet import ABINet
@@ -36,13 +37,15 @@ class CheckpointError(ValueError):
 @dataclass(frozen=True)
 class Sidecar:
     """What NAME.json says: sizes, pre-processing, for people how the weights came about, the hash of
-    NAME.ckpt (empty if the config was written by hand), and the calibration of its confidences, if any."""
+    NAME.ckpt (empty if the config was written by hand), and, if they were fitted, the calibration of its
+    confidences and the thresholds of early stop."""
 
     network: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     training: Dict[str, Any] = field(default_factory=dict)
     sha256: str = field(default="", compare=False)
     calibration: Optional[Calibration] = None
+    early_stop: Optional[EarlyStop] = None
 
     def to_dict(self) -> Dict[str, Any]:
         """The sidecar as JSON-ready values."""
@@ -53,6 +56,7 @@ class Sidecar:
             "training": self.training,
             "sha256": self.sha256,
             "calibration": None if self.calibration is None else asdict(self.calibration),
+            "early_stop": None if self.early_stop is None else asdict(self.early_stop),
         }
 
     @classmethod
@@ -70,6 +74,7 @@ class Sidecar:
             dict(values.get("training", {})),
             values.get("sha256", ""),
             Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
+            EarlyStop.from_dict(values["early_stop"]) if values.get("early_stop") else None,
         )
 
 

@@ -18,7 +18,7 @@ from models.checkpoints.checkpoint import (
     one_line,
     read_parameters,
 )
-from models.preprocessing import Preprocessing
+from service.bundle_format.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from models.abinet.abinet import ABINet

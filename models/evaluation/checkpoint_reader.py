@@ -9,6 +9,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
+from models.abinet.config import IMAGE_SIZE
 from models.charset import certainty, decode
 from models.checkpoints.checkpoint import load_checkpoint
 from models.evaluation.reading import LabelledCrop, StagedReading, Turns
@@ -51,7 +52,7 @@ class CheckpointReader:
         """Each crop's readings with their certainty."""
         ways = ((crop.rgb, degrees) for crop in crops for degrees in ways_up(crop.rgb, self.turns))
         while batch := list(islice(ways, BATCH)):
-            images = np.stack([self._preprocess(turned(rgb, degrees)) for rgb, degrees in batch])
+            images = np.stack([self._preprocess(turned(rgb, degrees), IMAGE_SIZE) for rgb, degrees in batch])
             readings = self._read(images)
             for (sureness, reading), (_, degrees) in zip(readings, batch, strict=True):
                 yield sureness, reading._replace(turned=degrees)

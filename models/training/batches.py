@@ -17,8 +17,8 @@ import numpy as np
 
 from models.abinet.config import IMAGE_SIZE, NetworkConfig
 from models.charset import encode
-from models.preprocessing import Preprocessing
 from models.training.sources import CropSource
+from service.bundle_format.preprocessing import Preprocessing
 
 #: Batches that each process makes ahead of the step.
 AHEAD = 8
@@ -68,7 +68,7 @@ class CropBatches:
             texts, skipped = [], 0
             for row in range(self.batch_size):
                 crop = draw(number * self.batch_size + row)
-                images[row] = self.preprocessing(crop.image)
+                images[row] = self.preprocessing(crop.image, IMAGE_SIZE)
                 texts.append(crop.label)
                 skipped += crop.skipped
             return Batch(images, *encode(texts, self.config.charset, self.config.steps), skipped)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.abinet.config import IMAGE_SIZE
 from models.charset import encode
 from models.data.rendering.fonts import find_fonts
 from models.data.rendering.photographs import find_photographs
 from models.data.rendering.words import Split, WordSampler
 from models.data.sets.folders import SetPath, find_sets
 from models.data.sets.samples import UnusableSample
-from models.preprocessing import Preprocessing
 from models.training.batches import Batch, BatchSource, CropBatches
 from models.training.misreadings import BUNDLED, Misreadings
 from models.training.recipe import Dataset, Recipe, Stage
@@ -30,6 +30,7 @@ from models.training.sources import (
     StoredCrops,
 )
 from models.training.spelling import SpellingBatches, Vocabulary
+from service.bundle_format.preprocessing import Preprocessing
 
 RENDERED_VALIDATION_CROPS = 256
 #: Batches of misread words of each kind, and words in each.
@@ -247,14 +248,14 @@ class TrainingData:
                 image, label = samples.crop(number)
             except UnusableSample:
                 continue
-            yield self.preprocessing(image), self._classes(label)
+            yield self.preprocessing(image, IMAGE_SIZE), self._classes(label)
 
     @cached_property
     def _rendered_validation(self) -> list[tuple[np.ndarray, np.ndarray]]:
         words, seed = self.words("test"), self.recipe.system.seed
         source = RenderedCrops(self.fonts, words, seed, "test", photographs=self.photographs)
         crops = map(source.open(), range(self.recipe.eval.dataset.limit or RENDERED_VALIDATION_CROPS))
-        return [(self.preprocessing(crop.image), self._classes(crop.label)) for crop in crops]
+        return [(self.preprocessing(crop.image, IMAGE_SIZE), self._classes(crop.label)) for crop in crops]
 
     def _classes(self, label: str) -> np.ndarray:
         """(T,) int32, null after the end."""

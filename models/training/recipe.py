@@ -58,7 +58,7 @@ Weights = Path | dict[Literal["vision", "language", "alignment"], Path]
 class Model(Section):
     """``pretrained``: the weights that the first stage starts from, of one file or one each for some of the
     three models: native, MindOCR's .ckpt or the official .pth. ``shrink_by_area``: how large crops become the
-    network's input, see :class:`~models.preprocessing.Preprocessing`; neither reference does it."""
+    network's input (see :mod:`service.bundle_format.preprocessing`); neither reference does it."""
 
     pretrained: Weights | None = None
     shrink_by_area: bool = True

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from models.abinet import NetworkConfig
+from models.abinet.config import IMAGE_SIZE
 from models.charset import certainty, text_lengths, texts
 from models.data.sets.folders import SetPath
 from models.data.sets.samples import UnusableSample
-from models.preprocessing import Preprocessing
 from models.training.sources import Joined
+from service.bundle_format.preprocessing import Preprocessing
 
 BATCH = 64
 
@@ -58,7 +59,7 @@ def _batches(
     batch: list[tuple[int, np.ndarray]] = []
     for number in numbers:
         try:
-            batch.append((number, preprocessing(samples.image(number))))
+            batch.append((number, preprocessing(samples.image(number), IMAGE_SIZE)))
         except UnusableSample:
             continue
         if len(batch) == BATCH:

@@ -17,7 +17,6 @@ from tqdm import tqdm
 
 from models.checkpoints.checkpoint import Sidecar, read_sidecar, sidecar_path, write_checkpoint
 from models.checkpoints.pretrained import read_pretrained
-from models.preprocessing import Preprocessing
 from models.training.backends import open_backend
 from models.training.batches import Batch, batches_ahead
 from models.training.curves import Curves
@@ -30,6 +29,7 @@ from models.training.self_training import pseudo_labels, read_labels, write_labe
 from models.training.state import Progress, load_progress, load_state, save_state
 from models.training.stopping import Stopped, Stopping
 from models.training.validation import accuracy, corrections, joined, shares, total
+from service.bundle_format.preprocessing import Preprocessing
 
 #: By which of its figures a stage's best checkpoint is chosen.
 DECISIVE = {"language": "corrected", "vision": "vision", "joint": "fused", "self_training": "fused"}

@@ -82,7 +82,7 @@ class PrecisionDifference(TypedDict):
 
 class Manifest(TypedDict):
     """What `manifest.json` says. `max_length` counts characters without the stop, `features` is the width of
-    vision's features; `preprocessing` and `calibration` are those of the checkpoint's NAME.json."""
+    vision's features; `preprocessing`, `calibration` and `early_stop` are the checkpoint's NAME.json's."""
 
     format: int
     name: str
@@ -95,6 +95,7 @@ class Manifest(TypedDict):
     input: Input
     preprocessing: dict[str, Any]
     calibration: dict[str, Any] | None
+    early_stop: NotRequired[dict[str, Any] | None]
     precision: str
     graphs: list[GraphFile]
     exporter: Exporter

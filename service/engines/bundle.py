@@ -45,6 +45,7 @@ class Bundle:
         self.channels, self.height, self.width = self.manifest["input"]["shape"][1:4]
         self.preprocessing = self.manifest["preprocessing"]
         self.calibration = self.manifest.get("calibration")
+        self.early_stop = self.manifest.get("early_stop")
         self.exporter = self.manifest["exporter"]
         self.graphs = self._graphs(self.manifest["graphs"])
         self._compiled = self._graphs(compiled_graphs(self.manifest))

@@ -36,7 +36,7 @@ class Loaded(NamedTuple):
         return cls(answer["release"], [Cost(*cost) for cost in answer["costs"]])
 
 
-class Line:
+class WorkerConnection:
     """One connection and its arena. `SLOTS` calls may be sent before the first answer is received."""
 
     def __init__(self, connection: Connection, arena: Arena) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
-from service.engines.connection import EngineError, Line, Loaded, WorkerDiedError
+from service.engines.connection import EngineError, Loaded, WorkerConnection, WorkerDiedError
 from service.engines.engine import Answer, EngineOptions
 from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedError, connected, socket_pair
 
@@ -31,8 +31,8 @@ def module_command(python: str, module: str) -> list[str]:
     return [python, _BOOTSTRAP, module]
 
 
-class EngineProcess(Line):
-    """A worker process, and the line to it. One thread at a time may call it; any thread may kill it.
+class EngineProcess(WorkerConnection):
+    """A worker process, and the connection to it. One thread at a time may call it; any thread may kill it.
 
     With a `listener` others may connect to the worker as well (see attach).
     """
@@ -92,14 +92,14 @@ class EngineProcess(Line):
             self.kill()
 
     def kill(self) -> None:
-        """Ends the process, which the kernel may not do while it waits for a device, and the line to it."""
+        """Ends the connection, and the process: the kernel may not do that while it waits for a device."""
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(DEATH_S)
         super().close()
 
     def hang_up(self) -> None:
-        """Ends the line alone."""
+        """Ends the connection alone."""
         super().close()
 
     def _closed(self) -> WorkerDiedError:
@@ -163,9 +163,10 @@ def arena_file(slot_bytes: int) -> Iterator[IO[bytes]]:
         yield file
 
 
-def attach(path: str, slot_bytes: int) -> Line:
-    """A line to a worker that listens at this path. Raises OSError if none does, EngineError without room,
-    WorkerDiedError if it ends meanwhile.
+def attach(path: str, slot_bytes: int) -> WorkerConnection:
+    """A connection to a worker that listens at this path.
+
+    Raises OSError if none does, EngineError if there is no room, WorkerDiedError if it ends meanwhile.
 
     The worker says what it has loaded (see Loaded) in its first message, which comes when it is ready.
     """
@@ -173,7 +174,7 @@ def attach(path: str, slot_bytes: int) -> Line:
         connection = Connection(connected(path))
         try:
             connection.send({"call": "attach", "slot_bytes": slot_bytes}, [file.fileno()])
-            return Line(connection, Arena(file.fileno(), slot_bytes))
+            return WorkerConnection(connection, Arena(file.fileno(), slot_bytes))
         except BaseException as error:
             connection.close()
             if isinstance(error, ConnectionClosedError):

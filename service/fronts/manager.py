@@ -21,7 +21,7 @@ from service.engines.connection import EngineError
 from service.fronts.connections import Connections
 from service.fronts.handle import Front
 from service.fronts.shared_models import SharedChange, SharedReader
-from service.fronts.sighup import Hangup
+from service.fronts.sighup import SighupHandler
 from service.http.listener import address_of
 from service.http.server import most_connections
 from service.observability.counts import Counts, new_counts
@@ -69,7 +69,7 @@ async def serve_with_fronts(
             log.info("%d fronts answer there", settings.fronts)
         starting = asyncio.create_task(_start(models, fronts, started))
         stop = asyncio.create_task(stopping.wait())
-        async with Hangup(settings.bundle, change.load, stopping.set):
+        async with SighupHandler(settings.bundle, change.load, stopping.set):
             await asyncio.wait([starting, stop, *serving], return_when=asyncio.FIRST_COMPLETED)
             if starting.done() and starting.exception() is None:
                 await asyncio.wait([stop, *serving], return_when=asyncio.FIRST_COMPLETED)

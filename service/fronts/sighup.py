@@ -15,7 +15,7 @@ from service.errors import ServiceError
 log = logging.getLogger("abinet")
 
 
-class Hangup:
+class SighupHandler:
     """Entered, it answers SIGHUP with `load`, and if the terminal is gone with `stop`."""
 
     def __init__(

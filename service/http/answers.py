@@ -10,6 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 from service.crop import Crop, Word
+from service.reading.notes import note_of
 from service.types import Timings
 
 
@@ -27,6 +28,11 @@ def answer(crop: Crop, since: float | None = None) -> CropAnswer:
     """
     final = crop.words[-1]
     reading: dict[str, Any] = {"text": final.text, "confidence": final.confidence, "turned": crop.turned}
+    note = note_of(final)
+    if note is not None:
+        reading["note"] = note
+    if crop.insights is not None:
+        reading.update(crop.insights)
     if crop.submission.wish.detail:
         reading["iterations"] = _stages(crop.words)
     reading["stopped_at"] = crop.refinements

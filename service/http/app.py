@@ -25,7 +25,7 @@ from service.http.routes.open_inference import open_inference_router
 from service.http.routes.open_inference_messages import InferRequest
 from service.http.routes.page import add_page
 from service.http.routes.read import read_router
-from service.http.schemas import BatchRequest, CropRequest, LoadRequest, ProblemDetails
+from service.http.schemas import BatchRequest, CropRequest, LoadRequest, ProblemDetails, RegionsRequest
 from service.observability.all_fronts import Fronts
 from service.observability.request_log import RequestLog
 from service.observability.tracing import is_tracing
@@ -39,6 +39,8 @@ _KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+
+_LEAN_BODIES = (BatchRequest, CropRequest, InferRequest, LoadRequest, ProblemDetails, RegionsRequest)
 
 
 def create_app(reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> FastAPI:
@@ -100,10 +102,7 @@ class _Service(FastAPI):
         if self.openapi_schema is None:
             document = super().openapi()
             _, schema = models_json_schema(
-                [
-                    (model, "validation")
-                    for model in (BatchRequest, InferRequest, LoadRequest, CropRequest, ProblemDetails)
-                ],
+                [(model, "validation") for model in _LEAN_BODIES],
                 ref_template="#/components/schemas/{model}",
             )
             document["components"]["schemas"].update(schema["$defs"])

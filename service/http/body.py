@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from service.errors import Problem, ServiceError
-from service.http.multipart import SentFile, files_of_form
+from service.http.multipart import Form, form_of
 from service.reading.deadline import Deadline, DeadlineError
 
 _FREE_BYTES = 64 << 10
@@ -82,14 +82,13 @@ async def read_body(request: Request, limit: int) -> bytes:
         ) from None
 
 
-async def read_files(request: Request, limit: int, most: int) -> list[SentFile]:
-    """The files of a multipart form, in its order, whatever their fields are called.
+async def read_form(request: Request, limit: int, most: int, fields: Sequence[str] = ()) -> Form:
+    """The files of a multipart form and those of `fields` that it has (see form_of).
 
-    Raises ServiceError if the body is longer than `limit` bytes, no such form, has more than `most` files
-    or a field that is no file.
+    Raises ServiceError, also if the body is longer than `limit` bytes.
     """
     _, options = parse_options_header(header(request, b"content-type"))
-    return files_of_form(await read_body(request, limit), options.get(b"boundary", b""), most)
+    return form_of(await read_body(request, limit), options.get(b"boundary", b""), most, fields)
 
 
 async def _parts(request: Request, limit: int, room: BodyRoom) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from service.errors import Problem, ServiceError, invalid
+from service.types import MOST_LEXICON_WORDS
 
 Model = TypeVar("Model", bound=BaseModel)
 Parsed = TypeVar("Parsed")
@@ -36,7 +37,7 @@ def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
     """The object that a body is. Raises ServiceError if it is none, or far too large for so many crops."""
     # Not a count of elements, which only a parser knows, but never less.
     elements = sum(map(body.count, (b",", b"[", b"{")))
-    if elements > _ELEMENTS_A_CROP * (1 + most_crops):
+    if elements > _ELEMENTS_A_CROP * (1 + most_crops) + MOST_LEXICON_WORDS:
         raise ServiceError(Problem.INVALID_REQUEST, "The body has too many elements.")
     try:
         document = orjson.loads(body)

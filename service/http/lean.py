@@ -109,7 +109,10 @@ async def client_gone(request: Request) -> None:
 
 
 def read_request(
-    request: Request, images: Sequence[ImageFile], options: ReadOptions, timeout_s: float | None
+    request: Request,
+    images: Sequence[ImageFile],
+    options: ReadOptions,
+    timeout_s: float | None,
 ) -> ReadRequest:
     """What a request wants read, with what its headers say; its body has been read."""
     return ReadRequest(
@@ -143,8 +146,16 @@ def documented_options(options: type[BaseModel]) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "description": field.pop("description"),
-            "schema": {key: value for key, value in field.items() if key != "title"},
+            "schema": _in_a_query(field),
         }
         for name, field in schema["properties"].items()
     ]
     return [*parameters, _TIMEOUT_HEADER, _VERSION_HEADER]
+
+
+def _in_a_query(field: dict[str, Any]) -> dict[str, Any]:
+    """A field's schema without its title, and without lists, which a query has no place for."""
+    schema = {key: value for key, value in field.items() if key != "title"}
+    if "anyOf" in schema:
+        schema["anyOf"] = [kind for kind in schema["anyOf"] if kind.get("type") != "array"]
+    return schema

@@ -32,7 +32,7 @@ _BETWEEN, _HEAD, _BODY = range(3)
 _QUIET_LOG_S = 10.0
 
 
-class Crowd:
+class OpenConnections:
     """The connections of a front, of which there may be `most`.
 
     One more takes the place of the one that has kept the service waiting for longest, and only if all
@@ -85,11 +85,13 @@ class Crowd:
 class LimitedProtocol(JoiningProtocol):
     """HTTP for one connection; a request must arrive whole within `body_s` of its head."""
 
-    def __init__(self, config: Config, server_state: ServerState, crowd: Crowd, body_s: float) -> None:
+    def __init__(
+        self, config: Config, server_state: ServerState, open_connections: OpenConnections, body_s: float
+    ) -> None:
         super().__init__(config, server_state, {})
         self._plain = UpgradeIgnoringParser(self)
         self.parser = self._plain  # type: ignore[assignment]
-        self._crowd = crowd
+        self._open_connections = open_connections
         self._body_s = body_s
         self._phase = _BETWEEN
         self._requests = 0
@@ -107,10 +109,10 @@ class LimitedProtocol(JoiningProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._timer = self.loop.call_later(HEAD_S, self._be_late)
-        self._crowd.admit(self)
+        self._open_connections.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._crowd.leave(self)
+        self._open_connections.leave(self)
         for timer in (self._timer, self._unread):
             if timer is not None:
                 timer.cancel()
@@ -180,12 +182,12 @@ class LimitedProtocol(JoiningProtocol):
         self.cycle.scope["state"]["has_arrived"] = True
         self._phase = _BETWEEN
         if not self.cycle.response_complete:
-            self._crowd.works_for(self)
+            self._open_connections.works_for(self)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self.pipeline:
-            self._crowd.waits_for(self)
+            self._open_connections.waits_for(self)
 
     def _take_parts(self) -> None:
         """Hands them on together: uvicorn copies what waits once more for each chunk."""

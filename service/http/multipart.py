@@ -7,6 +7,7 @@ python-multipart's, needs as long for a file of 5 kB as decoding it does.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from python_multipart.multipart import parse_options_header
@@ -25,39 +26,52 @@ class SentFile(NamedTuple):
     body: bytes
 
 
-def files_of_form(body: bytes, boundary: bytes, most: int) -> list[SentFile]:
-    """The files of a form, in its order, whatever their fields are called.
+class Form(NamedTuple):
+    """The files of a multipart form, in its order, and the fields that were expected beside them."""
 
-    Raises ServiceError if it is no whole form, has more than `most` files or a field that is no file.
+    files: list[SentFile]
+    fields: dict[str, bytes]
+
+
+def form_of(body: bytes, boundary: bytes, most: int, fields: Sequence[str] = ()) -> Form:
+    """The files of a form, whatever their fields are called, and what it has of `fields`, as texts or files.
+
+    Raises ServiceError if it is no whole form, has no file or more than `most`, or another field that is
+    no file.
     """
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise _invalid("The form is broken: no boundary, or one that is too long.")
     # The preamble may be missing, and with it the line break before the first boundary.
-    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary, most + 2)
-    files: list[SentFile] = []
+    _, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary, most + len(fields) + 2)
+    form = Form([], {})
+    files = form.files
     for part in parts:
         if part.startswith(b"--"):
             break
-        sent = _file(part)
+        field, name, content = _taken_apart(part)
+        if field in fields:
+            form.fields[field] = content
+            continue
+        if name is None:
+            raise _invalid(f"The form's field {field!r} is no file; options go into the query.")
         if len(files) == most:
             elsewhere = " Several crops go to /v1/read/batch." if most == 1 else ""
             raise ServiceError(Problem.TOO_MANY_CROPS, f"The form has more files than {most}.{elsewhere}")
-        files.append(sent)
+        files.append(SentFile(name, content))
     else:
         raise _invalid("The form is cut off.")
     if not files:
         raise _invalid("The form has no file.")
-    return files
+    return form
 
 
-def _file(part: bytes) -> SentFile:
+def _taken_apart(part: bytes) -> tuple[str, str | None, bytes]:
+    """Field, file name if it is a file, content."""
     headers, blank, content = part.partition(b"\r\n\r\n")
     if not blank or len(headers) > _LONGEST_HEADERS or headers.partition(b"\r\n")[0].strip(b" \t"):
         raise _invalid("The form is broken: a part has no headers.")
     field, name = _field_and_file_name(headers)
-    if name is None:
-        raise _invalid(f"The form's field {_text(field)!r} is no file; options go into the query.")
-    return SentFile(_text(name), content)
+    return _text(field), None if name is None else _text(name), content
 
 
 def _field_and_file_name(headers: bytes) -> tuple[bytes, bytes | None]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.types import ModelName, Percent, ReadOptions, Timings
+from service.types import LexiconWords, ModelName, Percent, ReadOptions, Timings
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -95,6 +95,21 @@ _BATCH: dict[str, Any] = {
 }
 
 
+class LexiconChoice(BaseModel):
+    """The word of the request's lexicon that the last stage favours."""
+
+    word: str = Field(description="As the lexicon has it.")
+    probability: Confidence = Field(description="That the last stage gives the word. Not calibrated.")
+    none: Confidence = Field(description="That it gives all texts that are not in the lexicon, together.")
+
+
+class Alternative(BaseModel):
+    """A reading, and the probability that the last stage gives it. Not calibrated."""
+
+    text: str
+    probability: Confidence
+
+
 class Reading(BaseModel):
     """One crop, read: the final text, and with `detail` what was believed after every stage."""
 
@@ -105,6 +120,14 @@ class Reading(BaseModel):
     )
     turned: Literal[0, 90, 180, 270] = Field(
         description="By how many degrees clockwise the crop was turned to be read like this."
+    )
+    note: str | None = Field(
+        default=None,
+        description="A sentence if the crop seems to show several words, or one of more than 25 characters.",
+    )
+    lexicon: LexiconChoice | None = Field(default=None, description="If the request had a `lexicon`.")
+    alternatives: list[Alternative] | None = Field(
+        default=None, description="If the request asked for some: the likeliest readings."
     )
     iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]] | None = None
     stopped_at: int = Field(ge=0, description="Refinements that ran.")
@@ -149,6 +172,76 @@ class BatchRequest(ReadOptions):
     """A batch as JSON. Options that it names go before those of the query."""
 
     images: Annotated[list[str | BatchImage], Field(min_length=1, examples=[["iVBORw0KGgo=", "R0lGODlh"]])]
+
+
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+Points = Annotated[
+    list[Point],
+    Field(
+        description="Corners [x, y] in pixels of the upright photo, in the order of the text: upper left, "
+        "upper right, lower right, lower left. Of more points the smallest rectangle around them is cut.",
+        examples=[[[31, 40], [210, 52], [208, 98], [29, 86]]],
+    ),
+]
+Box = Annotated[
+    list[float],
+    Field(
+        min_length=4,
+        max_length=4,
+        description="[x, y, width, height] in pixels of the upright photo; x, y is the upper left corner.",
+        examples=[[31, 40, 180, 48]],
+    ),
+]
+
+
+class OutlinedRegion(BaseModel):
+    """A text in a photo, by its corners."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, description="Repeated with the region's answer.", examples=["sign"])
+    points: Points
+
+
+class BoxRegion(BaseModel):
+    """A text in a photo, by a box that is not rotated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(default=None, description="Repeated with the region's answer.", examples=["sign"])
+    box: Box
+
+
+class LexiconField(BaseModel):
+    """The lexicon of a form."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lexicon: str | LexiconWords
+
+
+class RegionList(BaseModel):
+    """The regions of a photo."""
+
+    regions: Annotated[
+        list[OutlinedRegion | BoxRegion | Points],
+        Field(
+            min_length=1,
+            description="A list of points alone is a region too.",
+            examples=[
+                [
+                    {"id": "sign", "points": [[31, 40], [210, 52], [208, 98], [29, 86]]},
+                    {"box": [8, 120, 90, 30]},
+                ]
+            ],
+        ),
+    ]
+
+
+class RegionsRequest(RegionList, ReadOptions):
+    """A photo and its regions as JSON. Options that it names go before those of the query."""
+
+    image: str = Field(description=_BASE64, examples=["iVBORw0KGgo="])
 
 
 class BatchItem(BaseModel):

@@ -15,7 +15,7 @@ from typing import cast
 import uvicorn
 
 from service.http.app import create_app
-from service.http.limits import Crowd, LimitedProtocol
+from service.http.limits import LimitedProtocol, OpenConnections
 from service.observability.all_fronts import Fronts
 from service.reading.model_change import Change
 from service.reading.reader import Reader
@@ -50,7 +50,7 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._reader = reader
-        self._crowd = Crowd(most_connections(reader.settings))
+        self._open_connections = OpenConnections(most_connections(reader.settings))
         # A body that is late is answered by who reads it; what nobody reads must end as well.
         self._body_s = reader.settings.timeout_s + _GRACE_S
 
@@ -70,7 +70,8 @@ class HttpServer(uvicorn.Server):
             connection.close()
             return
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: LimitedProtocol(self.config, self.server_state, self._crowd, self._body_s), connection
+            lambda: LimitedProtocol(self.config, self.server_state, self._open_connections, self._body_s),
+            connection,
         )
 
 

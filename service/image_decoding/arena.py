@@ -12,6 +12,8 @@ SLOTS = 2
 """Batches under way: one that is decoded, and one that is there when it ends."""
 BATCH = 16
 """Images of a batch at most, about 2 ms."""
+MOST_INPUTS = 256
+"""What one photo's regions become at most; a page of the memory is taken when it is first written."""
 _NOBODY = 0
 
 
@@ -24,8 +26,9 @@ class ImageArena:
     def __init__(self, descriptor: int, file_bytes: int, shape: Sequence[int]) -> None:
         """A slot has room for so many bytes of files, and for inputs (C, H, W), float32, of this shape."""
         self.file_bytes = file_bytes
-        inputs_bytes = 4 * BATCH * int(np.prod(shape))
-        self._stride = _pages(file_bytes) + _pages(inputs_bytes)
+        inputs_bytes = 4 * MOST_INPUTS * int(np.prod(shape))
+        self._inputs_bytes = _pages(inputs_bytes)
+        self._stride = _pages(file_bytes) + self._inputs_bytes
         length = mmap.PAGESIZE + SLOTS * self._stride
         if os.fstat(descriptor).st_size < length:
             os.ftruncate(descriptor, length)
@@ -33,10 +36,10 @@ class ImageArena:
         self.inputs = [
             np.frombuffer(
                 self._memory, np.float32, inputs_bytes // 4, self._start(slot) + _pages(file_bytes)
-            ).reshape(BATCH, *shape)
+            ).reshape(MOST_INPUTS, *shape)
             for slot in range(SLOTS)
         ]
-        """Of each slot, (BATCH, C, H, W)."""
+        """Of each slot, (MOST_INPUTS, C, H, W)."""
 
     def write(self, slot: int, files: Sequence[bytes]) -> None:
         """Raises ValueError if they do not fit."""
@@ -54,6 +57,11 @@ class ImageArena:
             files.append(self._memory[start : start + length])
             start += length
         return files
+
+    def free_inputs(self, slot: int) -> None:
+        """Gives their memory back until they are written again; what they were is lost."""
+        start = self._start(slot) + _pages(self.file_bytes)
+        self._memory.madvise(mmap.MADV_REMOVE, start, self._inputs_bytes)
 
     def mark(self, index: int | None = None) -> None:
         """Says which image of its batch is decoded from now on, if any."""

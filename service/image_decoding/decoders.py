@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +18,9 @@ import numpy as np
 from service.engines.process import module_command
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
 from service.errors import Problem, ServiceError
-from service.image_decoding.arena import SLOTS, ImageArena
+from service.image_decoding.arena import BATCH, SLOTS, ImageArena
 from service.image_decoding.preprocess import Prescription
+from service.image_decoding.regions import Quad
 
 COMMAND = module_command(sys.executable, "service.image_decoding.process")
 _DEATH_S = 0.1
@@ -31,11 +33,13 @@ class Prepared(NamedTuple):
     """What became of an image file: network inputs (N, C, H, W), float32, one for each way up that was asked.
 
     Or the error why there are none; or nothing yet, but its `pixels`, if a large one was not sent as such.
+    `bad` are the errors of regions that cannot be cut out of a photo, by their input.
     """
 
     inputs: np.ndarray | None = None
     error: ServiceError | None = None
     pixels: int = 0
+    bad: Mapping[int, ServiceError] = MappingProxyType({})
 
 
 class _Batch(NamedTuple):
@@ -86,12 +90,14 @@ class ImageDecoder:
         batch: list[Any],
         files: Sequence[ImageFile],
         ways: Sequence[Sequence[int]],
+        regions: Sequence[Sequence[Quad] | None] | None = None,
         *,
         is_large: bool = False,
     ) -> None:
         """Has it decode a batch of files and turn each by so many degrees clockwise, in several ways perhaps.
 
-        That makes BATCH inputs at most. Large images are decoded only if that is said. Raises
+        Of a photo there are `regions`, one for each of its ways, and they are turned. All that makes BATCH
+        inputs at most, a photo alone MOST_INPUTS. Large images are decoded only if that is said. Raises
         ConnectionClosedError.
         """
         if not self._batches:
@@ -103,7 +109,14 @@ class ImageDecoder:
         texts = [isinstance(file, str) for file in files]
         lengths = list(map(len, bodies))
         self._connection.send(
-            {"slot": slot, "lengths": lengths, "texts": texts, "ways": ways, "large": is_large}
+            {
+                "slot": slot,
+                "lengths": lengths,
+                "texts": texts,
+                "ways": ways,
+                "regions": regions or [None] * len(lengths),
+                "large": is_large,
+            }
         )
 
     def receive(self) -> tuple[list[Any], list[Prepared]]:
@@ -116,7 +129,10 @@ class ImageDecoder:
         batch = self._batches.popleft()
         slot, ends = self._arena.inputs[batch.slot], itertools.accumulate(batch.counts)
         inputs = [slot[end - count : end] for count, end in zip(batch.counts, ends, strict=True)]
-        return batch.images, [_prepared(*image) for image in zip(outcomes, inputs, strict=False)]
+        prepared = [_prepared(*image) for image in zip(outcomes, inputs, strict=False)]
+        if sum(batch.counts) > BATCH:
+            self._arena.free_inputs(batch.slot)
+        return batch.images, prepared
 
     def last_words(self) -> list[tuple[list[Any], list[Prepared]]]:
         """Of one that has ended: what it had done before, and nobody has received."""
@@ -143,9 +159,12 @@ class ImageDecoder:
         self._connection.close()
 
 
-def _prepared(outcome: list[str] | int | None, inputs: np.ndarray) -> Prepared:
+def _prepared(outcome: list[str] | dict[str, str] | int | None, inputs: np.ndarray) -> Prepared:
     if outcome is None:
         return Prepared(inputs.copy())
+    if isinstance(outcome, dict):
+        bad = {int(place): ServiceError(Problem.BAD_REGION, detail) for place, detail in outcome.items()}
+        return Prepared(inputs.copy(), bad=bad)
     if isinstance(outcome, int):
         return Prepared(pixels=outcome)
     return Prepared(error=ServiceError(Problem[outcome[0]], outcome[1]))

@@ -15,34 +15,34 @@ class FairQueue(Generic[Owner, Item]):
     """Of each owner's items the first is next, then the first of the owner that came after it, and so on."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[Owner, deque[Item]] = OrderedDict()
+        self._queues: OrderedDict[Owner, deque[Item]] = OrderedDict()
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[Item]:
-        return chain.from_iterable(self._lines.values())
+        return chain.from_iterable(self._queues.values())
 
     def add(self, owner: Owner, items: Iterable[Item]) -> None:
-        line = self._lines.setdefault(owner, deque())
-        self._count -= len(line)
-        line.extend(items)
-        self._count += len(line)
+        queue = self._queues.setdefault(owner, deque())
+        self._count -= len(queue)
+        queue.extend(items)
+        self._count += len(queue)
 
     def put_back(self, owner: Owner, item: Item) -> None:
         """Something that was taken, which is to be the next."""
-        self._lines.setdefault(owner, deque()).appendleft(item)
-        self._lines.move_to_end(owner, last=False)
+        self._queues.setdefault(owner, deque()).appendleft(item)
+        self._queues.move_to_end(owner, last=False)
         self._count += 1
 
     def peek(self) -> Item:
-        return next(iter(self._lines.values()))[0]
+        return next(iter(self._queues.values()))[0]
 
     def pop(self) -> Item:
-        owner, line = self._lines.popitem(last=False)
-        item = line.popleft()
+        owner, queue = self._queues.popitem(last=False)
+        item = queue.popleft()
         self._count -= 1
-        if line:
-            self._lines[owner] = line
+        if queue:
+            self._queues[owner] = queue
         return item

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from service.crop import Crop, Submission
 from service.engines.protocol import ConnectionClosedError
 from service.errors import Problem, ServiceError
-from service.image_decoding.arena import BATCH, SLOTS
+from service.image_decoding.arena import BATCH, MOST_INPUTS, SLOTS
 from service.image_decoding.decoders import ForkServerClient, ImageDecoder, ImageFile, Prepared
 from service.image_decoding.fair_queue import FairQueue
 from service.image_decoding.preprocess import Preprocessor
+from service.image_decoding.regions import Quad
 
 log = logging.getLogger("abinet")
 
@@ -32,17 +33,18 @@ _STUCK = 3
 
 
 class _Arrival:
-    """An image file, and the crops that it becomes: one for each way up.
+    """An image file, and the crops that it becomes: one for each way up, or for each of a photo's `regions`.
 
     `is_suspect` if a decoder has ended on it, `is_alone` if one has ended on it or beside it; `pixels`
     if a decoder has seen that it is large.
     """
 
-    __slots__ = ("crops", "file", "is_alone", "is_suspect", "pixels")
+    __slots__ = ("crops", "file", "is_alone", "is_suspect", "pixels", "regions")
 
-    def __init__(self, crops: Sequence[Crop], file: ImageFile) -> None:
+    def __init__(self, crops: Sequence[Crop], file: ImageFile, regions: Sequence[Quad] | None = None) -> None:
         self.crops = crops
         self.file = file
+        self.regions = regions
         self.is_suspect = self.is_alone = False
         self.pixels = 0
 
@@ -95,6 +97,17 @@ class DecoderPool:
         """Files, and of each the crops that it becomes, which know how they are turned."""
         for readings, file in zip(crops, files, strict=True):
             self._waiting.add(readings[0].submission, [_Arrival(readings, file)])
+        self._wake()
+
+    def add_photo(self, crops: Sequence[Sequence[Crop]], file: ImageFile, regions: Sequence[Quad]) -> None:
+        """A file, its regions, and of each the crops that it becomes, as in `add`.
+
+        It is decoded once, or once for as many crops as the arena has room for.
+        """
+        flat = [(crop, quad) for readings, quad in zip(crops, regions, strict=True) for crop in readings]
+        for start in range(0, len(flat), MOST_INPUTS):
+            readings, quads = zip(*flat[start : start + MOST_INPUTS], strict=True)
+            self._waiting.add(readings[0].submission, [_Arrival(readings, file, quads)])
         self._wake()
 
     def close(self) -> None:
@@ -172,6 +185,7 @@ class DecoderPool:
                 batch,
                 [arrival.file for arrival in batch],
                 [[crop.turned for crop in arrival.crops] for arrival in batch],
+                [arrival.regions for arrival in batch],
                 is_large=batch[0].pixels > 0,
             )
         except ConnectionClosedError:
@@ -194,13 +208,14 @@ class DecoderPool:
         """What a decoder has not come to goes back."""
         done, left = batch[: len(prepared)], batch[len(prepared) :]
         ready: list[Crop] = []
-        for arrival, (inputs, error, pixels) in zip(done, prepared, strict=True):
+        for arrival, (inputs, error, pixels, bad) in zip(done, prepared, strict=True):
             if pixels:
                 error = self._postpone(arrival, pixels)
                 if error is None:
                     continue
             for index, crop in enumerate(arrival.crops):
-                crop.image, crop.error = None if inputs is None else inputs[index], error
+                crop.image = None if inputs is None else inputs[index]
+                crop.error = bad.get(index, error)
             ready += arrival.crops
         self._put_back(left)
         self._ready(ready)
@@ -217,8 +232,8 @@ class DecoderPool:
 
     def _put_back(self, batch: list[_Arrival]) -> None:
         for arrival in reversed(batch):
-            line = self._large if arrival.pixels else self._waiting
-            line.put_back(arrival.submission, arrival)
+            queue = self._large if arrival.pixels else self._waiting
+            queue.put_back(arrival.submission, arrival)
 
     def _replace(self, decoder: ImageDecoder) -> None:
         """One that has ended: what it had begun with goes to another, what it had not goes back."""

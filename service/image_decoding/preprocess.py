@@ -6,20 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from service import image_files
 from service.bundle_format.manifest import BundleError
+from service.bundle_format.preprocessing import Preprocessing
 from service.engines.bundle import Bundle
 from service.errors import Problem, ServiceError
-
-_INTERPOLATIONS = {
-    "linear": cv2.INTER_LINEAR,
-    "area": cv2.INTER_AREA,
-    "cubic": cv2.INTER_CUBIC,
-    "nearest": cv2.INTER_NEAREST,
-}
 
 
 def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
@@ -54,38 +47,21 @@ class Prescription(NamedTuple):
 
 
 class Preprocessor:
-    """Resizes and normalises crops as one bundle wants them.
+    """Resizes and normalises crops as one bundle wants them (see service.bundle_format.preprocessing).
 
-    Raises BundleError if the manifest names an interpolation that is not known here.
+    Raises BundleError if the manifest asks for what is not known here.
     """
 
     def __init__(self, bundle: Bundle | Prescription) -> None:
-        options = bundle.preprocessing
-        self.prescription = Prescription(bundle.folder, bundle.width, bundle.height, options)
-        if options["interpolation"] not in _INTERPOLATIONS:
+        self.prescription = Prescription(bundle.folder, bundle.width, bundle.height, bundle.preprocessing)
+        self._size = (bundle.height, bundle.width)
+        try:
+            self._preprocess = Preprocessing.from_dict(bundle.preprocessing)
+        except (TypeError, ValueError) as error:
             raise BundleError(
-                f"{bundle.folder}: unknown interpolation {options['interpolation']!r}; "
-                f"known are {', '.join(_INTERPOLATIONS)}"
-            )
-        self._interpolation = _INTERPOLATIONS[options["interpolation"]]
-        # Bundles of checkpoints that were trained without it do not say.
-        self._shrink_by_area = options.get("shrink_by_area", False)
-        self._size = (bundle.width, bundle.height)
-        values = np.arange(256)[:, None] / 255.0
-        if options["normalise"]:
-            values = (values - options["mean"]) / options["std"]
-        # Looking a value up costs a sixth of computing it.
-        self._tables = list(np.broadcast_to(values, (256, 3)).T.astype(np.float32, order="C"))
+                f"{bundle.folder}: its pre-processing cannot be done: {error}; export the bundle again"
+            ) from None
 
     def __call__(self, crop: np.ndarray) -> np.ndarray:
         """RGB crop (height, width, 3), uint8 -> network input (3, 32, 128), float32."""
-        height, width = crop.shape[:2]
-        most_width, most_height = self._size
-        if self._shrink_by_area and (height > most_height or width > most_width):
-            fitting = min(width, most_width), min(height, most_height)
-            crop = cv2.resize(crop, fitting, interpolation=cv2.INTER_AREA)
-        resized = cv2.resize(crop, self._size, interpolation=self._interpolation)
-        planes = np.empty((3, *resized.shape[:2]), np.float32)
-        for values, table, plane in zip(cv2.split(resized), self._tables, planes, strict=True):
-            cv2.LUT(values, table, dst=plane)
-        return planes
+        return self._preprocess(crop, self._size)

@@ -28,6 +28,7 @@ from service.engines.protocol import Connection, ConnectionClosedError
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import ImageArena
 from service.image_decoding.preprocess import Preprocessor, Prescription, faults_of_images
+from service.image_decoding.regions import Photo, Quad, pixels_of_cuts
 from service.image_files import look_within, pixels_of
 from service.image_files.turns import turned
 
@@ -45,12 +46,12 @@ _PATIENCE_S = 30.0
 _PR_SET_PDEATHSIG = 1
 """Of Linux's prctl."""
 
-Outcome = list[str] | int | None
-"""None for an image that has become network inputs; the pixels of one that was not sent as large, but is;
-the name of a problem and what to tell the client."""
-Prepare = Callable[[bytes, Sequence[int], bool, np.ndarray], Outcome]
-"""An image file, the degrees by which it is turned clockwise for each input, whether it may be large, and
-the places (N, C, H, W) of these inputs."""
+Outcome = list[str] | dict[str, str] | int | None
+"""None for an image that has become network inputs; of a photo, what is wrong with regions, by their place;
+the pixels of one that was not sent as large, but is; the name of a problem and what to tell the client."""
+Prepare = Callable[[bytes, Sequence[int], Sequence[Quad] | None, bool, np.ndarray], Outcome]
+"""An image file, the degrees by which it is turned clockwise for each input, the regions of a photo that they
+are of, whether it may be large, and the places (N, C, H, W) of these inputs."""
 
 
 class ForkServer:
@@ -115,13 +116,21 @@ def _be_decoder(front: Connection) -> None:
         memory.limit(_BASE_BYTES + _BYTES_PER_PIXEL * hello["max_pixels"] + _COPIES * hello["file_bytes"])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-        def prepare(file: bytes, ways: Sequence[int], may_be_large: bool, places: np.ndarray) -> Outcome:
+        def prepare(
+            file: bytes,
+            ways: Sequence[int],
+            regions: Sequence[Quad] | None,
+            may_be_large: bool,
+            places: np.ndarray,
+        ) -> Outcome:
             with faults_of_images():
                 picture = look_within(file, hello["max_pixels"])
-                pixels = picture.width * picture.height
+                pixels = picture.width * picture.height + pixels_of_cuts(regions or [])
                 if pixels > AT_ONCE_PIXELS and not may_be_large:
                     return pixels
                 image = pixels_of(picture)
+            if regions is not None:
+                return _cut(Photo(image), regions, ways, preprocess, places)
             for degrees, place in zip(ways, places, strict=True):
                 place[:] = preprocess(turned(image, degrees))
             return None
@@ -135,6 +144,27 @@ def _be_decoder(front: Connection) -> None:
         os._exit(0)
 
 
+def _cut(
+    photo: Photo, regions: Sequence[Quad], ways: Sequence[int], preprocess: Preprocessor, places: np.ndarray
+) -> Outcome:
+    """The inputs of a photo's regions; those of one that is read several ways up follow each other."""
+    bad: dict[str, str] = {}
+    before: Quad | None = None
+    crop: np.ndarray | None = None
+    for index, (quad, degrees, place) in enumerate(zip(regions, ways, places, strict=True)):
+        if quad != before:
+            before = quad
+            try:
+                crop = photo.cut(quad)
+            except ServiceError as error:
+                crop, reason = None, error.detail
+        if crop is None:
+            bad[str(index)] = reason
+        else:
+            place[:] = preprocess(turned(crop, degrees))
+    return bad or None
+
+
 def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepare) -> None:
     """Until an image has left much behind. Raises ConnectionClosedError when the front is gone."""
     limit = memory.own_bytes() + _LEAK_BYTES
@@ -143,11 +173,12 @@ def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepa
         slot, place, outcomes = call["slot"], 0, []
         over = time.monotonic() + _TURN_S
         inputs, files = arena.inputs[slot], arena.read(slot, call["lengths"])
-        for index, (file, is_text, ways) in enumerate(zip(files, call["texts"], call["ways"], strict=True)):
+        wishes = zip(files, call["texts"], call["ways"], call["regions"], strict=True)
+        for index, (file, is_text, ways, regions) in enumerate(wishes):
             arena.mark(index)
             signal.setitimer(signal.ITIMER_PROF, CPU_S)  # the signal's default is the end
             places = inputs[place : place + len(ways)]
-            outcomes.append(_attempt(prepare, file, is_text, ways, call["large"], places))
+            outcomes.append(_attempt(prepare, file, is_text, ways, regions, call["large"], places))
             place += len(ways)
             if time.monotonic() > over:
                 break
@@ -157,10 +188,16 @@ def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepa
 
 
 def _attempt(
-    prepare: Prepare, file: bytes, is_text: bool, ways: Sequence[int], may_be_large: bool, places: np.ndarray
+    prepare: Prepare,
+    file: bytes,
+    is_text: bool,
+    ways: Sequence[int],
+    regions: Sequence[Quad] | None,
+    may_be_large: bool,
+    places: np.ndarray,
 ) -> Outcome:
     try:
-        return prepare(_from_base64(file) if is_text else file, ways, may_be_large, places)
+        return prepare(_from_base64(file) if is_text else file, ways, regions, may_be_large, places)
     except ServiceError as error:
         return [error.problem.name, error.detail]
     except MemoryError:

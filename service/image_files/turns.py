@@ -14,7 +14,7 @@ _EVERY_WAY_UP = (0, 90, 180, 270)
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
-def ways_up(width: int, height: int, turns: str) -> Tuple[int, ...]:
+def ways_up(width: float, height: float, turns: str) -> Tuple[int, ...]:
     """By how many degrees clockwise an image of this size is turned for each of its readings.
 
     `turns` is "auto", "none" or "all".

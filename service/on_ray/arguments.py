@@ -9,7 +9,7 @@ import click
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.settings.model import Count, Settings
-from service.settings.sources import Found, first_fault, refuse_unknown, settings_of
+from service.settings.sources import GivenValue, first_fault, refuse_unknown, settings_of
 
 _OF_RAY = {
     **dict.fromkeys(("host", "port", "uds"), "Ray's proxies listen, and their address is Ray's own setting"),
@@ -79,7 +79,7 @@ def _replicas(mine: Mapping[str, Any]) -> Replicas:
         return Replicas(**mine)
     except ValidationError as error:
         raise ValueError(
-            first_fault(error, {name: Found(value, name) for name, value in mine.items()})
+            first_fault(error, {name: GivenValue(value, name) for name, value in mine.items()})
         ) from None
 
 

@@ -13,26 +13,30 @@ from functools import partial
 from itertools import chain, islice
 from typing import Protocol
 
+import numpy as np
+
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
 from service.engines.engine import described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
-from service.image_decoding.decoders import ImageFile
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
+from service.image_decoding.regions import Quad
 from service.observability.observer import Observer
 from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
+from service.reading.early_stop import early_stop_of
+from service.reading.lexicon import Lexicon, alternatives, read_lexicons
 from service.reading.request import ReadRequest
 from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
 from service.reading.smoke_test import try_out
-from service.reading.turns import surest, ways_up
+from service.reading.turns import surest, ways_up, ways_up_of_region
 from service.settings.model import Settings
-from service.types import ModelName, Turns
+from service.types import ModelName, ReadOptions, Turns
 from service.workers.in_flight import BatchFailedError, EngineClient
 from service.workers.supervisor import Supervisor
 
@@ -100,9 +104,9 @@ class Deployment:
             Decoder(bundle.charset, calibration_of(bundle)),
             observer,
             room,
-            vision_threshold=settings.vision_threshold,
-            settled_threshold=settings.settled_threshold,
+            early_stop_of(bundle, settings),
         )
+        self._lexicons = read_lexicons(settings.lexicons, bundle.charset, bundle.steps)
         self._preprocess = Preprocessor(bundle)
         self._intake = DecoderPool(
             self._preprocess,
@@ -160,15 +164,18 @@ class Deployment:
         settings = self._settings
         timeout = min(request.timeout_s or settings.timeout_s, settings.timeout_s)
         wish = self._wish(request)
-        ways = await self._ways_up(request.images, request.options.turns or settings.turns)
-        submission = self._admit(sum(map(len, ways)), wish, timeout, len(request.images))
+        lexicon = await self._lexicon(request.options)
+        ways = await self._ways_up(request, request.options.turns or settings.turns)
+        submission = self._admit(sum(map(len, ways)), wish, timeout, request.crops)
         crops = _share_out(submission.crops, ways)
         self._in_flight += 1
         self._idle.clear()
         result = Problem.FAULT.slug
         try:
-            await self._finish(submission, crops, request.images, Deadline(timeout, request.client_gone))
+            await self._finish(submission, crops, request, Deadline(timeout, request.client_gone))
             answers = [surest(readings) for readings in crops]
+            if lexicon or request.options.alternatives:
+                await asyncio.to_thread(self._add_insights, answers, lexicon, request.options.alternatives)
             result = _result(answers)
         except ServiceError as error:
             result = error.problem.slug
@@ -181,8 +188,36 @@ class Deployment:
             self._observer.model_request(self.model.version, result, seconds)
         return answers
 
-    async def _ways_up(self, bodies: Sequence[ImageFile], turns: Turns) -> list[tuple[int, ...]]:
+    async def _lexicon(self, options: ReadOptions) -> Lexicon | None:
+        """Raises ServiceError if there is no such lexicon, or none of its words can be read."""
+        asked = options.lexicon
+        if asked is None or isinstance(asked, str):
+            if asked is not None and asked not in self._lexicons:
+                known = ", ".join(sorted(self._lexicons)) or "none"
+                raise ServiceError(
+                    Problem.INVALID_REQUEST, f"lexicon: there is no {asked!r}; the service has {known}."
+                )
+            return None if asked is None else self._lexicons[asked]
+        return await asyncio.to_thread(Lexicon, asked, self.bundle.charset, self.bundle.steps)
+
+    def _add_insights(self, crops: Sequence[Crop], lexicon: Lexicon | None, count: int | None) -> None:
+        """What the final probabilities say beyond the words. Some milliseconds, so in a thread."""
+        read = [crop for crop in crops if crop.error is None]
+        choices = lexicon.choose(np.stack([crop.logits[-1] for crop in read])) if lexicon and read else []
+        for crop in read:
+            crop.insights = {}
+            if count:
+                found = alternatives(crop.logits[-1], self.bundle.charset, count)
+                crop.insights["alternatives"] = [one._asdict() for one in found]
+        for crop, choice in zip(read, choices, strict=False):
+            assert crop.insights is not None
+            crop.insights["lexicon"] = choice._asdict()
+
+    async def _ways_up(self, request: ReadRequest, turns: Turns) -> list[tuple[int, ...]]:
         """Looking at a hostile file of some MiB takes more than others should wait for the event loop."""
+        if request.regions is not None:
+            return [ways_up_of_region(region, turns) for region in request.regions]
+        bodies = request.images
         if turns == "auto" and sum(map(len, bodies)) > _LOOKED_AT_BYTES:
             return await asyncio.to_thread(lambda: [ways_up(body, turns) for body in bodies])
         return [ways_up(body, turns) for body in bodies]
@@ -191,7 +226,7 @@ class Deployment:
         self,
         submission: Submission,
         crops: Sequence[Sequence[Crop]],
-        files: Sequence[ImageFile],
+        request: ReadRequest,
         deadline: Deadline,
     ) -> None:
         """Returns when each reading has predictions or an error. Raises ServiceError for all of them."""
@@ -199,7 +234,7 @@ class Deployment:
         late: ServiceError | None = None
         try:
             async with deadline:
-                self._intake.add(crops, files)
+                self._take_in(crops, request)
                 await submission.done
         except ClientGoneError as error:
             raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None
@@ -217,6 +252,22 @@ class Deployment:
             elif not reading.words:
                 reading.error = late
         self._observer.readings(sum(reading.error is None for reading in readings))
+
+    def _take_in(self, crops: Sequence[Sequence[Crop]], request: ReadRequest) -> None:
+        if request.regions is None:
+            self._intake.add(crops, request.images)
+            return
+        sound: list[Sequence[Crop]] = []
+        quads: list[Quad] = []
+        for readings, region in zip(crops, request.regions, strict=True):
+            if isinstance(region, ServiceError):
+                for reading in readings:
+                    reading.error = region
+                self._scheduler.put(readings)
+            else:
+                sound.append(readings)
+                quads.append(region)
+        self._intake.add_photo(sound, request.images[0], quads)
 
     def _wish(self, request: ReadRequest) -> Wish:
         options = request.options

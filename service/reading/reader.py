@@ -111,7 +111,7 @@ class Reader:
         deployment = self.choose(request.version, request.request_id)
         if self._draining.is_set() or deployment.failing:
             raise ServiceError(
-                Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=len(request.images)
+                Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=request.crops
             )
         return await deployment.read(request)
 

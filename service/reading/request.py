@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from service.errors import ServiceError
 from service.image_decoding.decoders import ImageFile
+from service.image_decoding.regions import Quad
 from service.types import ReadOptions
 
 
 class ReadRequest(NamedTuple):
     """Image files, and what the client wants of them.
 
+    With `regions`, `images` is one photo, and its crops are these; what is no region is its error.
     `detail` is for options that do not say. `timeout_s` is the client's own deadline, in seconds.
     `client_gone` returns when nobody waits any more. `version` and `request_id` say which model reads (see
     Reader.choose).
@@ -24,3 +27,9 @@ class ReadRequest(NamedTuple):
     client_gone: Callable[[], Awaitable[None]] | None = None
     version: str = ""
     request_id: str = ""
+    regions: Sequence[Quad | ServiceError] | None = None
+
+    @property
+    def crops(self) -> int:
+        """How many there are to be read."""
+        return len(self.images) if self.regions is None else len(self.regions)

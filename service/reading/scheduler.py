@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from service.bundle_format.early_stop import EarlyStop
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.connection import NeverRanError, WorkerDiedError
 from service.engines.engine import Answer, Cost
@@ -115,16 +116,13 @@ class Scheduler:
         decode: Decoder,
         observer: Observer,
         room: Room,
-        *,
-        vision_threshold: float = 0.98,
-        settled_threshold: float = 0.9,
+        early_stop: EarlyStop,
     ) -> None:
         self._model = model
         self._decode = decode
         self._observer = observer
         self._room = room
-        self._vision_threshold = vision_threshold
-        self._settled_threshold = settled_threshold
+        self._early_stop = early_stop
         self._waiting: DueQueue[Crop] = DueQueue()
         self._refining: deque[Crop] = deque()
         self._lanes: list[_Lane] = []
@@ -417,12 +415,12 @@ class Scheduler:
     def _sure(self, crops: list[Crop], logits: np.ndarray) -> np.ndarray:
         """Which crops may stop after vision and have reason to."""
         may_stop = _may_stop(crops)
-        return may_stop & sure(logits, self._vision_threshold) if may_stop.any() else may_stop
+        return may_stop & sure(logits, self._early_stop.vision) if may_stop.any() else may_stop
 
     def _settled(self, crops: list[Crop], before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """Which crops may stop after a refinement and have reason to."""
         may_stop = _may_stop(crops)
-        return may_stop & settled(before, after, self._settled_threshold) if may_stop.any() else may_stop
+        return may_stop & settled(before, after, self._early_stop.settled) if may_stop.any() else may_stop
 
     def _pass_on(self, crops: list[Crop], done: list[Crop]) -> None:
         wanted = [crop for crop in done if not crop.submission.given_up]

@@ -6,6 +6,7 @@ import asyncio
 
 import numpy as np
 
+from service.bundle_format.early_stop import EarlyStop
 from service.crop import Room, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
@@ -27,7 +28,7 @@ async def try_out(engine: EngineClient, bundle: Bundle, loaded: Loaded, timeout_
     In a scheduler of its own: it must find room when the service is full, and counts nowhere.
     """
     model = ModelName(name=bundle.name, version=bundle.version)
-    scheduler = Scheduler(model, Decoder(bundle.charset), Observer(), Room(1))
+    scheduler = Scheduler(model, Decoder(bundle.charset), Observer(), Room(1), EarlyStop())
     submission = scheduler.admit(1, Wish(bundle.iterations))
     (crop,) = submission.crops
     ramp = np.broadcast_to(np.arange(128, dtype=np.uint8)[:, None], (32, 128, 3))

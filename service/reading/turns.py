@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.crop import Crop
+from service.errors import ServiceError
+from service.image_decoding.regions import Quad, size_of
 from service.image_files import turns as images
 from service.image_files import upright_size
 from service.reading.decode import certainty
@@ -16,6 +18,7 @@ from service.types import Turns
 _NO_SIZE = (0, 0)
 _PIECE = 1 << 18
 """Characters of base64, of which four are three bytes."""
+_AS_IT_IS = (0,)
 
 
 def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
@@ -24,6 +27,11 @@ def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
     What is no image has its error as one reading, unless every crop is read every way up.
     """
     return images.ways_up(*(_size(file) if turns == "auto" else _NO_SIZE), turns)
+
+
+def ways_up_of_region(region: Quad | ServiceError, turns: Turns) -> tuple[int, ...]:
+    """The same for a region of a photo; its error is one reading."""
+    return _AS_IT_IS if isinstance(region, ServiceError) else images.ways_up(*size_of(region), turns)
 
 
 def _size(file: bytes | str) -> tuple[int, int]:

@@ -108,9 +108,11 @@ class Settings(BaseSettings):
     """Refinements of a request that asks for none in particular; without it the bundle's own number."""
     turns: Turns = "auto"
     """Ways up of a request that does not say: auto also turns tall crops to either side, all every crop."""
-    vision_threshold: Annotated[float, Field(gt=0, le=1)] = 0.98
+    lexicons: Path | None = None
+    """Folder of word lists, NAME.txt with a word a line, which requests may name as their `lexicon`."""
+    vision_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """How sure of every character the vision model must be for early stop to leave out all refinements."""
-    settled_threshold: Annotated[float, Field(gt=0, le=1)] = 0.9
+    settled_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
     """How sure a refinement that changed nothing must be of every character for early stop to end there."""
 
     host: str = "127.0.0.1"

@@ -19,14 +19,14 @@ _SECRETS = ("api_keys", "admin_keys")
 """No flags, because every user of the machine can read a command line; never printed. Each has a `_file`."""
 
 
-class Found(NamedTuple):
+class GivenValue(NamedTuple):
     """A value as it was given, and who gave it: a flag, a variable or a file's key."""
 
     value: Any
     origin: str
 
 
-class Effective(NamedTuple):
+class EffectiveSettings(NamedTuple):
     """The settings, and the origin of each that is not a default."""
 
     settings: Settings
@@ -52,12 +52,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(_flag(name), **options)
 
 
-def read_settings(arguments: argparse.Namespace) -> Effective:
+def read_settings(arguments: argparse.Namespace) -> EffectiveSettings:
     """Raises ValueError, one line with the origin of what is wrong, and OSError for a file."""
     return settings_of(vars(arguments), _flag)
 
 
-def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> Effective:
+def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> EffectiveSettings:
     """The settings in `given`, which goes before environment and file (`config`); `named` is their origin.
 
     Raises as `read_settings` does.
@@ -66,7 +66,7 @@ def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> 
     found = {
         **(_of_file(Path(config)) if config else {}),
         **_of_environment(),
-        **{name: Found(given[name], named(name)) for name in given if name in Settings.model_fields},
+        **{name: GivenValue(given[name], named(name)) for name in given if name in Settings.model_fields},
     }
     values = {name: value for name, (value, _) in found.items()}
     try:
@@ -75,11 +75,11 @@ def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> 
             if found.get(file):
                 keys = [*_keys(values.get(secret, [])), *_lines(values[file])]
                 origins = [found[name].origin for name in (secret, file) if name in found]
-                values[secret], found[secret] = keys, Found(keys, " and ".join(origins))
+                values[secret], found[secret] = keys, GivenValue(keys, " and ".join(origins))
         settings = Settings(**values)
     except ValidationError as error:
         raise ValueError(first_fault(error, found)) from None
-    return Effective(settings, {name: origin for name, (_, origin) in found.items()})
+    return EffectiveSettings(settings, {name: origin for name, (_, origin) in found.items()})
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
@@ -92,7 +92,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
             raise ValueError(f"there is no setting {name}{hint}")
 
 
-def first_fault(error: ValidationError, found: Mapping[str, Found]) -> str:
+def first_fault(error: ValidationError, found: Mapping[str, GivenValue]) -> str:
     """The first thing that is wrong, with the value as it was given and who gave it."""
     fault = error.errors(include_url=False, include_input=False)[0]
     message = fault["msg"].removeprefix("Value error, ")
@@ -103,7 +103,7 @@ def first_fault(error: ValidationError, found: Mapping[str, Found]) -> str:
     return f"{origin}: {message}" if name in _SECRETS else f"{origin} {_plain(value)}: {message}"
 
 
-def as_toml(effective: Effective) -> str:
+def as_toml(effective: EffectiveSettings) -> str:
     """The settings as a file that `--config` reads, each with its origin; keys stay secret."""
     lines = []
     for name, value in effective.settings:
@@ -118,14 +118,15 @@ def as_toml(effective: Effective) -> str:
     return "\n".join(lines)
 
 
-def _of_environment() -> dict[str, Found]:
+def _of_environment() -> dict[str, GivenValue]:
     prefix = Settings.model_config["env_prefix"]
     return {
-        name: Found(value, prefix + name.upper()) for name, value in EnvSettingsSource(Settings)().items()
+        name: GivenValue(value, prefix + name.upper())
+        for name, value in EnvSettingsSource(Settings)().items()
     }
 
 
-def _of_file(path: Path) -> dict[str, Found]:
+def _of_file(path: Path) -> dict[str, GivenValue]:
     with open(path, "rb"):  # pydantic-settings passes over a file that is not there
         pass
     try:
@@ -136,7 +137,7 @@ def _of_file(path: Path) -> dict[str, Found]:
         refuse_unknown(table, Settings.model_fields)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return {name: Found(value, f"{path}: {name}") for name, value in table.items()}
+    return {name: GivenValue(value, f"{path}: {name}") for name, value in table.items()}
 
 
 def _keys(value: Any) -> list[Any]:

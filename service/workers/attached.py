@@ -7,11 +7,11 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from service.engines.connection import EngineError, Line, Loaded, NeverRanError, WorkerDiedError
+from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerConnection, WorkerDiedError
 from service.engines.engine import Answer
 from service.engines.process import attach
 from service.engines.protocol import Rows
-from service.workers.in_flight import Calls
+from service.workers.in_flight import CallsInFlight
 
 log = logging.getLogger("abinet")
 
@@ -35,7 +35,7 @@ class RemoteEngine:
         self._slot_bytes = slot_bytes
         self._is_failing = is_failing
         self._silence_s = silence_s
-        self._calls: Calls | None = None
+        self._calls: CallsInFlight | None = None
         self._lost = asyncio.Event()
         self._ready = asyncio.Event()
         self._keeping: asyncio.Task[None] | None = None
@@ -52,8 +52,8 @@ class RemoteEngine:
 
     async def start(self) -> Loaded:
         """Waits for the first worker, which may still load its bundle."""
-        line, loaded = await self._attached()
-        self._keeping = asyncio.create_task(self._keep(line))
+        connection, loaded = await self._attached()
+        self._keeping = asyncio.create_task(self._keep(connection))
         return loaded
 
     async def wait_until_ready(self) -> None:
@@ -61,7 +61,7 @@ class RemoteEngine:
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-        """Runs one graph (see Calls.run)."""
+        """Runs one graph (see CallsInFlight.run)."""
         if self._calls is None:
             raise NeverRanError("the engine worker is being restarted")
         return await self._calls.run(kind, columns, size, times)
@@ -73,18 +73,18 @@ class RemoteEngine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping
 
-    async def _keep(self, line: Line) -> None:
+    async def _keep(self, connection: WorkerConnection) -> None:
         """Attaches to the next worker whenever one is lost."""
         while True:
             self._lost.clear()
-            self._calls = Calls(line, self._lose, self._silence_s)
+            self._calls = CallsInFlight(connection, self._lose, self._silence_s)
             self._ready.set()
             try:
                 await self._lost.wait()
             finally:
                 self._lose(WorkerDiedError("the service is stopping"))
-                line.close()
-            line, _ = await self._attached()
+                connection.close()
+            connection, _ = await self._attached()
 
     def _lose(self, error: WorkerDiedError) -> None:
         self._ready.clear()
@@ -93,16 +93,16 @@ class RemoteEngine:
             self._calls = None
         self._lost.set()
 
-    async def _attached(self) -> tuple[Line, Loaded]:
-        """A line to the worker, as soon as there is one that has loaded."""
+    async def _attached(self) -> tuple[WorkerConnection, Loaded]:
+        """A connection to the worker, as soon as there is one that has loaded."""
         has_failed = False
         while True:
             try:
-                line = attach(self._path, self._slot_bytes)
+                connection = attach(self._path, self._slot_bytes)
                 try:
-                    return line, await _introduction(line)
+                    return connection, await _introduction(connection)
                 except BaseException:
-                    line.close()
+                    connection.close()
                     raise
             except (OSError, WorkerDiedError) as error:
                 log.debug("%s: %s", self._path, error)
@@ -114,11 +114,11 @@ class RemoteEngine:
             await asyncio.sleep(_AGAIN_S)
 
 
-async def _introduction(line: Line) -> Loaded:
+async def _introduction(connection: WorkerConnection) -> Loaded:
     loop, there = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(line.fileno(), there.set)
+    loop.add_reader(connection.fileno(), there.set)
     try:
         await there.wait()
     finally:
-        loop.remove_reader(line.fileno())
-    return Loaded.of(line.receive_message(0.0))
+        loop.remove_reader(connection.fileno())
+    return Loaded.of(connection.receive_message(0.0))

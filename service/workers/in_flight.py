@@ -32,7 +32,7 @@ class EngineClient(Protocol):
 
 
 class Worker(Protocol):
-    """What carries calls to a worker process (see service.engines.connection.Line)."""
+    """What carries calls to a worker process (see service.engines.connection.WorkerConnection)."""
 
     def fileno(self) -> int: ...
 
@@ -43,7 +43,7 @@ class Worker(Protocol):
     def receive(self) -> Answer: ...
 
 
-class Calls:
+class CallsInFlight:
     """Calls under way at one worker that is there now. `lost` is called once, when it no longer answers.
 
     A worker that has not answered the first call for `silence_s` is as good as dead.
@@ -59,7 +59,7 @@ class Calls:
         self._loop.add_reader(worker.fileno(), self._take_answer)
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-        """Runs one graph (see Line.send), after the calls before: `SLOTS` of them at a time.
+        """Runs one graph (see WorkerConnection.send), after the calls before: `SLOTS` of them at a time.
 
         Raises WorkerDiedError if the worker died of it or while it ran: another call may succeed. Raises
         BatchFailedError if the engine raised an error.

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import anyio
+
 from service.bundle_format.manifest import BundleError
 from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerDiedError
 from service.engines.engine import Answer
 from service.engines.process import DEATH_S, EngineProcess, ending
 from service.engines.protocol import Rows
-from service.workers.in_flight import Calls
+from service.workers.in_flight import CallsInFlight
 
 log = logging.getLogger("abinet")
 
@@ -51,7 +53,7 @@ class Supervisor:
         self._deaths = 0
         self._closing = False
         self._keeping: asyncio.Task[None] | None = None
-        self._calls: Calls | None = None
+        self._calls: CallsInFlight | None = None
         self._starts = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._lost = asyncio.Event()
 
@@ -76,7 +78,7 @@ class Supervisor:
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-        """Runs one graph (see Calls.run)."""
+        """Runs one graph (see CallsInFlight.run)."""
         if self._calls is None:
             raise NeverRanError("the engine worker is being restarted")
         answer = await self._calls.run(kind, columns, size, times)
@@ -138,8 +140,9 @@ class Supervisor:
         while process.is_alive() and not self._lost.is_set():
             if self._calls is not None:
                 self._calls.ping()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), _PING_S)
+            # Not asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes with the loss.
+            with anyio.move_on_after(_PING_S):
+                await self._lost.wait()
 
     async def _launch(self) -> Loaded:
         """Raises BundleError or EngineError, and then no worker is left."""
@@ -154,7 +157,7 @@ class Supervisor:
             self._process = None
             raise
         self._lost.clear()
-        self._calls = Calls(process, self._lose, self._silence_s or _silence(loaded))
+        self._calls = CallsInFlight(process, self._lose, self._silence_s or _silence(loaded))
         self._ready.set()
         log.info("engine worker %d runs %s", process.pid, loaded.release)
         return loaded

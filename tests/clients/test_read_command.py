@@ -450,7 +450,7 @@ def test_memory_does_not_grow_with_the_number_of_crops(monkeypatch: pytest.Monke
         report = Report(0.5)
         tracemalloc.start()
         done = 0
-        for item, result, error in reading.read_items(Simulated(), Inputs(["/"]), {}):
+        for item, result, error, _ in reading.read_items(Simulated(), Inputs(["/"]), {}):
             report.add(item, result, error)
             done += 1
         _, most = tracemalloc.get_traced_memory()

@@ -90,6 +90,7 @@ def test_csv_is_what_its_readers_expect(tmp_path: Path) -> None:
         "text": "word",
         "confidence": "0.75",
         "error": "",
+        "note": "",
         "turned": "",
         "iterations": "",
     }
@@ -99,7 +100,7 @@ def test_details_are_json_without_the_characters_in_tables_and_whole_in_jsonl(tm
     row = Row("a.png", "ab", 0.5, turned=270, iterations=[STAGE])
     for name in FORMATS:
         written(tmp_path / f"rows.{name}", [row], detail=True)
-    turned, iterations = (tmp_path / "rows.tsv").read_text().splitlines()[1].split("\t")[4:]
+    turned, iterations = (tmp_path / "rows.tsv").read_text().splitlines()[1].split("\t")[5:]
     assert turned == "270"
     assert json.loads(iterations) == [{"stage": "vision", "text": "ab", "confidence": 0.5}]
     assert json.loads((tmp_path / "rows.jsonl").read_text())["iterations"][0]["characters"]

@@ -25,7 +25,7 @@ from models.checkpoints.checkpoint import (
     save_checkpoint,
 )
 from models.checkpoints.importers import from_official, import_checkpoint
-from models.preprocessing import Preprocessing
+from service.bundle_format.preprocessing import Preprocessing
 from tests.oracles import network as oracle
 from tests.support.foreign_checkpoints import Parameters, below, names, to_mindocr, to_official
 

@@ -26,7 +26,6 @@ from models.charset import encode
 from models.checkpoints.checkpoint import load_checkpoint, read_parameters, save_checkpoint
 from models.data.rendering.words import SHARED_WORDS, WordSampler
 from models.data.sets.lmdb import LmdbWriter
-from models.preprocessing import Preprocessing
 from models.training.backends.mindspore_losses import TextLoss
 from models.training.backends.mindspore_step import TrainingStep
 from models.training.batches import Batch, CropBatches, batches_ahead
@@ -48,6 +47,7 @@ from models.training.sources import (
 from models.training.spelling import SpellingBatches, Vocabulary
 from models.training.stopping import Stopped, Stopping
 from models.training.train import Trainer
+from service.bundle_format.preprocessing import Preprocessing
 from service.cli import main
 from tests.support.distributed import PROGRAM
 from tests.support.drawn_fonts import made_up_words
@@ -758,7 +758,7 @@ def test_a_process_that_prepares_batches_ends_when_its_training_is_killed(tmp_pa
     script.write_text("""
 import multiprocessing, os, signal
 from tests.support.tiny_training import TINY, Letters
-from models.preprocessing import Preprocessing
+from service.bundle_format.preprocessing import Preprocessing
 from models.training import batches
 from models.training.batches import CropBatches, batches_ahead
 

@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 import numpy as np
 import pytest
 
@@ -25,13 +27,12 @@ from service.image_files.turns import turned
 from service.types import ModelName
 from tests.support.processes import child_pids
 from tests.support.tiny_service import crop, encoded
+from tests.support.waiting import until
 
 SMALL = encoded(crop())
 BASE64 = base64.b64encode(SMALL).decode()
 PRESCRIPTION = Prescription("tiny", 128, 32, {"interpolation": "linear", "normalise": False})
 MAX_BYTES = 1 << 20
-
-Test = Callable[[DecoderPool, "Ready"], Awaitable[None]]
 
 
 class Ready:
@@ -46,8 +47,7 @@ class Ready:
             one.submission.finish_one()
 
     async def wait_for(self, crops: int) -> None:
-        while sum(map(len, self.groups)) < crops:
-            await asyncio.sleep(0.001)
+        await until(lambda: sum(map(len, self.groups)) >= crops, 60)
 
 
 @pytest.fixture
@@ -57,16 +57,15 @@ def odd_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(script.parent.parent))
 
 
-def taking(test: Test) -> None:
-    async def main() -> None:
-        ready = Ready()
-        intake = DecoderPool(Preprocessor(PRESCRIPTION), 1_000_000, MAX_BYTES, ready)
-        try:
-            await asyncio.wait_for(test(intake, ready), 60)
-        finally:
-            intake.close()
-
-    asyncio.run(main())
+@asynccontextmanager
+async def taking() -> AsyncIterator[tuple[DecoderPool, Ready]]:
+    ready = Ready()
+    intake = DecoderPool(Preprocessor(PRESCRIPTION), 1_000_000, MAX_BYTES, ready)
+    try:
+        with anyio.fail_after(60):
+            yield intake, ready
+    finally:
+        intake.close()
 
 
 def add(intake: DecoderPool, *files: ImageFile) -> Submission:
@@ -91,8 +90,8 @@ def fork_servers() -> list[int]:
     return [pid for pid, command in started.items() if any(name in command for name in names)]
 
 
-def test_an_image_is_prepared_as_in_this_process() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_an_image_is_prepared_as_in_this_process() -> None:
+    async with taking() as (intake, ready):
         files = [encoded(crop(seed)) for seed in range(40)]
         submission = add(intake, *files, BASE64)
         await ready.wait_for(41)
@@ -101,31 +100,25 @@ def test_an_image_is_prepared_as_in_this_process() -> None:
             assert taken.image is not None
             np.testing.assert_array_equal(taken.image, expected)
 
-    taking(test)
 
-
-def test_images_of_several_requests_that_arrive_together_are_decoded_together() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_images_of_several_requests_that_arrive_together_are_decoded_together() -> None:
+    async with taking() as (intake, ready):
         for _ in range(20):
             add(intake, SMALL)
         await ready.wait_for(20)
         assert len(ready.groups) <= 4
 
-    taking(test)
 
-
-def test_what_was_given_up_is_not_decoded() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_what_was_given_up_is_not_decoded() -> None:
+    async with taking() as (intake, ready):
         leaving, staying = add(intake, SMALL), add(intake, SMALL)
         leaving.given_up = True
         await ready.wait_for(1)
         assert ready.groups == [staying.crops]
 
-    taking(test)
 
-
-def test_an_error_reaches_its_crop_and_no_other() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_an_error_reaches_its_crop_and_no_other() -> None:
+    async with taking() as (intake, ready):
         submission = add(
             intake, b"hello", "no base64!", "gr\u00fc\u00df", encoded(np.zeros((2000, 2000, 3))), SMALL
         )
@@ -133,46 +126,38 @@ def test_an_error_reaches_its_crop_and_no_other() -> None:
         wanted = [*[Problem.NOT_AN_IMAGE] * 3, Problem.TOO_MANY_PIXELS, None]
         assert list(map(problem, submission.crops)) == wanted
 
-    taking(test)
 
-
-def test_a_file_beyond_the_limit_is_refused_and_one_at_it_is_read() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_a_file_beyond_the_limit_is_refused_and_one_at_it_is_read() -> None:
+    async with taking() as (intake, ready):
         submission = add(
             intake, SMALL, SMALL + bytes(MAX_BYTES - len(SMALL)), SMALL + bytes(MAX_BYTES), SMALL
         )
         await ready.wait_for(4)
         assert list(map(problem, submission.crops)) == [None, None, Problem.BODY_TOO_LARGE, None]
 
-    taking(test)
-
 
 @pytest.mark.usefixtures("odd_decoders")
 @pytest.mark.parametrize("fatal", [b"crash", b"hang"])
-def test_an_image_that_ends_its_decoder_is_refused_and_those_beside_it_are_read(fatal: bytes) -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_an_image_that_ends_its_decoder_is_refused_and_those_beside_it_are_read(fatal: bytes) -> None:
+    async with taking() as (intake, ready):
         submission = add(intake, *[b"sound"] * 20, fatal, *[b"sound"] * 20)
         await ready.wait_for(41)
         assert problem(submission.crops.pop(20)) is Problem.BROKEN_IMAGE
         assert set(map(problem, submission.crops)) == {None}
 
-    taking(test)
-
 
 @pytest.mark.usefixtures("odd_decoders")
-def test_many_fatal_images_cost_none_of_the_others() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_many_fatal_images_cost_none_of_the_others() -> None:
+    async with taking() as (intake, ready):
         submission = add(intake, *[b"crash", b"sound", b"sound"] * 20)
         await ready.wait_for(60)
         assert list(map(problem, submission.crops)) == [Problem.BROKEN_IMAGE, None, None] * 20
 
-    taking(test)
-
 
 @pytest.mark.usefixtures("odd_decoders")
 @pytest.mark.parametrize("hostile", [b"slow", b"hang"])
-def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: bytes) -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: bytes) -> None:
+    async with taking() as (intake, _):
         many = add(intake, *[hostile] * 60)
         await asyncio.sleep(0.5)
         one = add(intake, b"sound")
@@ -180,16 +165,14 @@ def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: byte
         assert one.crops[0].image is not None
         assert many.unfinished > 30
 
-    taking(test)
-
 
 @pytest.mark.usefixtures("odd_decoders")
-def test_large_images_leave_a_decoder_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_large_images_leave_a_decoder_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "_LARGE_IMAGES", 1000)
 
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+    async with taking() as (intake, _):
         many = add(intake, *[b"large"] * 60)  # 0.2 s each
-        await asyncio.sleep(0.5)
+        await until(lambda: many.unfinished < 60)
         before = many.unfinished
         for _ in range(30):
             one = add(intake, b"sound")
@@ -198,12 +181,10 @@ def test_large_images_leave_a_decoder_to_the_others(monkeypatch: pytest.MonkeyPa
         assert 0 < many.unfinished > before - 15
         many.given_up = True
 
-    taking(test)
-
 
 @pytest.mark.usefixtures("odd_decoders")
-def test_more_large_images_than_can_be_decoded_within_seconds_are_refused() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_more_large_images_than_can_be_decoded_within_seconds_are_refused() -> None:
+    async with taking() as (intake, _):
         submission = add(intake, *[b"large", b"sound"] * 20)
         await asyncio.wait_for(submission.done, 30)
         found = list(map(problem, submission.crops))
@@ -213,11 +194,9 @@ def test_more_large_images_than_can_be_decoded_within_seconds_are_refused() -> N
         await asyncio.wait_for(again.done, 30)
         assert problem(again.crops[0]) is None
 
-    taking(test)
 
-
-def test_a_file_is_decoded_once_for_all_its_ways_up() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_a_file_is_decoded_once_for_all_its_ways_up() -> None:
+    async with taking() as (intake, _):
         files = [encoded(crop(seed)) for seed in range(10)]
         ways = [(0, 90, 180, 270) if seed % 2 else (0,) for seed in range(10)]
         submission = Submission(sum(map(len, ways)), Wish(0), ModelName(name="tiny", version="1"))
@@ -235,22 +214,18 @@ def test_a_file_is_decoded_once_for_all_its_ways_up() -> None:
                 assert reading.image is not None
                 np.testing.assert_array_equal(reading.image, expected)
 
-    taking(test)
-
 
 @pytest.mark.usefixtures("odd_decoders")
-def test_a_fault_of_our_own_and_too_much_memory_are_answered() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_a_fault_of_our_own_and_too_much_memory_are_answered() -> None:
+    async with taking() as (intake, ready):
         submission = add(intake, b"fault", b"memory", b"sound")
         await ready.wait_for(3)
         assert list(map(problem, submission.crops)) == [Problem.FAULT, Problem.BROKEN_IMAGE, None]
 
-    taking(test)
-
 
 @pytest.mark.usefixtures("odd_decoders")
-def test_a_decoder_that_an_image_has_left_much_in_gives_way_to_another() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_a_decoder_that_an_image_has_left_much_in_gives_way_to_another() -> None:
+    async with taking() as (intake, ready):
         add(intake, b"sound")
         await ready.wait_for(1)
         before = set(decoder_processes())
@@ -261,11 +236,9 @@ def test_a_decoder_that_an_image_has_left_much_in_gives_way_to_another() -> None
         await ready.wait_for(66)
         assert len(set(decoder_processes()) & before) < len(before)
 
-    taking(test)
 
-
-def test_decoders_that_are_killed_are_replaced_and_no_image_is_lost() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_decoders_that_are_killed_are_replaced_and_no_image_is_lost() -> None:
+    async with taking() as (intake, ready):
         for turn in range(1, 5):
             submission = add(intake, *[SMALL] * 60)
             await asyncio.sleep(0.01 * turn)
@@ -274,13 +247,13 @@ def test_decoders_that_are_killed_are_replaced_and_no_image_is_lost() -> None:
             await ready.wait_for(60 * turn)
             assert set(map(problem, submission.crops)) == {None}
 
-    taking(test)
 
-
-def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(intake_module, "_SILENCE_S", 3.0)
 
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+    async with taking() as (intake, ready):
         add(intake, SMALL)
         await ready.wait_for(1)
         for process in decoder_processes()[1:]:
@@ -289,11 +262,9 @@ def test_decoders_that_are_stopped_are_replaced_and_no_image_is_lost(monkeypatch
         await ready.wait_for(61)
         assert set(map(problem, submission.crops)) == {None}
 
-    taking(test)
 
-
-def test_a_process_of_decoders_that_no_signal_ends_does_not_stop_the_event_loop() -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_a_process_of_decoders_that_no_signal_ends_does_not_stop_the_event_loop() -> None:
+    async with taking() as (intake, _):
         intake.start()
         process = intake._fork_server._process
         assert process is not None
@@ -306,42 +277,34 @@ def test_a_process_of_decoders_that_no_signal_ends_does_not_stop_the_event_loop(
         process.kill()
         process.wait()
 
-    taking(test)
 
+async def test_decoders_are_started_again_once_descriptors_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
 
-def test_decoders_are_started_again_once_descriptors_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+    def no_descriptor(name: str) -> int:
+        tried.append(name)
+        raise OSError(24, "Too many open files")
+
+    async with taking() as (intake, ready):
         with monkeypatch.context() as patch:
             patch.setattr(os, "memfd_create", no_descriptor)
             submission = add(intake, SMALL)
-            await asyncio.sleep(0.1)
+            await until(lambda: tried)
         await ready.wait_for(1)
         assert problem(submission.crops[0]) is None
 
-    def no_descriptor(_: str) -> int:
-        raise OSError(24, "Too many open files")
-
-    taking(test)
-
 
 @pytest.mark.parametrize("are_stopped", [False, True])
-def test_nothing_is_left_of_the_decoders_after_the_end(are_stopped: bool) -> None:
-    processes: list[int] = []
-
-    async def test(intake: DecoderPool, ready: Ready) -> None:
+async def test_nothing_is_left_of_the_decoders_after_the_end(are_stopped: bool) -> None:
+    async with taking() as (intake, ready):
         add(intake, SMALL)
         await ready.wait_for(1)
-        processes.extend(decoder_processes())
+        processes = decoder_processes()
         if are_stopped:
             for process in processes:
                 os.kill(process, signal.SIGSTOP)
-
-    taking(test)
     assert not fork_servers()
-    deadline = time.monotonic() + 20
-    while any(map(is_alive, processes)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await until(lambda: not any(map(is_alive, processes)), 20)
 
 
 def is_alive(pid: int) -> bool:

@@ -9,10 +9,12 @@ import os
 import signal
 import sys
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from service.engines.connection import Loaded
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
-from service.fronts.sighup import Hangup
+from service.fronts.sighup import SighupHandler
 from service.http.app import create_app
 from service.observability.observer import Observer
 from service.reading.deployment import Deployment, ManagedEngine
@@ -37,6 +39,7 @@ from service.types import ReadOptions
 from tests.support.empty_bundle import empty_bundle
 from tests.support.reading import read_one
 from tests.support.tiny_service import crop, encoded, problem
+from tests.support.waiting import until
 
 IMAGE = encoded(crop())
 COSTS = [Cost(kind, 1, 0.001) for kind in ("vision", "refine")]
@@ -92,20 +95,19 @@ def bundle(folder: Path, version: str) -> Bundle:
     return empty_bundle(folder / version, version=version)
 
 
-Test = Callable[[Played, ModelChange], Awaitable[None]]
-
-
-def played(tmp_path: Path, test: Test, settings: Settings | None = None) -> None:
-    """Runs a test around a reader of model "1", beside which there is a bundle "2"."""
-
-    async def main() -> None:
-        bundle(tmp_path, "2")
-        reader = Played(bundle(tmp_path, "1"), settings or Settings())
-        await reader.start()
-        await asyncio.wait_for(test(reader, ModelChange(reader)), 60)
+@asynccontextmanager
+async def played(
+    tmp_path: Path, settings: Settings | None = None
+) -> AsyncIterator[tuple[Played, ModelChange]]:
+    """A reader of model "1", beside which there is a bundle "2", and what changes its model."""
+    bundle(tmp_path, "2")
+    reader = Played(bundle(tmp_path, "1"), settings or Settings())
+    await reader.start()
+    try:
+        with anyio.fail_after(60):
+            yield reader, ModelChange(reader)
+    finally:
         await reader.stop()
-
-    asyncio.run(main())
 
 
 async def problem_of(call: Awaitable[object]) -> Problem:
@@ -114,17 +116,12 @@ async def problem_of(call: Awaitable[object]) -> Problem:
     return failure.value.problem
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.001)
-
-
-def test_a_request_is_finished_by_the_model_that_began_it(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_a_request_is_finished_by_the_model_that_began_it(tmp_path: Path) -> None:
+    async with played(tmp_path) as (reader, change):
         old = reader.engines["1"]
         old.may_answer.clear()
         slow = asyncio.create_task(read_one(reader, IMAGE, ReadOptions()))
-        await asyncio.sleep(0.01)
+        await until(lambda: old.crops_seen)
         await change.load(tmp_path / "2")
         assert (await read_one(reader, IMAGE, ReadOptions())).submission.model.version == "2"
         assert not old.is_closed
@@ -132,10 +129,8 @@ def test_a_request_is_finished_by_the_model_that_began_it(tmp_path: Path) -> Non
         assert (await slow).submission.model.version == "1"
         await until(lambda: old.is_closed)
 
-    played(tmp_path, test)
 
-
-def test_a_fault_of_the_scheduler_costs_no_later_crop(
+async def test_a_fault_of_the_scheduler_costs_no_later_crop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     faults, next_batch = [RuntimeError("a fault"), RuntimeError("another")], Scheduler._next_batch
@@ -146,73 +141,60 @@ def test_a_fault_of_the_scheduler_costs_no_later_crop(
         return next_batch(scheduler, lane)
 
     monkeypatch.setattr(Scheduler, "_next_batch", faulty)
-
-    async def test(reader: Played, change: ModelChange) -> None:
+    async with played(tmp_path) as (reader, _):
         for _ in range(3):
             assert (await read_one(reader, IMAGE, ReadOptions())).words
         assert reader.state == "ready"
-
-    played(tmp_path, test)
     assert faults == []
     assert caplog.text.count("the scheduler failed; it goes on") == 2
 
 
-def test_only_one_change_is_under_way(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_only_one_change_is_under_way(tmp_path: Path) -> None:
+    async with played(tmp_path) as (reader, change):
         engine = reader.engines["2"] = PlayedEngine()
         engine.may_start.clear()
         loading = asyncio.create_task(change.load(tmp_path / "2"))
-        await asyncio.sleep(0.01)
+        await until(lambda: engine.is_starting)
         assert await problem_of(change.load(tmp_path / "2")) is Problem.MODEL_CONFLICT
         assert reader.model.version == "1"
         engine.may_start.set()
         await loading
         assert reader.model.version == "2"
 
-    played(tmp_path, test)
 
-
-def test_a_service_that_stops_waits_for_no_change_and_begins_none(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_a_service_that_stops_waits_for_no_change_and_begins_none(tmp_path: Path) -> None:
+    async with played(tmp_path) as (reader, change):
         engine = reader.engines["2"] = PlayedEngine()
         engine.may_start.clear()
         loading = asyncio.create_task(change.load(tmp_path / "2"))
-        await asyncio.sleep(0.01)
+        await until(lambda: engine.is_starting)
         reader.drain()
         assert await problem_of(loading) is Problem.NOT_READY
         assert engine.is_closed
         assert await problem_of(change.load(tmp_path / "2")) is Problem.NOT_READY
         assert reader.model.version == "1"
 
-    played(tmp_path, test)
 
-
-def test_a_change_that_is_cancelled_leaves_no_worker(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_a_change_that_is_cancelled_leaves_no_worker(tmp_path: Path) -> None:
+    async with played(tmp_path) as (reader, change):
         engine = reader.engines["2"] = PlayedEngine()
         engine.may_start.clear()
         loading = asyncio.create_task(change.load(tmp_path / "2"))
-        while not engine.is_starting:
-            await asyncio.sleep(0.01)
+        await until(lambda: engine.is_starting)
         loading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await loading
         assert engine.is_closed
         await change.load(tmp_path / "1")
 
-    played(tmp_path, test)
+
+async def test_a_service_that_starts_has_nothing_to_change(tmp_path: Path) -> None:
+    change = ModelChange(Played(bundle(tmp_path, "1"), Settings()))
+    assert await problem_of(change.load(tmp_path / "1")) is Problem.NOT_READY
 
 
-def test_a_service_that_starts_has_nothing_to_change(tmp_path: Path) -> None:
-    async def main() -> None:
-        change = ModelChange(Played(bundle(tmp_path, "1"), Settings()))
-        assert await problem_of(change.load(tmp_path / "1")) is Problem.NOT_READY
-
-    asyncio.run(main())
-
-
-def test_a_model_whose_trial_yields_no_numbers_is_not_served(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_a_model_whose_trial_yields_no_numbers_is_not_served(tmp_path: Path) -> None:
+    async with played(tmp_path) as (reader, change):
         reader.engines["2"] = PlayedEngine(np.nan)
         with pytest.raises(ServiceError, match="not finite") as failure:
             await change.load(tmp_path / "2")
@@ -220,38 +202,34 @@ def test_a_model_whose_trial_yields_no_numbers_is_not_served(tmp_path: Path) -> 
         assert reader.engines["2"].is_closed
         assert reader.model.version == "1"
 
-    played(tmp_path, test)
+
+async def test_a_trial_has_an_end(tmp_path: Path) -> None:
+    engine = PlayedEngine()
+    engine.may_answer.clear()
+    with pytest.raises(TrialError, match=r"within 0\.01 s"):
+        await try_out(engine, bundle(tmp_path, "1"), Loaded("played", COSTS), 0.01)
 
 
-def test_a_trial_has_an_end(tmp_path: Path) -> None:
-    async def main() -> None:
-        engine = PlayedEngine()
+async def test_a_model_is_changed_also_while_the_queue_is_full(tmp_path: Path) -> None:
+    async with played(tmp_path, Settings(max_queue=1, max_batch_items=1)) as (reader, change):
+        engine = reader.engines["1"]
         engine.may_answer.clear()
-        with pytest.raises(TrialError, match=r"within 0\.01 s"):
-            await try_out(engine, bundle(tmp_path, "1"), Loaded("played", COSTS), 0.01)
-
-    asyncio.run(main())
-
-
-def test_a_model_is_changed_also_while_the_queue_is_full(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
-        reader.engines["1"].may_answer.clear()
         reading = []
-        for given in (1, 2, 2):  # two are given to the engine, and the third waits
+
+        async def until_there_are(given: int, waiting: int) -> None:
+            await until(lambda: (engine.crops_seen, reader._room.depth) == (given, waiting))
+
+        for given, waiting in ((1, 0), (2, 0), (2, 1)):
             reading.append(asyncio.create_task(read_one(reader, IMAGE, ReadOptions())))
-            await asyncio.sleep(0.01)
-            while reader.engines["1"].crops_seen < given:  # its decoder may have to start
-                await asyncio.sleep(0.01)
+            await until_there_are(given, waiting)
         assert await problem_of(read_one(reader, IMAGE, ReadOptions())) is Problem.QUEUE_FULL
         await change.load(tmp_path / "2")
-        reader.engines["1"].may_answer.set()
+        engine.may_answer.set()
         assert {(await one).submission.model.version for one in reading} == {"1"}
 
-    played(tmp_path, test, Settings(max_queue=1, max_batch_items=1))
 
-
-def test_crops_of_both_models_count_for_one_queue(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_crops_of_both_models_count_for_one_queue(tmp_path: Path) -> None:
+    async with played(tmp_path, Settings(max_queue=10, max_batch_items=10)) as (reader, change):
         await change.load(tmp_path / "2", 0)
         for engine in reader.engines.values():
             engine.may_answer.clear()
@@ -259,18 +237,16 @@ def test_crops_of_both_models_count_for_one_queue(tmp_path: Path) -> None:
             asyncio.create_task(reader.read(ReadRequest([IMAGE] * 5, ReadOptions(), version=version)))
             for version in ("1", "2")
         ]
-        await asyncio.sleep(0.02)
+        await until(lambda: reader._room.depth == 10)
         for version in ("1", "2"):
             full = reader.read(ReadRequest([IMAGE] * 5, ReadOptions(), version=version))
             assert await problem_of(full) is Problem.QUEUE_FULL
         for one in waiting:
             one.cancel()
 
-    played(tmp_path, test, Settings(max_queue=10, max_batch_items=10))
 
-
-def test_a_canary_gets_its_share_of_the_requests_and_keeps_them_as_it_grows(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_a_canary_gets_its_share_of_the_requests_and_keeps_them_as_it_grows(tmp_path: Path) -> None:
+    async with played(tmp_path) as (reader, change):
         ids = [f"{number:032x}" for number in range(10_000)]
 
         def of_the_canary() -> set[str]:
@@ -287,12 +263,10 @@ def test_a_canary_gets_its_share_of_the_requests_and_keeps_them_as_it_grows(tmp_
             before = now
         assert before == set(ids)
 
-    played(tmp_path, test)
-
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="in Python 3.10 the garbage collector frees it")
-def test_a_retired_model_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+async def test_a_retired_model_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    async with played(tmp_path) as (reader, change):
         old = weakref.ref(reader.main)
         await read_one(reader, IMAGE, ReadOptions())
         gc.disable()
@@ -302,20 +276,16 @@ def test_a_retired_model_is_freed_without_the_garbage_collector(tmp_path: Path) 
         finally:
             gc.enable()
 
-    played(tmp_path, test)
 
-
-def test_sighup_without_a_bundle_is_survived_and_logged(
+async def test_sighup_without_a_bundle_is_survived_and_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
-        async with Hangup(None, change.load, reader.drain):
-            os.kill(os.getpid(), signal.SIGHUP)
-            await until(lambda: "nothing to change" in caplog.text)
+    async with played(tmp_path) as (reader, change):
+        with caplog.at_level(logging.WARNING, "abinet"):
+            async with SighupHandler(None, change.load, reader.drain):
+                os.kill(os.getpid(), signal.SIGHUP)
+                await until(lambda: "nothing to change" in caplog.text)
         assert reader.state == "ready"
-
-    with caplog.at_level(logging.WARNING, "abinet"):
-        played(tmp_path, test)
 
 
 @pytest.mark.parametrize(
@@ -326,15 +296,13 @@ def test_sighup_without_a_bundle_is_survived_and_logged(
         (Settings(admin_keys=(SecretStr("master"),)), "(bundles)"),
     ],
 )
-def test_what_is_not_configured_is_off_and_says_how_to_switch_it_on(
+async def test_what_is_not_configured_is_off_and_says_how_to_switch_it_on(
     tmp_path: Path, settings: Settings, remedy: str
 ) -> None:
-    async def test(reader: Played, change: ModelChange) -> None:
+    async with played(tmp_path, settings) as (reader, change):
         transport = httpx.ASGITransport(create_app(reader, change))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             headers = {"X-API-Key": "master"}
             refusal = await client.post("/v1/model/load", json={"bundle": "2"}, headers=headers)
         assert problem(refusal) == (403, "admin-off")
         assert remedy in refusal.json()["detail"]
-
-    played(tmp_path, test, settings)

@@ -257,7 +257,7 @@ def test_a_change_that_a_front_cannot_make_fails_and_is_undone(models: tuple[Ser
     with connections(running, 2) as clients:
         unable, _ = children(running.process.pid, "fronts.process")
         limits = resource.prlimit(unable, resource.RLIMIT_NOFILE)
-        # Room for one more file: it can look at the bundle, but needs two for a line to the worker.
+        # Room for one more file: it can look at the bundle, but needs two for a connection to the worker.
         files = {int(link.name) for link in Path(f"/proc/{unable}/fd").iterdir()}
         room = next(number for number in range(len(files) + 1) if number not in files) + 1
         resource.prlimit(unable, resource.RLIMIT_NOFILE, (room, limits[1]))

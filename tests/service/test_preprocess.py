@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
@@ -37,8 +38,10 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
     return file.getvalue()
 
 
-def test_a_crop_is_resized_and_normalised_as_the_manifest_says() -> None:
-    rgb = crop()
+@pytest.mark.parametrize("height", [1, 31, 32, 33, 200])
+@pytest.mark.parametrize("width", [1, 127, 128, 129, 700])
+def test_a_crop_is_resized_and_normalised_as_the_manifest_says(height: int, width: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     resized = cv2.resize(rgb, (128, 32), interpolation=cv2.INTER_LINEAR)
     expected = ((resized / 255 - MEAN) / STD).transpose(2, 0, 1)
     np.testing.assert_allclose(Preprocessor(bundle())(rgb), expected, atol=1e-6)
@@ -48,19 +51,6 @@ def test_without_normalisation_pixels_only_become_0_to_1() -> None:
     rgb = np.full((5, 9, 3), (0, 51, 255), np.uint8)
     planes = Preprocessor(bundle(normalise=False))(rgb)
     np.testing.assert_allclose(planes[:, 0, 0], [0, 0.2, 1])
-
-
-@pytest.mark.parametrize("shrink_by_area", [False, True])
-@pytest.mark.parametrize("height", [1, 31, 32, 33, 200])
-@pytest.mark.parametrize("width", [1, 127, 128, 129, 700])
-def test_service_and_training_prepare_a_crop_the_same_way(
-    height: int, width: int, shrink_by_area: bool
-) -> None:
-    from models.preprocessing import Preprocessing
-
-    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    served = Preprocessor(bundle(shrink_by_area=shrink_by_area))(rgb)
-    np.testing.assert_allclose(served, Preprocessing(shrink_by_area=shrink_by_area)(rgb), atol=1e-6)
 
 
 def test_noise_of_a_large_crop_is_averaged_where_the_checkpoint_was_trained_so() -> None:
@@ -85,9 +75,21 @@ def test_a_manifest_that_does_not_speak_of_shrinking_means_none() -> None:
     np.testing.assert_array_equal(Preprocessor(bundle())(large), expected)
 
 
-def test_an_interpolation_that_is_not_known_names_those_that_are() -> None:
-    with pytest.raises(BundleError, match="linear"):
-        Preprocessor(bundle(interpolation="magic"))
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"interpolation": "magic"}, "unknown interpolation 'magic'; known: linear, cubic"),
+        ({"std": [0.2, 0.2, 0.0]}, "std above 0"),
+        ({"mean": [0.5, 0.5, "red"]}, "cannot be done"),
+        ({"mean": 0.5}, "cannot be done"),
+        ({"gamma": 2.2}, "gamma"),
+    ],
+)
+def test_a_manifest_that_asks_for_what_is_not_known_is_refused_and_says_why(
+    options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BundleError, match=re.escape(said)):
+        Preprocessor(bundle(**options))
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from typing import cast
 
+import anyio
 import numpy as np
 import pytest
 
@@ -26,6 +28,7 @@ from service.workers.in_flight import BatchFailedError
 from service.workers.supervisor import Supervisor
 from tests.support.reading import read_one
 from tests.support.tiny_service import crop, encoded, tiny_bundle
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +37,7 @@ IMAGE = encoded(crop())
 
 
 class PlayedEngine:
-    """In a supervisor's place: answers every vision call, or never, or with an error."""
+    """In a supervisor's place: answers every vision call once it may, or with an error."""
 
     failing = False
     ready = True
@@ -42,7 +45,9 @@ class PlayedEngine:
     def __init__(self, *, error: Exception | None = None, answers: bool = True) -> None:
         self.crops_seen = 0
         self._error = error
-        self._answers = answers
+        self.may_answer = asyncio.Event()
+        if answers:
+            self.may_answer.set()
 
     async def start(self) -> Loaded:
         # A batch of one is not full, so a second crop waits for the first.
@@ -55,8 +60,7 @@ class PlayedEngine:
         pass
 
     async def until_it_is_busy(self) -> None:
-        while not self.crops_seen:
-            await asyncio.sleep(0.001)
+        await until(lambda: self.crops_seen)
 
     async def close(self) -> None:
         pass
@@ -65,22 +69,20 @@ class PlayedEngine:
         self.crops_seen += len(columns[0])
         if self._error is not None:
             raise self._error
-        if not self._answers:
-            await asyncio.get_running_loop().create_future()
+        await self.may_answer.wait()
         return Answer([np.zeros((size, 26, 37), np.float32)] * (1 + 2 * times), {"vision": 0.001})
 
 
-def with_reader(
-    test: Callable[[Reader], Awaitable[None]], engine: PlayedEngine, settings: Settings | None = None
-) -> None:
-    async def main() -> None:
-        reader = Reader(Bundle(str(tiny_bundle())), settings or Settings(), Observer())
-        reader.main._engines = [cast(Supervisor, engine)]
-        await reader.start()
-        await asyncio.wait_for(test(reader), 60)
+@asynccontextmanager
+async def with_reader(engine: PlayedEngine, settings: Settings | None = None) -> AsyncIterator[Reader]:
+    reader = Reader(Bundle(str(tiny_bundle())), settings or Settings(), Observer())
+    reader.main._engines = [cast(Supervisor, engine)]
+    await reader.start()
+    try:
+        with anyio.fail_after(60):
+            yield reader
+    finally:
         await reader.stop()
-
-    asyncio.run(main())
 
 
 async def problem_of(reading: Awaitable[object]) -> ServiceError:
@@ -89,20 +91,16 @@ async def problem_of(reading: Awaitable[object]) -> ServiceError:
     return failure.value
 
 
-def test_a_batch_that_failed_says_how() -> None:
-    async def test(reader: Reader) -> None:
+async def test_a_batch_that_failed_says_how() -> None:
+    async with with_reader(PlayedEngine(error=BatchFailedError("the engine raised no memory"))) as reader:
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE))
         assert (error.problem, error.detail) == (Problem.ENGINE_FAILED, "the engine raised no memory.")
 
-    with_reader(test, PlayedEngine(error=BatchFailedError("the engine raised no memory")))
 
-
-def test_the_deadline_includes_the_engine() -> None:
-    async def test(reader: Reader) -> None:
+async def test_the_deadline_includes_the_engine() -> None:
+    async with with_reader(PlayedEngine(answers=False)) as reader:
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE, timeout_s=0.01))
         assert error.problem is Problem.DEADLINE
-
-    with_reader(test, PlayedEngine(answers=False))
 
 
 class OnceAnsweringEngine(PlayedEngine):
@@ -114,36 +112,32 @@ class OnceAnsweringEngine(PlayedEngine):
         return await super().run(kind, columns, size, times)
 
 
-def test_a_turned_crop_is_late_while_one_of_its_readings_is() -> None:
-    async def test(reader: Reader) -> None:
+async def test_a_turned_crop_is_late_while_one_of_its_readings_is() -> None:
+    async with with_reader(OnceAnsweringEngine()) as reader:
         tall = encoded(crop().transpose(1, 0, 2))
         error = await problem_of(read_one(reader, tall, VISION_ALONE, timeout_s=0.2))
         assert error.problem is Problem.DEADLINE
         error = await problem_of(reader.read(ReadRequest([tall, tall], VISION_ALONE, timeout_s=0.2)))
         assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
 
-    with_reader(test, OnceAnsweringEngine())
 
-
-def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> None:
+async def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> None:
     engine = PlayedEngine(answers=False)
 
-    async def test(reader: Reader) -> None:
+    async with with_reader(engine) as reader:
         busy = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE, timeout_s=0.2))
         assert error.problem is Problem.DEADLINE
-        await asyncio.sleep(0.05)
-        assert engine.crops_seen == 1
-        busy.cancel()
-
-    with_reader(test, engine)
+        engine.may_answer.set()
+        await asyncio.gather(busy, read_one(reader, IMAGE, VISION_ALONE))
+        assert engine.crops_seen == 2
 
 
-def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
+async def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
     engine = PlayedEngine(answers=False)
 
-    async def test(reader: Reader) -> None:
+    async with with_reader(engine) as reader:
         busy = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
         hang_up = asyncio.Event()
@@ -152,23 +146,22 @@ def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> None:
             await hang_up.wait()
 
         leaving = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE, client_gone=client_gone))
-        await asyncio.sleep(0.01)
+        await until(lambda: reader._room.depth == 1)
         hang_up.set()
         assert (await problem_of(leaving)).problem is Problem.CLIENT_GONE
-        assert engine.crops_seen == 1
-        busy.cancel()
+        engine.may_answer.set()
+        await asyncio.gather(busy, read_one(reader, IMAGE, VISION_ALONE))
+        assert engine.crops_seen == 2
 
-    with_reader(test, engine)
 
-
-def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
+async def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
     engine = PlayedEngine(answers=False)
 
-    async def test(reader: Reader) -> None:
+    async with with_reader(engine, Settings(max_queue=2, max_batch_items=2)) as reader:
         busy = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
         waiting = asyncio.create_task(reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE)))
-        await asyncio.sleep(0.01)
+        await until(lambda: reader._room.depth == 2)
         for refused in (
             read_one(reader, IMAGE, VISION_ALONE),
             reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE)),
@@ -178,64 +171,54 @@ def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
         busy.cancel()
         waiting.cancel()
 
-    with_reader(test, engine, Settings(max_queue=2, max_batch_items=2))
 
-
-def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
+async def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
     class Slowing(PlayedEngine):
         async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
-            self._answers = self.crops_seen == 0
+            if self.crops_seen:
+                self.may_answer.clear()
             return await super().run(kind, columns, size, times)
 
-    async def test(reader: Reader) -> None:
+    async with with_reader(Slowing()) as reader:
         first, second = await reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=2.0))
         assert first.words
         assert cast(ServiceError, second.error).problem is Problem.DEADLINE
 
-    with_reader(test, Slowing())
 
-
-def test_a_batch_of_which_nothing_was_read_in_time_fails_as_a_whole() -> None:
-    async def test(reader: Reader) -> None:
+async def test_a_batch_of_which_nothing_was_read_in_time_fails_as_a_whole() -> None:
+    async with with_reader(PlayedEngine(answers=False)) as reader:
         error = await problem_of(reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=0.01)))
         assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
 
-    with_reader(test, PlayedEngine(answers=False))
 
-
-def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
+async def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
     def outcome(crop: Crop) -> object:
         return crop.error.problem if isinstance(crop.error, ServiceError) else len(crop.words)
 
-    async def test(reader: Reader) -> None:
+    async with with_reader(PlayedEngine()) as reader:
         crops = await reader.read(ReadRequest([IMAGE, b"hello", IMAGE, "?"], VISION_ALONE))
         assert [*map(outcome, crops)] == [1, Problem.NOT_AN_IMAGE, 1, Problem.NOT_AN_IMAGE]
 
-    with_reader(test, PlayedEngine())
 
-
-def test_crops_are_freed_without_the_garbage_collector() -> None:
-    async def test(reader: Reader) -> None:
+async def test_crops_are_freed_without_the_garbage_collector() -> None:
+    async with with_reader(PlayedEngine()) as reader:
         crops = await reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE))
         submission = weakref.ref(crops[0].submission)
         gc.disable()
-        del crops
-        await asyncio.sleep(0.01)
-        assert submission() is None
-        gc.enable()
+        try:
+            del crops
+            await until(lambda: submission() is None)
+        finally:
+            gc.enable()
 
-    with_reader(test, PlayedEngine())
 
-
-def test_a_service_whose_workers_keep_dying_is_not_ready() -> None:
+async def test_a_service_whose_workers_keep_dying_is_not_ready() -> None:
     engine = PlayedEngine()
 
-    async def test(reader: Reader) -> None:
+    async with with_reader(engine) as reader:
         engine.failing = True
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE))
         assert (error.problem, error.retry_after) == (Problem.NOT_READY, 1)
-
-    with_reader(test, engine)
 
 
 def test_more_iterations_than_the_bundle_has_are_refused_at_the_start() -> None:

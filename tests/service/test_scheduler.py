@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
+import anyio
 import numpy as np
 import pytest
 
+from service.bundle_format.early_stop import EarlyStop
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.connection import NeverRanError, WorkerDiedError
 from service.engines.engine import Answer, Cost
@@ -70,27 +73,40 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-Test = Callable[[GatedEngine, Scheduler], Awaitable[None]]
-
-
-def scheduled(
-    test: Test,
+@asynccontextmanager
+async def scheduled(
     costs: Sequence[Cost] = CHEAP_BATCHES,
     max_queue: int = 8,
     vision_threshold: float = 0.98,
     settled_threshold: float = 0.9,
-) -> None:
-    """Runs a test beside a scheduler that serves one engine."""
+) -> AsyncIterator[tuple[GatedEngine, Scheduler]]:
+    """An engine, and a scheduler that serves it."""
+    engine = GatedEngine()
+    scheduler = new_scheduler(max_queue, vision_threshold, settled_threshold)
+    async with serving(scheduler, [engine], costs):
+        yield engine, scheduler
 
-    async def main() -> None:
-        engine = GatedEngine()
-        scheduler = new_scheduler(max_queue, vision_threshold, settled_threshold)
-        serving = asyncio.create_task(scheduler.serve(engine, costs))
-        await settle()  # from Python 3.12 on wait_for begins the test at once, before there is an engine
-        await asyncio.wait_for(test(engine, scheduler), 10)
-        serving.cancel()
 
-    asyncio.run(main())
+@asynccontextmanager
+async def on_two_engines() -> AsyncIterator[tuple[GatedEngine, GatedEngine, Scheduler]]:
+    one, other, scheduler = GatedEngine(), GatedEngine(), new_scheduler()
+    async with serving(scheduler, [one, other], CHEAP_BATCHES):
+        yield one, other, scheduler
+
+
+@asynccontextmanager
+async def serving(
+    scheduler: Scheduler, engines: Sequence[GatedEngine], costs: Sequence[Cost]
+) -> AsyncIterator[None]:
+    """A test in it has 10 seconds."""
+    tasks = [asyncio.create_task(scheduler.serve(engine, costs)) for engine in engines]
+    try:
+        with anyio.fail_after(10):
+            await settle()
+            yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def new_scheduler(
@@ -102,8 +118,7 @@ def new_scheduler(
         Decoder(charset),
         Observer(),
         Room(max_queue),
-        vision_threshold=vision_threshold,
-        settled_threshold=settled_threshold,
+        EarlyStop(vision_threshold, settled_threshold),
     )
 
 
@@ -129,19 +144,17 @@ async def crops_of(submissions: Sequence[Submission]) -> list[Crop]:
     return [crop for submission in submissions for crop in submission.crops]
 
 
-def test_a_lone_crop_waits_for_nobody() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_lone_crop_waits_for_nobody() -> None:
+    async with scheduled() as (engine, scheduler):
         reading = reads(scheduler, 3)
         engine.let_go(1)
         (crop,) = await crops_of(reading)
         assert engine.calls == [("read", 1)]
         assert (crop.vision_s, crop.refine_s) == (0.25, 0.125)
 
-    scheduled(test)
 
-
-def test_crops_that_arrive_while_the_engine_is_busy_share_the_next_batch() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_crops_that_arrive_while_the_engine_is_busy_share_the_next_batch() -> None:
+    async with scheduled() as (engine, scheduler):
         first = reads(scheduler, 0)
         await settle()
         others = reads(scheduler, 0, 0, 0)
@@ -149,22 +162,18 @@ def test_crops_that_arrive_while_the_engine_is_busy_share_the_next_batch() -> No
         await crops_of([*first, *others])
         assert engine.calls == [("read", 1), ("read", 3)]
 
-    scheduled(test)
 
-
-def test_crops_of_one_request_and_of_many_share_a_batch() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_crops_of_one_request_and_of_many_share_a_batch() -> None:
+    async with scheduled() as (engine, scheduler):
         submissions = [submit(scheduler, 1, 2), submit(scheduler, 3), submit(scheduler, 4)]
         engine.let_go(1)
         await crops_of(submissions)
         assert engine.calls == [("read", 4)]
 
-    scheduled(test)
-
 
 @pytest.mark.parametrize("costs", [CHEAP_BATCHES, FUSED], ids=["stepwise", "fused"])
-def test_every_crop_of_a_batch_gets_its_own_logits(costs: list[Cost]) -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_every_crop_of_a_batch_gets_its_own_logits(costs: list[Cost]) -> None:
+    async with scheduled(costs) as (engine, scheduler):
         readings = reads(scheduler, 2, 0, 1, 2)
         engine.let_go(3)
         crops = await crops_of(readings)
@@ -173,21 +182,17 @@ def test_every_crop_of_a_batch_gets_its_own_logits(costs: list[Cost]) -> None:
         assert [crop.refinements for crop in crops] == [2, 0, 1, 2]
         assert [len(crop.words) for crop in crops] == [5, 1, 3, 5]
 
-    scheduled(test, costs)
 
-
-def test_a_crop_that_is_done_leaves_the_batch() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_crop_that_is_done_leaves_the_batch() -> None:
+    async with scheduled() as (engine, scheduler):
         readings = reads(scheduler, 0, 1, 3)
         engine.let_go(3)
         await crops_of(readings)
         assert engine.calls == [("vision", 3), ("refine", 2), ("refine", 1)]
 
-    scheduled(test)
 
-
-def test_a_batch_whose_crops_all_want_the_same_is_read_in_one_call() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_batch_whose_crops_all_want_the_same_is_read_in_one_call() -> None:
+    async with scheduled() as (engine, scheduler):
         readings = reads(scheduler, 2, 2)
         engine.let_go(1)
         first, second = await crops_of(readings)
@@ -195,54 +200,44 @@ def test_a_batch_whose_crops_all_want_the_same_is_read_in_one_call() -> None:
         assert (first.refinements, len(first.words)) == (2, 5)
         assert first.words[0].confidence == second.words[0].confidence
 
-    scheduled(test)
 
-
-def test_a_batch_is_refined_in_one_call_until_the_first_of_its_crops_is_done() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_batch_is_refined_in_one_call_until_the_first_of_its_crops_is_done() -> None:
+    async with scheduled() as (engine, scheduler):
         readings = reads(scheduler, 2, 3)
         engine.let_go(3)
         first, second = await crops_of(readings)
         assert engine.times == [1, 2, 1]
         assert (first.refinements, second.refinements) == (2, 3)
 
-    scheduled(test)
 
-
-def test_a_crop_that_may_stop_early_is_looked_at_after_every_refinement() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_crop_that_may_stop_early_is_looked_at_after_every_refinement() -> None:
+    async with scheduled() as (engine, scheduler):
         readings = reads(scheduler, 3, early_stop=True)
         engine.let_go(4)
         await crops_of(readings)
         assert engine.times == [1, 1, 1, 1]
 
-    scheduled(test)
 
-
-def test_a_busy_engine_has_the_next_full_batch_already() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_busy_engine_has_the_next_full_batch_already() -> None:
+    async with scheduled() as (engine, scheduler):
         readings = reads(scheduler, *[0] * 8)
         await settle()
         assert engine.calls == [("read", 4), ("read", 4)]
         engine.let_go(2)
         await crops_of(readings)
 
-    scheduled(test)
 
-
-def test_a_busy_engine_is_given_no_third_batch() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_busy_engine_is_given_no_third_batch() -> None:
+    async with scheduled(max_queue=12) as (engine, scheduler):
         readings = reads(scheduler, *[0] * 12)
         await settle()
         assert engine.calls == [("read", 4)] * 2
         engine.let_go(3)
         await crops_of(readings)
 
-    scheduled(test, max_queue=12)
 
-
-def test_refinements_wait_for_company_while_there_are_full_batches_of_new_crops() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_refinements_wait_for_company_while_there_are_full_batches_of_new_crops() -> None:
+    async with scheduled() as (engine, scheduler):
         first = reads(scheduler, 1, early_stop=True)
         await settle()
         others = reads(scheduler, *[1] * 4, early_stop=True)
@@ -250,11 +245,9 @@ def test_refinements_wait_for_company_while_there_are_full_batches_of_new_crops(
         await crops_of([*first, *others])
         assert engine.calls == [("vision", 1), ("vision", 4), ("refine", 4), ("refine", 1)]
 
-    scheduled(test)
 
-
-def test_refinements_are_passed_over_only_once() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_refinements_are_passed_over_only_once() -> None:
+    async with scheduled(max_queue=16) as (engine, scheduler):
         first = reads(scheduler, 1, early_stop=True)
         await settle()
         others = reads(scheduler, *[0] * 12)
@@ -262,54 +255,44 @@ def test_refinements_are_passed_over_only_once() -> None:
         await crops_of([*first, *others])
         assert engine.calls.index(("refine", 1)) <= 3
 
-    scheduled(test, max_queue=16)
 
-
-def test_with_early_stop_a_settled_crop_leaves_the_batch() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_with_early_stop_a_settled_crop_leaves_the_batch() -> None:
+    # The gated engine's words never change, and a threshold this low calls them sure.
+    async with scheduled(settled_threshold=0.01) as (engine, scheduler):
         stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
         engine.let_go(3)
         crops = await crops_of([*stopping, *going_on])
         assert [crop.refinements for crop in crops] == [1, 3]
         assert engine.calls[1:] == [("refine", 2), ("refine", 1)]
 
-    # The gated engine's words never change, and a threshold this low calls them sure.
-    scheduled(test, settled_threshold=0.01)
 
-
-def test_with_early_stop_a_crop_that_vision_is_sure_of_is_not_refined() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_with_early_stop_a_crop_that_vision_is_sure_of_is_not_refined() -> None:
+    async with scheduled(vision_threshold=0.01) as (engine, scheduler):
         stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
         engine.let_go(2)
         crops = await crops_of([*stopping, *going_on])
         assert [crop.refinements for crop in crops] == [0, 3]
         assert engine.calls[1:] == [("refine", 1)]
 
-    scheduled(test, vision_threshold=0.01)
 
-
-def test_early_stop_leaves_out_what_the_fused_graph_computed_too_much() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_early_stop_leaves_out_what_the_fused_graph_computed_too_much() -> None:
+    async with scheduled(FUSED, settled_threshold=0.01) as (engine, scheduler):
         stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
         engine.let_go(1)
         crops = await crops_of([*stopping, *going_on])
         assert [crop.refinements for crop in crops] == [1, 3]
 
-    scheduled(test, FUSED, settled_threshold=0.01)
 
-
-def test_a_crop_that_vision_is_sure_of_is_given_no_refinement_of_the_fused_graph() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_crop_that_vision_is_sure_of_is_given_no_refinement_of_the_fused_graph() -> None:
+    async with scheduled(FUSED, vision_threshold=0.01) as (engine, scheduler):
         stopping, going_on = reads(scheduler, 3, early_stop=True), reads(scheduler, 3)
         engine.let_go(1)
         crops = await crops_of([*stopping, *going_on])
         assert [crop.refinements for crop in crops] == [0, 3]
 
-    scheduled(test, FUSED, vision_threshold=0.01)
 
-
-def test_the_queue_is_bounded_in_crops() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_the_queue_is_bounded_in_crops() -> None:
+    async with scheduled(max_queue=2) as (engine, scheduler):
         busy = reads(scheduler, 0)
         await settle()
         waiting = reads(scheduler, 0, 0)
@@ -318,21 +301,17 @@ def test_the_queue_is_bounded_in_crops() -> None:
         engine.let_go(2)
         await crops_of([*busy, *waiting])
 
-    scheduled(test, max_queue=2)
 
-
-def test_a_request_that_does_not_fit_as_a_whole_takes_no_room() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_request_that_does_not_fit_as_a_whole_takes_no_room() -> None:
+    async with scheduled(max_queue=3) as (_, scheduler):
         scheduler.admit(2, Wish(0))
         with pytest.raises(QueueFullError, match="2 readings are waiting, 3 may"):
             scheduler.admit(2, Wish(0))
         scheduler.admit(1, Wish(0))
 
-    scheduled(test, max_queue=3)
 
-
-def test_more_than_the_queue_holds_goes_into_an_empty_one_alone() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_more_than_the_queue_holds_goes_into_an_empty_one_alone() -> None:
+    async with scheduled(max_queue=3) as (_, scheduler):
         large = scheduler.admit(5, Wish(0))
         with pytest.raises(QueueFullError):
             scheduler.admit(1, Wish(0))
@@ -341,11 +320,9 @@ def test_more_than_the_queue_holds_goes_into_an_empty_one_alone() -> None:
         with pytest.raises(QueueFullError):
             scheduler.admit(5, Wish(0))
 
-    scheduled(test, max_queue=3)
 
-
-def test_large_requests_leave_room_for_single_crops() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_large_requests_leave_room_for_single_crops() -> None:
+    async with scheduled(max_queue=64) as (_, scheduler):
         scheduler.admit(60, Wish(0))
         with pytest.raises(QueueFullError):
             scheduler.admit(60, Wish(0))
@@ -355,20 +332,16 @@ def test_large_requests_leave_room_for_single_crops() -> None:
         with pytest.raises(QueueFullError):
             scheduler.admit(1, Wish(0))
 
-    scheduled(test, max_queue=64)
 
-
-def test_what_is_still_being_decoded_takes_room_until_it_is_given_up() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_what_is_still_being_decoded_takes_room_until_it_is_given_up() -> None:
+    async with scheduled(max_queue=2) as (_, scheduler):
         decoding = scheduler.admit(2, Wish(0))
         scheduler.give_up(decoding)
         scheduler.admit(2, Wish(0))
 
-    scheduled(test, max_queue=2)
 
-
-def test_a_crop_that_could_not_be_decoded_fails_alone() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_crop_that_could_not_be_decoded_fails_alone() -> None:
+    async with scheduled() as (engine, scheduler):
         submission = scheduler.admit(2, Wish(0))
         broken, sound = submission.crops
         broken.error, sound.image = ValueError("broken"), image()
@@ -378,11 +351,9 @@ def test_a_crop_that_could_not_be_decoded_fails_alone() -> None:
         assert engine.calls == [("read", 1)]
         assert (broken.words, len(sound.words)) == ([], 1)
 
-    scheduled(test)
 
-
-def test_the_engine_never_sees_what_was_given_up_in_the_queue() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_the_engine_never_sees_what_was_given_up_in_the_queue() -> None:
+    async with scheduled() as (engine, scheduler):
         busy = reads(scheduler, 0)
         await settle()
         leaving, staying = reads(scheduler, 0, 0)
@@ -391,11 +362,9 @@ def test_the_engine_never_sees_what_was_given_up_in_the_queue() -> None:
         await crops_of([*busy, staying])
         assert engine.calls == [("read", 1), ("read", 1)]
 
-    scheduled(test)
 
-
-def test_a_crop_given_up_while_the_engine_runs_it_is_not_refined() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_crop_given_up_while_the_engine_runs_it_is_not_refined() -> None:
+    async with scheduled() as (engine, scheduler):
         leaving, staying = reads(scheduler, 3, 1)
         await settle()
         scheduler.give_up(leaving)
@@ -404,11 +373,9 @@ def test_a_crop_given_up_while_the_engine_runs_it_is_not_refined() -> None:
         await settle()
         assert engine.calls == [("vision", 2), ("refine", 1)]
 
-    scheduled(test)
 
-
-def test_a_crop_given_up_between_refinements_is_not_refined_further() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_crop_given_up_between_refinements_is_not_refined_further() -> None:
+    async with scheduled() as (engine, scheduler):
         (leaving,) = reads(scheduler, 3, early_stop=True)
         engine.let_go(1)
         await settle()
@@ -418,11 +385,9 @@ def test_a_crop_given_up_between_refinements_is_not_refined_further() -> None:
         await crops_of(blocking)
         assert engine.calls == [("vision", 1), ("refine", 1), ("read", 1)]
 
-    scheduled(test)
 
-
-def test_crops_that_nobody_waits_for_leave_room_in_a_full_queue() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_crops_that_nobody_waits_for_leave_room_in_a_full_queue() -> None:
+    async with scheduled(max_queue=1) as (engine, scheduler):
         busy = reads(scheduler, 0)
         await settle()
         (leaving,) = reads(scheduler, 0)
@@ -431,11 +396,9 @@ def test_crops_that_nobody_waits_for_leave_room_in_a_full_queue() -> None:
         engine.let_go(2)
         await crops_of([*busy, *staying])
 
-    scheduled(test, max_queue=1)
 
-
-def test_an_error_of_the_engine_reaches_its_batch_and_no_other() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_an_error_of_the_engine_reaches_its_batch_and_no_other() -> None:
+    async with scheduled() as (engine, scheduler):
         engine.error = RuntimeError("no memory")
         failing = reads(scheduler, 1, 1)
         engine.let_go(1)
@@ -446,11 +409,9 @@ def test_an_error_of_the_engine_reaches_its_batch_and_no_other() -> None:
         (crop,) = await crops_of(reading)
         assert crop.words
 
-    scheduled(test)
 
-
-def test_a_batch_whose_worker_dies_twice_fails_with_the_reason() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_batch_whose_worker_dies_twice_fails_with_the_reason() -> None:
+    async with scheduled() as (engine, scheduler):
         engine.error = WorkerDiedError("signal 9")
         failing = reads(scheduler, 1)
         engine.let_go(2)
@@ -459,11 +420,9 @@ def test_a_batch_whose_worker_dies_twice_fails_with_the_reason() -> None:
         assert "signal 9" in str(crop.error)
         assert engine.calls == [("read", 1)] * 2
 
-    scheduled(test)
 
-
-def test_a_batch_that_never_ran_because_another_killed_the_worker_is_not_to_blame() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_batch_that_never_ran_because_another_killed_the_worker_is_not_to_blame() -> None:
+    async with scheduled() as (engine, scheduler):
         engine.error = NeverRanError("signal 9")
         reading = reads(scheduler, 0)
         engine.let_go(3)
@@ -473,11 +432,9 @@ def test_a_batch_that_never_ran_because_another_killed_the_worker_is_not_to_blam
         (crop,) = await crops_of(reading)
         assert crop.words
 
-    scheduled(test)
 
-
-def test_a_batch_whose_worker_dies_while_refining_is_refined_again() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_batch_whose_worker_dies_while_refining_is_refined_again() -> None:
+    async with scheduled() as (engine, scheduler):
         reading = reads(scheduler, 1, early_stop=True)
         engine.let_go(1)
         await settle()
@@ -490,11 +447,9 @@ def test_a_batch_whose_worker_dies_while_refining_is_refined_again() -> None:
         assert engine.calls == [("vision", 1), ("refine", 1), ("refine", 1)]
         assert crop.refinements == 1
 
-    scheduled(test)
 
-
-def test_a_single_crop_does_not_wait_for_all_crops_of_a_request_that_came_before() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_single_crop_does_not_wait_for_all_crops_of_a_request_that_came_before() -> None:
+    async with scheduled(max_queue=64) as (engine, scheduler):
         batches = [submit(scheduler, *[1] * 16) for _ in range(2)]
         await settle()
         (single,) = reads(scheduler, 0)
@@ -504,11 +459,9 @@ def test_a_single_crop_does_not_wait_for_all_crops_of_a_request_that_came_before
         engine.let_go(6)
         await crops_of(batches)
 
-    scheduled(test, max_queue=64)
 
-
-def test_crops_of_a_request_that_came_before_are_not_put_off_for_ever() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_crops_of_a_request_that_came_before_are_not_put_off_for_ever() -> None:
+    async with scheduled(max_queue=64) as (engine, scheduler):
         batch = submit(scheduler, *[1] * 8)
         await asyncio.sleep(0.2)
         singles = reads(scheduler, *[0] * 16)
@@ -517,14 +470,12 @@ def test_crops_of_a_request_that_came_before_are_not_put_off_for_ever() -> None:
         engine.let_go(4)
         await crops_of(singles)
 
-    scheduled(test, max_queue=64)
-
 
 SLOW_BATCHES = [Cost(kind, batch, 1.0) for kind in ("vision", "refine") for batch in (1, 4)]
 
 
-def test_what_cannot_be_read_by_its_deadline_is_refused_on_arrival() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_what_cannot_be_read_by_its_deadline_is_refused_on_arrival() -> None:
+    async with scheduled(SLOW_BATCHES, max_queue=64) as (engine, scheduler):
         busy = reads(scheduler, 0)
         await settle()
         with pytest.raises(QueueFullError, match=r"would not be read in the 1\.5 s"):
@@ -535,11 +486,9 @@ def test_what_cannot_be_read_by_its_deadline_is_refused_on_arrival() -> None:
         engine.let_go(1)
         await crops_of(busy)
 
-    scheduled(test, SLOW_BATCHES, max_queue=64)
 
-
-def test_an_idle_engine_tries_whatever_deadline_there_is() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_an_idle_engine_tries_whatever_deadline_there_is() -> None:
+    async with scheduled(SLOW_BATCHES) as (engine, scheduler):
         await settle()
         submission = scheduler.admit(1, Wish(0), timeout_s=0.1)
         submission.crops[0].image = image()
@@ -547,11 +496,9 @@ def test_an_idle_engine_tries_whatever_deadline_there_is() -> None:
         engine.let_go(1)
         assert (await crops_of([submission]))[0].words
 
-    scheduled(test, SLOW_BATCHES)
 
-
-def test_a_crop_that_would_be_late_is_dropped_and_the_engine_reads_the_next() -> None:
-    async def test(engine: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_crop_that_would_be_late_is_dropped_and_the_engine_reads_the_next() -> None:
+    async with scheduled() as (engine, scheduler):
         busy = reads(scheduler, 0)
         await settle()
         late = scheduler.admit(1, Wish(0), timeout_s=0.1)
@@ -565,23 +512,9 @@ def test_a_crop_that_would_be_late_is_dropped_and_the_engine_reads_the_next() ->
         assert isinstance(crop.error, TooLateError)
         assert engine.calls == [("read", 1)] * 2
 
-    scheduled(test)
 
-
-def on_two_engines(test: Callable[[GatedEngine, GatedEngine, Scheduler], Awaitable[None]]) -> None:
-    async def main() -> None:
-        engines, scheduler = (GatedEngine(), GatedEngine()), new_scheduler()
-        serving = [asyncio.create_task(scheduler.serve(engine, CHEAP_BATCHES)) for engine in engines]
-        await settle()
-        await asyncio.wait_for(test(*engines, scheduler), 10)
-        for task in serving:
-            task.cancel()
-
-    asyncio.run(main())
-
-
-def test_an_idle_engine_takes_what_arrives_while_the_other_is_busy() -> None:
-    async def test(one: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+async def test_an_idle_engine_takes_what_arrives_while_the_other_is_busy() -> None:
+    async with on_two_engines() as (one, other, scheduler):
         first = reads(scheduler, 0)
         await settle()
         second = reads(scheduler, 0)
@@ -591,11 +524,9 @@ def test_an_idle_engine_takes_what_arrives_while_the_other_is_busy() -> None:
         other.let_go(1)
         await crops_of([*first, *second])
 
-    on_two_engines(test)
 
-
-def test_a_batch_whose_worker_dies_is_run_by_another_engine() -> None:
-    async def test(dying: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+async def test_a_batch_whose_worker_dies_is_run_by_another_engine() -> None:
+    async with on_two_engines() as (dying, other, scheduler):
         reading = reads(scheduler, 0)
         await settle()
         dying.error = WorkerDiedError("signal 9")
@@ -606,27 +537,21 @@ def test_a_batch_whose_worker_dies_is_run_by_another_engine() -> None:
         assert dying.calls == other.calls == [("read", 1)]
         assert crop.words
 
-    on_two_engines(test)
 
-
-def test_an_engine_that_is_down_takes_no_crops() -> None:
-    async def test(down: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+async def test_an_engine_that_is_down_takes_no_crops() -> None:
+    async with on_two_engines() as (down, other, scheduler):
         down.ready.clear()
         other.let_go(2)
         for _ in range(2):
             await crops_of(reads(scheduler, 0))
         assert (down.calls, other.calls) == ([], [("read", 1)] * 2)
 
-    on_two_engines(test)
 
-
-def test_an_engine_that_is_down_does_not_keep_another_from_working_ahead() -> None:
-    async def test(down: GatedEngine, other: GatedEngine, scheduler: Scheduler) -> None:
+async def test_an_engine_that_is_down_does_not_keep_another_from_working_ahead() -> None:
+    async with on_two_engines() as (down, other, scheduler):
         down.ready.clear()
         readings = reads(scheduler, *[0] * 8)
         await settle()
         assert other.calls == [("read", 4)] * 2
         other.let_go(2)
         await crops_of(readings)
-
-    on_two_engines(test)

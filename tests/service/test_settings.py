@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from service.engines.engine import ENGINES, KINDS
 from service.settings.model import Settings
-from service.settings.sources import Effective, add_flags, as_toml, read_settings
+from service.settings.sources import EffectiveSettings, add_flags, as_toml, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def effective(*flags: str) -> Effective:
+def effective(*flags: str) -> EffectiveSettings:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     add_flags(parser)
     return read_settings(parser.parse_args(flags))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import cast
 
+import anyio
 import pytest
 
 from service.bundle_format.manifest import BundleError
@@ -17,6 +19,7 @@ from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
 from service.workers.in_flight import BatchFailedError
 from service.workers.supervisor import Supervisor
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -91,30 +94,28 @@ class FakeWorker:
             self.ended.set()
 
 
-Test = Callable[[Supervisor, list[str]], Awaitable[None]]
-
-
-def supervised(test: Test, *workers: FakeWorker) -> None:
-    """Runs a test on a supervisor that starts these workers, one after the other, and notes each restart."""
+@asynccontextmanager
+async def supervised(*workers: FakeWorker) -> AsyncIterator[tuple[Supervisor, list[str]]]:
+    """A supervisor that starts these workers, one after the other, and a note of each restart."""
     supply = iter(workers)
 
     def spawn() -> EngineProcess:
         return cast(EngineProcess, next(supply))
 
-    async def main() -> None:
-        restarts: list[str] = []
-        supervisor = Supervisor(spawn, lambda: restarts.append("restarted"), silence_s=0.1)
-        await supervisor.start()
-        await asyncio.wait_for(test(supervisor, restarts), 10)
+    restarts: list[str] = []
+    supervisor = Supervisor(spawn, lambda: restarts.append("restarted"), silence_s=0.1)
+    await supervisor.start()
+    try:
+        with anyio.fail_after(10):
+            yield supervisor, restarts
+    finally:
         await supervisor.close()
 
-    asyncio.run(main())
 
-
-def test_a_call_whose_worker_dies_may_be_tried_again_on_the_next_one() -> None:
+async def test_a_call_whose_worker_dies_may_be_tried_again_on_the_next_one() -> None:
     first, second = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(first, second) as (supervisor, restarts):
         with pytest.raises(WorkerDiedError, match="signal 9"):
             await supervisor.run("vision", [], 1)
         assert not supervisor.ready
@@ -123,125 +124,103 @@ def test_a_call_whose_worker_dies_may_be_tried_again_on_the_next_one() -> None:
         assert (first.calls, second.calls) == (1, 1)
         assert restarts == ["restarted"]
 
-    supervised(test, first, second)
 
-
-def test_a_worker_that_dies_again_is_replaced_after_a_pause_and_serves_on() -> None:
+async def test_a_worker_that_dies_again_is_replaced_after_a_pause_and_serves_on() -> None:
     deadly = [FakeWorker(WorkerDiedError("signal 11")) for _ in range(2)]
     third = FakeWorker()
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(*deadly, third) as (supervisor, _):
         for _ in deadly:
             await supervisor.wait_until_ready()
             with pytest.raises(WorkerDiedError):
                 await supervisor.run("vision", [], 1)
-        while not supervisor.failing:
-            await asyncio.sleep(0.01)
+        await until(lambda: supervisor.failing)
         await supervisor.wait_until_ready()
         await supervisor.run("vision", [], 1)
         assert third.calls == 1
         assert not supervisor.failing
 
-    supervised(test, *deadly, third)
 
-
-def test_an_error_of_the_engine_is_not_tried_again() -> None:
+async def test_an_error_of_the_engine_is_not_tried_again() -> None:
     worker = FakeWorker(CallError("no memory"))
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(worker) as (supervisor, _):
         with pytest.raises(BatchFailedError, match="no memory"):
             await supervisor.run("vision", [], 1)
         assert worker.calls == 1
         assert supervisor.ready
 
-    supervised(test, worker)
 
-
-def test_a_worker_that_dies_idle_is_replaced() -> None:
+async def test_a_worker_that_dies_idle_is_replaced() -> None:
     first, second = FakeWorker(), FakeWorker()
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(first, second) as (supervisor, restarts):
         first.ended.set()
-        while not restarts:
-            await asyncio.sleep(0.01)
+        await until(lambda: restarts)
         await supervisor.wait_until_ready()
         await supervisor.run("vision", [], 1)
         assert (first.calls, second.calls) == (0, 1)
 
-    supervised(test, first, second)
 
-
-def test_a_worker_that_cannot_be_restarted_is_tried_again() -> None:
+async def test_a_worker_that_cannot_be_restarted_is_tried_again() -> None:
     first, third = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
     second = FakeWorker(refuses=BundleError("vision.mindir: gone"))
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(first, second, third) as (supervisor, _):
         with pytest.raises(WorkerDiedError):
             await supervisor.run("vision", [], 1)
         await supervisor.wait_until_ready()
         await supervisor.run("vision", [], 1)
         assert third.calls == 1
 
-    supervised(test, first, second, third)
+
+async def test_a_first_start_that_is_refused_says_why() -> None:
+    worker = FakeWorker(refuses=BundleError("vision.mindir: of another release"))
+    supervisor = Supervisor(lambda: cast(EngineProcess, worker), lambda: None)
+    assert supervisor.failing
+    with pytest.raises(BundleError, match="another release"):
+        await supervisor.start()
+    assert not supervisor.ready
+    assert worker.ended.is_set()
 
 
-def test_a_first_start_that_is_refused_says_why() -> None:
-    async def main() -> None:
-        worker = FakeWorker(refuses=BundleError("vision.mindir: of another release"))
-        supervisor = Supervisor(lambda: cast(EngineProcess, worker), lambda: None)
-        assert supervisor.failing
-        with pytest.raises(BundleError, match="another release"):
-            await supervisor.start()
-        assert not supervisor.ready
-        assert worker.ended.is_set()
-
-    asyncio.run(main())
-
-
-def test_of_two_calls_on_a_worker_that_dies_only_the_first_is_to_blame() -> None:
+async def test_of_two_calls_on_a_worker_that_dies_only_the_first_is_to_blame() -> None:
     first, second = FakeWorker(WorkerDiedError("signal 9")), FakeWorker()
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(first, second) as (supervisor, _):
         calls = [asyncio.create_task(supervisor.run("vision", [], 1)) for _ in range(2)]
         one, other = await asyncio.gather(*calls, return_exceptions=True)
         assert (type(one), type(other)) == (WorkerDiedError, NeverRanError)
 
-    supervised(test, first, second)
 
-
-def test_answers_reach_their_calls_in_order_also_past_one_that_was_cancelled() -> None:
+async def test_answers_reach_their_calls_in_order_also_past_one_that_was_cancelled() -> None:
     worker = FakeWorker(None, CallError("no memory"))
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(worker) as (supervisor, _):
         first, second = (asyncio.create_task(supervisor.run("vision", [], 1)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         with pytest.raises(BatchFailedError, match="no memory"):
             await second
 
-    supervised(test, worker)
 
-
-def test_a_worker_that_gives_no_answer_is_killed_and_replaced() -> None:
+async def test_a_worker_that_gives_no_answer_is_killed_and_replaced() -> None:
     first, second = FakeWorker(is_silent=True), FakeWorker()
 
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(first, second) as (supervisor, _):
         with pytest.raises(WorkerDiedError, match=r"no answer for 0\.1 s"):
             await supervisor.run("vision", [], 1)
         assert first.ended.is_set()
         await supervisor.wait_until_ready()
         await supervisor.run("vision", [], 1)
 
-    supervised(test, first, second)
 
-
-def test_a_worker_that_no_signal_ends_is_left_to_itself_and_the_event_loop_goes_on(
+async def test_a_worker_that_no_signal_ends_is_left_to_itself_and_the_event_loop_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("service.workers.supervisor.DEATH_S", 0.5)
     first, second = FakeWorker(is_silent=True, is_immortal=True), FakeWorker()
-
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(first, second) as (supervisor, restarts):
         with pytest.raises(WorkerDiedError, match="no answer"):
             await supervisor.run("vision", [], 1)
         longest = 0.0
@@ -252,23 +231,18 @@ def test_a_worker_that_no_signal_ends_is_left_to_itself_and_the_event_loop_goes_
         assert longest < 0.4
         await supervisor.run("vision", [], 1)
         assert second.calls == 1
-
-    supervised(test, first, second)
     assert "cannot be ended; another is started" in caplog.text
 
 
-def test_a_fault_of_ours_while_a_worker_is_restarted_is_not_the_last_try(
+async def test_a_fault_of_ours_while_a_worker_is_restarted_is_not_the_last_try(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     first, second = FakeWorker(WorkerDiedError("signal 9")), FakeWorker(refuses=KeyError("release"))
     third = FakeWorker()
-
-    async def test(supervisor: Supervisor, restarts: list[str]) -> None:
+    async with supervised(first, second, third) as (supervisor, _):
         with pytest.raises(WorkerDiedError):
             await supervisor.run("vision", [], 1)
         await supervisor.wait_until_ready()
         await supervisor.run("vision", [], 1)
         assert (second.is_alive(), third.calls) == (False, 1)
-
-    supervised(test, first, second, third)
     assert "KeyError" in caplog.text

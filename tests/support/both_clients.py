@@ -8,7 +8,16 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from abinet_client import AsyncClient, Client, Health, LatencyReport, ModelInfo, Outcome, Reading
+from abinet_client import (
+    AsyncClient,
+    Client,
+    Health,
+    LatencyReport,
+    ModelInfo,
+    Outcome,
+    Reading,
+    RegionOutcome,
+)
 
 T = TypeVar("T")
 Connect = Callable[..., Client]
@@ -46,6 +55,9 @@ class BlockingAsyncClient:
 
         while outcome := self._run(following()):
             yield outcome
+
+    def read_regions(self, *arguments: Any, **options: Any) -> list[RegionOutcome]:
+        return self._run(self._client.read_regions(*arguments, **options))
 
     def health(self, **options: Any) -> Health:
         return self._run(self._client.health(**options))

@@ -38,6 +38,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ways up: auto turns tall crops, all every crop (default: auto)",
     )
     parser.add_argument(
+        "--lexicon",
+        metavar="FILE",
+        help="words, one a line, up to 10,000: also writes which of them the network favours, and how likely",
+    )
+    parser.add_argument(
+        "--alternatives", type=int, metavar="K", help="also write the K likeliest readings, up to 10"
+    )
+    parser.add_argument(
+        "--regions",
+        metavar="LABELS",
+        help="the inputs are photos, and LABELS says where their texts are: a folder of ICDAR's gt_NAME.txt, "
+        "or a file of PaddleOCR's; a row for each",
+    )
+    parser.add_argument(
         "--progress", action=argparse.BooleanOptionalAction, help="the bar (default: on a terminal)"
     )
     output = parser.add_argument_group("output")
@@ -96,6 +110,9 @@ def check(args: argparse.Namespace) -> None:
     private = serve_options(args)
     if args.url and private:
         raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")
+    if args.regions and (args.report or args.labels):
+        given = "--report" if args.report else "--labels"
+        raise ValueError(f"{given} is for crops; --regions has its own transcriptions")
     if args.resume and not args.output:
         raise ValueError("--resume goes on with a file: say which with --output")
     if args.review and args.min_confidence is None:

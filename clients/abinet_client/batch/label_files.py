@@ -47,9 +47,10 @@ class LabelFile:
 
     def __init__(self, path: str, root: str | None = None) -> None:
         self.path = path
-        self._lines = [line for line in _lines(path) if line.strip()]
+        self._lines = [line for line in lines_of(path) if line.strip()]
         self._parse = self._form()
-        self.root = self._root() if root is None else root
+        names = [self[index].name for index in range(min(len(self), _LOOKED_AT))]
+        self.root = root_of(path, names) if root is None else root
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -72,7 +73,8 @@ class LabelFile:
             raise ValueError(f"{self.path}: no labels; a line of them is {FORMS}")
         if (labels[0].text or "").startswith(_DETECTIONS):
             raise ValueError(
-                f"{self.path}: labels of regions in photos, not of crops; cut the words out first"
+                f"{self.path}: labels of regions in photos, not of crops; "
+                "abinet read PHOTOS --regions reads them"
             )
         return parse
 
@@ -96,13 +98,14 @@ class LabelFile:
 
         return parse
 
-    def _root(self) -> str:
-        own = os.path.dirname(os.path.abspath(self.path))
-        names = [self[index].name for index in range(min(len(self), _LOOKED_AT))]
-        for folder in _own_working_and_above(own):
-            if any(name and os.path.lexists(os.path.join(folder, name)) for name in names):
-                return folder
-        return own
+
+def root_of(path: str, names: Sequence[str]) -> str:
+    """The folder that a file's names are relative to (see LabelFile)."""
+    own = os.path.dirname(os.path.abspath(path))
+    for folder in _own_working_and_above(own):
+        if any(name and os.path.lexists(os.path.join(folder, name)) for name in names[:_LOOKED_AT]):
+            return folder
+    return own
 
 
 def _own_working_and_above(own: str) -> Sequence[str]:
@@ -113,7 +116,8 @@ def _own_working_and_above(own: str) -> Sequence[str]:
     return folders
 
 
-def _lines(path: str) -> list[str]:
+def lines_of(path: str) -> list[str]:
+    """The lines of a text file in UTF-8 or UTF-16. Raises ValueError if it is neither, and OSError."""
     with open(path, "rb") as file:
         content = file.read()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

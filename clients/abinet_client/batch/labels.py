@@ -36,14 +36,19 @@ class Labels:
 
     def of(self, item: Item) -> str | None:
         """The label of a crop, if the file has one."""
-        absolute = os.path.abspath(item.name)
-        names = (
-            os.path.relpath(absolute, self._root),
-            os.path.relpath(absolute, os.path.abspath(item.root)),
-            os.path.normpath(item.name),
-            absolute,
-        )
+        names = names_of(item, self._root)
         return next((self._labels[name] for name in names if name in self._labels), None)
+
+
+def names_of(item: Item, root: str) -> tuple[str, ...]:
+    """What a label file whose names are relative to `root` may call an item."""
+    absolute = os.path.abspath(item.name)
+    return (
+        os.path.relpath(absolute, root),
+        os.path.relpath(absolute, os.path.abspath(item.root)),
+        os.path.normpath(item.name),
+        absolute,
+    )
 
 
 class Tally:

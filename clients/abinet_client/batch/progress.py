@@ -14,9 +14,9 @@ _UPDATE = 1000
 
 
 class Progress:
-    """A bar on the standard error output, if `shown`. A thread counts the crops meanwhile."""
+    """A bar on the standard error output, if `shown`. A thread counts the crops of `inputs` meanwhile."""
 
-    def __init__(self, inputs: Inputs, *, shown: bool) -> None:
+    def __init__(self, inputs: Inputs | None, *, shown: bool) -> None:
         from tqdm import tqdm
 
         self._bar: tqdm[Any] = tqdm(
@@ -24,7 +24,7 @@ class Progress:
         )
         self._skipped = 0
         self._closed = threading.Event()
-        if shown and inputs.countable:
+        if shown and inputs is not None and inputs.countable:
             threading.Thread(target=self._count, args=(inputs,), daemon=True).start()
 
     def advance(self) -> None:

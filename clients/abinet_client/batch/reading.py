@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from abinet_client import (
@@ -21,6 +23,8 @@ from abinet_client import (
     Retry,
     ServiceFault,
 )
+from abinet_client._threads import Workers
+from abinet_client.batch.region_files import TextRegion
 from abinet_client.batch.sources import Item
 
 PATIENCE_S = 300.0
@@ -62,11 +66,12 @@ def _state(client: Client) -> str:
 
 
 class Result(NamedTuple):
-    """What became of a crop: a reading, or the error why there is none."""
+    """What became of a crop, or of a region of a photo: a reading, or the error why there is none."""
 
     item: Item
     reading: Reading | None
     error: str | None
+    region: TextRegion | None = None
 
 
 def read_items(client: Client, items: Iterable[Item], options: dict[str, Any]) -> Iterator[Result]:
@@ -101,6 +106,42 @@ def _alone(client: Client, item: Item, options: dict[str, Any]) -> tuple[Reading
         return client.read(item.image, **options), None
     except AbinetError as error:
         return None, error
+
+
+def read_photos(
+    client: Client, photos: Iterable[tuple[Item, list[TextRegion]]], options: dict[str, Any]
+) -> Iterator[Result]:
+    """Each region's result, in order; a photo that cannot be read has one with the error.
+
+    A few photos are in memory. Raises as `read_items`.
+    """
+    workers = Workers(_REQUESTS)
+    pending: deque[Future[list[Result]]] = deque()
+    try:
+        for photo in photos:
+            pending.append(workers.submit(_photo, client, *photo, options))
+            while len(pending) > _REQUESTS or (pending and pending[0].done()):
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        workers.close()
+
+
+def _photo(client: Client, item: Item, regions: list[TextRegion], options: dict[str, Any]) -> list[Result]:
+    if item.error is not None:
+        return [Result(item, None, item.error)]
+    try:
+        outcomes = client.read_regions(item.image, [region.points for region in regions], **options)
+    except _OF_THE_CROP as error:
+        return [Result(item, None, _reason(item, error))]
+    results = []
+    for region, (_, reading, failed) in zip(regions, outcomes):
+        if failed is not None and not isinstance(failed, _OF_THE_CROP):
+            raise failed
+        reason = None if failed is None else _reason(item, failed)
+        results.append(Result(item._replace(label=region.text), reading, reason, region))
+    return results
 
 
 def _reason(item: Item, error: AbinetError) -> str:

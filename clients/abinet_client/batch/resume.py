@@ -13,7 +13,7 @@ _UNREADABLE = 0
 
 
 class Earlier:
-    """The rows of an earlier run: which paths there are, and whether one read as its label."""
+    """The rows of an earlier run, by their keys: which there are, and whether one read as its label."""
 
     def __init__(self) -> None:
         self.failed = 0
@@ -22,7 +22,7 @@ class Earlier:
 
     def add(self, row: Row) -> None:
         self.failed += row.error is not None
-        self._paths.append(_digest(row.path))
+        self._paths.append(_digest(row.key))
         self._texts.append(_UNREADABLE if row.text is None else _digest(fold(row.text)))
 
     def seal(self) -> None:
@@ -38,20 +38,20 @@ class Earlier:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __contains__(self, path: str) -> bool:
-        return self._place(path) is not None
+    def __contains__(self, key: str) -> bool:
+        return self._place(key) is not None
 
-    def reads(self, path: str, label: str) -> bool | None:
-        """Whether what was read at that path is this label, folded; None if it could not be read."""
-        place = self._place(path)
+    def reads(self, key: str, label: str) -> bool | None:
+        """Whether what was read there is this label, folded; None if it could not be read."""
+        place = self._place(key)
         if place is None or self._texts[place] == _UNREADABLE:
             return None
         return self._texts[place] == _digest(label)
 
-    def _place(self, path: str) -> int | None:
+    def _place(self, key: str) -> int | None:
         if not self._paths:
             return None
-        digest = _digest(path)
+        digest = _digest(key)
         place = bisect_left(self._paths, digest)
         return place if place < len(self._paths) and self._paths[place] == digest else None
 

@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-COLUMNS = ("path", "text", "confidence", "error")
+COLUMNS = ("path", "text", "confidence", "error", "note")
 DETAIL = ("turned", "iterations")
+REGIONS = ("region", "points")
+LEXICON = ("word", "word_probability", "none_probability")
+ALTERNATIVES = ("alternatives",)
 
 _TSV_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _TSV_TABLE = str.maketrans(_TSV_ESCAPES)
@@ -20,17 +23,36 @@ _CSV_SPECIAL = re.compile(r'[",\r\n]')
 
 
 class Row(NamedTuple):
-    """What was read of a crop: text and confidence, 0 to 1, or the error why not.
+    """What was read of a crop: text and confidence, 0 to 1, and perhaps a note on it, or the error why not.
 
     `turned` (degrees clockwise) and `iterations` (as JSON) are the service's own; None without details.
+    `word` is the lexicon's that the network favours, with its probability and that of none of them.
+    `region` is the number of a photo's region from 0, `points` its outline in the photo; None for a crop.
     """
 
     path: str
     text: str | None = None
     confidence: float | None = None
     error: str | None = None
+    note: str | None = None
     turned: int | None = None
     iterations: Sequence[dict[str, Any]] | None = None
+    region: int | None = None
+    points: Sequence[Sequence[float]] | None = None
+    word: str | None = None
+    word_probability: float | None = None
+    none_probability: float | None = None
+    alternatives: Sequence[dict[str, Any]] | None = None
+
+    @property
+    def key(self) -> str:
+        """What no two rows of a table share, for --resume."""
+        return key_of(self.path, self.region)
+
+
+def key_of(path: str, region: int | None) -> str:
+    """The key of a row."""
+    return path if region is None else f"{path}\0{region}"
 
 
 class Format:
@@ -39,31 +61,31 @@ class Format:
     A cell that a spreadsheet would take for a formula gets an apostrophe before it.
     """
 
-    def __init__(self, detail: bool) -> None:
-        self.detail = detail
-        self.columns = (*COLUMNS, *DETAIL) if detail else COLUMNS
+    def __init__(self, detail: bool, also: Sequence[str] = ()) -> None:
+        """`also` are columns that rows have beside the usual ones and the details."""
+        self.columns = (*COLUMNS, *also, *(DETAIL if detail else ()))
 
     def header(self) -> bytes:
         """What comes before the first row."""
         return self._line(self.columns)
 
     def encode(self, row: Row) -> bytes:
-        cells = [row.path, row.text or "", "" if row.confidence is None else str(row.confidence)]
-        cells.append(row.error or "")
-        if self.detail:
-            cells.append("" if row.turned is None else str(row.turned))
-            cells.append(
-                "" if row.iterations is None else _compact([_brief(stage) for stage in row.iterations])
-            )
-        return self._line([_guarded(cell) for cell in cells])
+        members = row._asdict()
+        if row.iterations is not None:
+            members["iterations"] = [_brief(stage) for stage in row.iterations]
+        return self._line([_guarded(_cell(members[column])) for column in self.columns])
 
     def decode(self, record: bytes) -> Row:
         """Raises ValueError if it is no row."""
         cells = [_unguarded(cell) for cell in self._cells(record.decode())]
         if len(cells) != len(self.columns):
             raise ValueError(f"{len(cells)} columns")
-        path, text, confidence, error = cells[:4]
-        return Row(path, text, float(confidence), None) if confidence else Row(path, error=error or "unknown")
+        members = dict(zip(self.columns, cells))
+        region = int(members["region"]) if members.get("region") else None
+        if not members["confidence"]:
+            return Row(members["path"], error=members["error"] or "unknown", region=region)
+        note = members["note"] or None
+        return Row(members["path"], members["text"], float(members["confidence"]), note=note, region=region)
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
         """Whole records from where the file is; what is after the last line break is none."""
@@ -131,10 +153,16 @@ class Jsonl(Format):
         members = json.loads(record)
         if not isinstance(members, dict) or set(members) != set(self.columns):
             raise ValueError("other members")
-        return Row(**{**members, **dict.fromkeys(DETAIL)})
+        return Row(*[members[column] for column in COLUMNS])._replace(region=members.get("region"))
 
 
 FORMATS: dict[str, type[Format]] = {"csv": Csv, "tsv": Tsv, "jsonl": Jsonl}
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else _compact(value)
 
 
 def _guarded(cell: str) -> str:

@@ -13,13 +13,23 @@ from typing import Any
 
 from abinet_client import AbinetError
 from abinet_client.batch.flags import serve_options
+from abinet_client.batch.label_files import lines_of
 from abinet_client.batch.labels import Labels, Tally, fold
 from abinet_client.batch.output import Output, format_named
 from abinet_client.batch.progress import Progress
-from abinet_client.batch.reading import PATIENCE_S, READINGS, RETRY, Result, read_items, wait_until_ready
+from abinet_client.batch.reading import (
+    PATIENCE_S,
+    READINGS,
+    RETRY,
+    Result,
+    read_items,
+    read_photos,
+    wait_until_ready,
+)
+from abinet_client.batch.region_files import RegionFiles, TextRegion
 from abinet_client.batch.report import Report
 from abinet_client.batch.resume import Earlier
-from abinet_client.batch.rows import Row
+from abinet_client.batch.rows import ALTERNATIVES, LEXICON, REGIONS, Row, key_of
 from abinet_client.batch.sources import Inputs, Item
 from abinet_client.connect import LOCAL, connect, is_served
 from abinet_client.local_service import local_service
@@ -37,6 +47,8 @@ class Run:
     review: Output | None
     earlier: Earlier
     labels: Labels | None
+    regions: RegionFiles | None
+    lexicon: list[str] | None
     report: Report | None
     detail: bool
     min_confidence: float | None
@@ -53,10 +65,14 @@ class Run:
     def prepared(cls, args: argparse.Namespace, stack: contextlib.ExitStack) -> Run:
         inputs = Inputs(args.inputs, null=args.null)
         labels = Labels(args.labels) if args.labels else None
+        regions = RegionFiles(args.regions) if args.regions else None
+        lexicon = _words(args.lexicon) if args.lexicon else None
+        also = (*(REGIONS if regions else ()), *(LEXICON if lexicon else ()))
+        also += ALTERNATIVES if args.alternatives else ()
         earlier = Earlier()
 
         def opened(path: str | None, format: str | None) -> Output:
-            rows = format_named(format, path)(args.detail)
+            rows = format_named(format, path)(args.detail, also)
             output = Output(path, rows, resume=args.resume, earlier=earlier.add)
             stack.callback(output.close)
             return output
@@ -66,11 +82,21 @@ class Run:
         earlier.seal()
         to_terminal = not args.output and sys.stdout.isatty()
         shown = args.progress if args.progress is not None else sys.stderr.isatty() and not to_terminal
-        progress = Progress(inputs, shown=shown)
+        progress = Progress(None if regions else inputs, shown=shown)
         stack.callback(progress.close)
         report = Report(args.min_confidence) if args.report else None
         return cls(
-            inputs, progress, output, review, earlier, labels, report, args.detail, args.min_confidence
+            inputs,
+            progress,
+            output,
+            review,
+            earlier,
+            labels,
+            regions,
+            lexicon,
+            report,
+            args.detail,
+            args.min_confidence,
         )
 
     @property
@@ -79,7 +105,7 @@ class Run:
 
     def read(self, args: argparse.Namespace) -> None:
         """Raises ValueError where the service cannot go on."""
-        items = self._unread()
+        items: Iterator[Any] = self._unread() if self.regions is None else self._unread_photos(self.regions)
         first = next(items, None)
         if first is None:
             return  # no service need be started for nothing
@@ -88,12 +114,15 @@ class Run:
             "early_stop": args.early_stop,
             "turns": args.turns,
             "detail": args.detail or self.report is not None,
+            "lexicon": self.lexicon,
+            "alternatives": args.alternatives,
         }
         with self._address(args) as address, connect(address, timeout=PATIENCE_S, retry=RETRY) as client:
             try:
                 wait_until_ready(client, self.progress.say)
                 self.waited = time.monotonic() - self.began
-                for result in read_items(client, itertools.chain([first], items), options):
+                reading = read_items if self.regions is None else read_photos
+                for result in reading(client, itertools.chain([first], items), options):
                     self._take(result)
             except AbinetError as error:
                 kept = "; the rows so far are kept, --resume goes on" if self.done else ""
@@ -128,6 +157,25 @@ class Run:
                 self.tally.add(label, self.earlier.reads(item.name, label))
         self.exhausted = True
 
+    def _unread_photos(self, files: RegionFiles) -> Iterator[tuple[Item, list[TextRegion]]]:
+        """The photos with the regions that no earlier run has read."""
+        for item in self.inputs:
+            self._flush()
+            try:
+                regions = files.of(item)
+            except (ValueError, OSError) as error:
+                item, regions = item._replace(error=item.error or str(error)), []
+            keys = [key_of(item.name, region.number) for region in regions]
+            left = [region for region, key in zip(regions, keys) if key not in self.earlier]
+            self.skipped += len(regions) - len(left)
+            for region, key in zip(regions, keys):
+                if region.text is not None and region not in left:
+                    label = fold(region.text)
+                    self.tally.add(label, self.earlier.reads(key, label))
+            if left or (item.error is not None and item.name not in self.earlier):
+                yield item, left
+        self.exhausted = True
+
     def _flush(self) -> None:
         """Puts the rows so far into their files.
 
@@ -140,7 +188,7 @@ class Run:
 
     def _take(self, result: Result) -> None:
         """Writes a crop's row."""
-        item, reading, error = result
+        item, reading, error, _ = result
         least = self.min_confidence
         unsure = reading is None or (least is not None and reading.confidence < least)
         (self.review if self.review and unsure else self.output).write(_row(result, self.detail))
@@ -180,11 +228,25 @@ class Run:
         say("; ".join(parts))
 
 
+def _words(path: str) -> list[str]:
+    """The words of a file, one a line. Raises ValueError if there is none, and OSError."""
+    words = [line.strip() for line in lines_of(path) if line.strip()]
+    if not words:
+        raise ValueError(f"{path}: no words; a lexicon has one a line")
+    return words
+
+
 def _row(result: Result, detail: bool) -> Row:
-    item, reading, error = result
+    item, reading, error, region = result
+    place: dict[str, Any] = {"region": region.number, "points": region.points} if region else {}
     if reading is None:
-        return Row(item.name, error=error)
-    row = Row(item.name, reading.text, reading.confidence)
+        return Row(item.name, error=error, **place)
+    row = Row(item.name, reading.text, reading.confidence, note=reading.note, **place)
+    if reading.lexicon is not None:
+        word, probability, none = reading.lexicon.word, reading.lexicon.probability, reading.lexicon.none
+        row = row._replace(word=word, word_probability=probability, none_probability=none)
+    if reading.alternatives:
+        row = row._replace(alternatives=[one.model_dump() for one in reading.alternatives])
     if not detail:
         return row
     iterations = [stage.model_dump() for stage in reading.iterations]

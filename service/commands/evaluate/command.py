@@ -44,6 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whose labels: this project's fold accents (NFKD), the others drop such letters; mindocr also"
         " cuts long labels and counts empty ones",
     )
+    parser.add_argument(
+        "--lexicons",
+        type=Path,
+        metavar="FILE",
+        help="also choose each crop's word from its own list (IIIT5k-50, -1k, SVT-50): JSON lines of set, "
+        "number and words; for a bundle or a service",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("--errors", type=Path, metavar="PNG", help="write a sheet of the worst errors")
@@ -72,10 +79,13 @@ def run(args: argparse.Namespace) -> int:
         to_json,
     )
     from models.evaluation.scoring import score_set
+    from service.commands.evaluate.lexicons import Lexicons
+    from service.commands.evaluate.service_reader import ServiceReader
     from service.commands.evaluate.sources import open_reader
 
     if args.config and (args.source or args.sets):
         raise ValueError("--config names the checkpoint and the sets itself; leave out SOURCE and SETS")
+    lexicons = Lexicons(args.lexicons) if args.lexicons else None
     fold = LABELS_OF[args.labels]
     source, roots = _of_config(args.config) if args.config else (args.source, args.sets)
     paths = find_sets(roots)
@@ -86,7 +96,14 @@ def run(args: argparse.Namespace) -> int:
         open_reader(source, serve_options(args), args.turns) as reader,
         tqdm(total=samples, disable=None) as bar,
     ):
+        if lexicons and not isinstance(reader, ServiceReader):
+            raise ValueError(f"--lexicons needs a bundle or a service: abinet export makes one of {source}")
         scores = in_field_order([score_set(reader, path, args.limit, bar.update, fold) for path in paths])
+        chosen = [
+            lexicons.score(reader, path, args.limit)
+            for path in paths
+            if lexicons and isinstance(reader, ServiceReader)
+        ]
     table, trusted = text_table(reader, scores), reliability_of(scores)
     if args.markdown:
         trust = markdown_reliability(reader.calibrated, trusted)
@@ -95,8 +112,12 @@ def run(args: argparse.Namespace) -> int:
         write(args.errors, _error_png(reader.model, scores))
     if args.plot:
         write(args.plot, _diagram(reader.model, scores))
-    text = f"{table}\n\n{text_reliability(reader.calibrated, trusted)}"
-    print(json.dumps(to_json(reader, scores), indent=2) if args.json else text)
+    parts = [table, text_reliability(reader.calibrated, trusted), *map(str, chosen)]
+    text = "\n\n".join(parts)
+    document = to_json(reader, scores)
+    if lexicons:
+        document["lexicons"] = [score._asdict() for score in chosen]
+    print(json.dumps(document, indent=2) if args.json else text)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import abinet_client as sdk
@@ -67,6 +67,22 @@ class ServiceReader:
                 yield Refusal(error.problem.title if error.problem else str(error))
             else:
                 raise ValueError(f"{self._address}: {error}")
+
+    def choose(self, image: bytes, words: Sequence[str]) -> str | None:
+        """The word that the network favours, or None if the crop is no image that the service reads.
+
+        Raises:
+            ValueError: the service fails.
+        """
+        try:
+            reading = self._client.read(
+                image, iterations=self.iterations, turns=self.turns, detail=False, lexicon=words
+            )
+        except sdk.BadImage:
+            return None
+        except sdk.AbinetError as error:
+            raise ValueError(f"{self._address}: {error}") from None
+        return reading.lexicon.word if reading.lexicon else None
 
     def _read_alone(
         self, image: sdk.Image, options: dict[str, Any], error: sdk.AbinetError

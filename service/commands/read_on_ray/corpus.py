@@ -26,6 +26,7 @@ from service.crop import Crop
 from service.errors import Problem, ServiceError
 from service.on_ray.arguments import Arguments
 from service.on_ray.reader import resources, started_reader
+from service.reading.notes import note_of
 from service.reading.request import ReadRequest
 from service.types import ReadOptions
 
@@ -168,7 +169,7 @@ class PartReader:
             except (OSError, ValueError) as error:
                 return Row(name, error=" ".join(str(error).split()))
         final = crop.words[-1]
-        return Row(name, final.text, final.confidence)
+        return Row(name, final.text, final.confidence, note=note_of(final))
 
     async def _read(self, body: bytes) -> Crop:
         """Raises ServiceError: what is said of this crop, or that no engine worker could be had for long."""

@@ -1,4 +1,4 @@
-"""`POST /v1/read` and `POST /v1/read/batch`."""
+"""`POST /v1/read`, `POST /v1/read/batch` and `POST /v1/read/regions`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 from service.crop import Crop
 from service.errors import Problem, ServiceError, problem_details
 from service.http.answers import answer
-from service.http.body import is_form, is_json, read_body, read_files
+from service.http.body import is_form, is_json, read_body, read_form
 from service.http.json_body import base64_of, json_object, parsed, validated
 from service.http.lean import (
     JsonResponse,
@@ -24,13 +24,34 @@ from service.http.lean import (
     read_request,
     timeout_s,
 )
+from service.http.multipart import Form
 from service.http.problems import documented
-from service.http.schemas import BatchImage, BatchRequest, BatchResult, CropRequest, ReadResult
+from service.http.schemas import (
+    BatchImage,
+    BatchRequest,
+    BatchResult,
+    BoxRegion,
+    CropRequest,
+    LexiconField,
+    OutlinedRegion,
+    Points,
+    ReadResult,
+    RegionList,
+    RegionsRequest,
+)
+from service.image_decoding.regions import Quad, quad_of
 from service.reading.reader import Reader
 from service.settings.model import Settings
 from service.types import ReadOptions, Timings
 
+_TEXT_FIELDS = ("lexicon",)
+"""Of a form, beside its files."""
 _BINARY = {"type": "string", "format": "binary"}
+_LEXICON = {
+    "type": "string",
+    "description": "JSON: a list of words, or the name of a list of the service's.",
+    "examples": ['["harbour", "station"]'],
+}
 _ONE = {
     "parameters": documented_options(ReadOptions),
     "requestBody": {
@@ -39,7 +60,11 @@ _ONE = {
         "content": {
             "application/octet-stream": {"schema": _BINARY},
             "multipart/form-data": {
-                "schema": {"type": "object", "required": ["image"], "properties": {"image": _BINARY}}
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": _BINARY, "lexicon": _LEXICON},
+                }
             },
             "application/json": {"schema": {"$ref": "#/components/schemas/CropRequest"}},
         },
@@ -55,10 +80,35 @@ _MANY = {
                 "schema": {
                     "type": "object",
                     "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": _BINARY}},
+                    "properties": {"images": {"type": "array", "items": _BINARY}, "lexicon": _LEXICON},
                 }
             },
             "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
+        },
+    },
+}
+_PHOTO = {
+    "parameters": documented_options(ReadOptions),
+    "requestBody": {
+        "required": True,
+        "description": "One photo and its regions: a form with a file and `regions` as JSON, or all in JSON.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image", "regions"],
+                    "properties": {
+                        "image": _BINARY,
+                        "lexicon": _LEXICON,
+                        "regions": {
+                            "type": "string",
+                            "description": "A JSON list, as `regions` of RegionsRequest.",
+                            "examples": ["[[[31, 40], [210, 52], [208, 98], [29, 86]]]"],
+                        },
+                    },
+                }
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/RegionsRequest"}},
         },
     },
 }
@@ -68,6 +118,7 @@ _WHOLE = tuple(
     if problem
     not in (
         Problem.ADMIN_OFF,
+        Problem.BAD_REGION,
         Problem.BAD_BUNDLE,
         Problem.CLIENT_GONE,
         Problem.MODEL_CONFLICT,
@@ -87,6 +138,8 @@ _OF_THE_BATCH = (
     Problem.NOT_READY,
     Problem.DEADLINE,
 )
+_OF_THE_PHOTO = (Problem.NOT_AN_IMAGE, Problem.BROKEN_IMAGE, Problem.TOO_MANY_PIXELS, Problem.QUEUE_FULL)
+"""What is wrong with the file that all regions are in, if one of them says so."""
 
 
 def read_router(reader: Reader) -> APIRouter:
@@ -99,7 +152,9 @@ def read_router(reader: Reader) -> APIRouter:
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         body: bytes | str
         if is_form(request):
-            ((_, body),) = await read_files(request, settings.max_body_bytes, most=1)
+            form = await read_form(request, settings.max_body_bytes, 1, _TEXT_FIELDS)
+            ((_, body),) = form.files
+            options = await _with_lexicon(options, form)
         else:
             body = await read_body(request, settings.max_body_bytes)
             if is_json(request):
@@ -128,7 +183,8 @@ def read_router(reader: Reader) -> APIRouter:
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         sent: Sequence[tuple[str | None, bytes | str]]
         if is_form(request):
-            sent = await read_files(request, settings.max_body_bytes, settings.max_batch_items)
+            form = await read_form(request, settings.max_body_bytes, settings.max_batch_items, _TEXT_FIELDS)
+            sent, options = form.files, await _with_lexicon(options, form)
         else:
             sent, named = await _json_batch(request, settings)
             options = options.model_copy(update=named)
@@ -136,6 +192,45 @@ def read_router(reader: Reader) -> APIRouter:
         wanted = read_request(request, [body for _, body in sent], options, timeout)
         crops = await reader.read(wanted._replace(detail=False))
         return _batch_response(request, [name for name, _ in sent], crops, reader)
+
+    @router.post(
+        "/v1/read/regions",
+        response_model=BatchResult,
+        responses=documented(*_OF_THE_BATCH, *_OF_THE_PHOTO),
+        openapi_extra=_PHOTO,
+    )
+    async def read_regions(request: Request) -> Response:
+        """Reads regions of one photo; each has its own result or its own error, in their order.
+
+        The regions count as crops: those that do not fit into the queue's room are refused as a whole.
+        """
+        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
+        image: bytes | str
+        if is_form(request):
+            form = await read_form(request, settings.max_body_bytes, 1, ("regions", *_TEXT_FIELDS))
+            ((_, image),) = form.files
+            options = await _with_lexicon(options, form)
+            # As a member of an object the field is bounded and validated as any JSON here.
+            text = b'{"regions":' + form.fields.get("regions", b"null") + b"}"
+            listed = await parsed(
+                text, lambda: validated(RegionList, _regions_document(text, settings), "form")
+            )
+        else:
+            _expect_json(
+                request, "A photo and its regions are a form (multipart/form-data) or application/json."
+            )
+            body = await read_body(request, settings.max_body_bytes)
+            image, listed, named = await parsed(body, partial(_json_photo, body, settings))
+            options = options.model_copy(update=named)
+        regions = [_quad(region) for region in listed.regions]
+        request.scope["state"]["crops"] = len(regions)
+        wanted = read_request(request, [image], options, timeout)._replace(detail=False, regions=regions)
+        crops = await reader.read(wanted)
+        for crop in crops:
+            if isinstance(crop.error, ServiceError) and crop.error.problem in _OF_THE_PHOTO:
+                raise crop.error
+        names = [None if isinstance(region, list) else region.id for region in listed.regions]
+        return _batch_response(request, names, crops, reader)
 
     return router
 
@@ -146,24 +241,65 @@ def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
     return base64_of(sent.image), sent.model_dump(exclude={"image"}, exclude_unset=True)
 
 
+async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
+    """With that of the form, if it has one: JSON, a list of words or a name."""
+    field = form.fields.get("lexicon")
+    if field is None:
+        return options
+    listed = await parsed(
+        field, lambda: validated(LexiconField, json_object(b'{"lexicon":' + field + b"}", 0), "form")
+    )
+    return options.model_copy(update={"lexicon": listed.lexicon})
+
+
+def _expect_json(request: Request, otherwise: str) -> None:
+    if not is_json(request):
+        raise ServiceError(Problem.UNSUPPORTED_BODY, otherwise)
+
+
+def _json_photo(body: bytes, settings: Settings) -> tuple[str, RegionList, dict[str, Any]]:
+    """A photo in base64, its regions, and the options beside them."""
+    sent = validated(RegionsRequest, _regions_document(body, settings), "body")
+    return base64_of(sent.image), sent, sent.model_dump(exclude={"image", "regions"}, exclude_unset=True)
+
+
+def _regions_document(body: bytes, settings: Settings) -> dict[str, Any]:
+    document = json_object(body, settings.max_batch_items)
+    _limit(document.get("regions"), settings, "regions; a request")
+    return document
+
+
+def _limit(listed: Any, settings: Settings, what: str) -> None:
+    """Before they are validated one by one."""
+    if isinstance(listed, list) and len(listed) > settings.max_batch_items:
+        raise ServiceError(
+            Problem.TOO_MANY_CROPS, f"{len(listed)} {what} has {settings.max_batch_items} at most."
+        )
+
+
+def _quad(region: OutlinedRegion | BoxRegion | Points) -> Quad | ServiceError:
+    if isinstance(region, BoxRegion):
+        left, top, width, height = region.box
+        right, bottom = left + width, top + height
+        region = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    try:
+        return quad_of(region if isinstance(region, list) else region.points)
+    except ServiceError as error:
+        return error
+
+
 async def _json_batch(
     request: Request, settings: Settings
 ) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
     """Crops in base64, each with its name if it has one, and the options beside them."""
-    if not is_json(request):
-        raise ServiceError(
-            Problem.UNSUPPORTED_BODY,
-            "A batch is a form with files (multipart/form-data) or application/json.",
-        )
+    _expect_json(request, "A batch is a form with files (multipart/form-data) or application/json.")
     body = await read_body(request, settings.max_body_bytes)
-    return await parsed(body, partial(_json_crops, body, settings.max_batch_items))
+    return await parsed(body, partial(_json_crops, body, settings))
 
 
-def _json_crops(body: bytes, most: int) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
-    document = json_object(body, most)
-    images = document.get("images")
-    if isinstance(images, list) and len(images) > most:
-        raise ServiceError(Problem.TOO_MANY_CROPS, f"{len(images)} crops; a batch has {most} at most.")
+def _json_crops(body: bytes, settings: Settings) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
+    document = json_object(body, settings.max_batch_items)
+    _limit(document.get("images"), settings, "crops; a batch")
     batch = validated(BatchRequest, document, "body")
     crops = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
     named = batch.model_dump(exclude={"images"}, exclude_unset=True)

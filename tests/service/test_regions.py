@@ -1,0 +1,249 @@
+"""`POST /v1/read/regions`: crops cut out of one photo, over a real socket."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from service.errors import ServiceError
+from service.http.schemas import BatchResult
+from service.image_decoding.regions import Photo, quad_of
+from tests.support.tiny_service import ServiceProcess, encoded, problem, service, shared_service, tiny_bundle
+
+PHOTO = np.random.default_rng(7).integers(0, 256, (300, 400, 3), np.uint8)
+BOXES = [(10, 20, 90, 24), (120, 40, 100, 30), (0, 0, 400, 300), (200, 250, 64, 32)]
+slow = pytest.mark.slow
+
+
+@pytest.fixture
+def running() -> ServiceProcess:
+    return shared_service()
+
+
+def quad(left: float, top: float, width: float, height: float) -> list[list[float]]:
+    return [[left, top], [left + width, top], [left + width, top + height], [left, top + height]]
+
+
+def regions(
+    running: ServiceProcess, regions: Any, photo: bytes = encoded(PHOTO), **body: Any
+) -> httpx.Response:
+    image = base64.b64encode(photo).decode()
+    return running.client.post("/v1/read/regions", json={"image": image, "regions": regions, **body})
+
+
+def items(response: httpx.Response) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    BatchResult.model_validate(response.json())
+    found: list[dict[str, Any]] = response.json()["items"]
+    return found
+
+
+def words(response: httpx.Response) -> list[tuple[str, float]]:
+    results = [item["result"] for item in items(response)]
+    return [(result["text"], result["confidence"]) for result in results]
+
+
+def by_hand(running: ServiceProcess, **options: Any) -> list[tuple[str, float]]:
+    crops = [PHOTO[y : y + height, x : x + width] for x, y, width, height in BOXES]
+    answers = [running.read(np.ascontiguousarray(crop), **options).json() for crop in crops]
+    return [(answer["text"], answer["confidence"]) for answer in answers]
+
+
+def fault_of(points: list[list[float]]) -> str:
+    with pytest.raises(ServiceError) as failure:
+        Photo(PHOTO).cut(quad_of(points))
+    return failure.value.detail
+
+
+def test_an_upright_region_is_the_pixels_that_one_would_cut_by_hand() -> None:
+    assert (Photo(PHOTO).cut(quad_of(quad(10, 20, 90, 24))) == PHOTO[20:44, 10:100]).all()
+
+
+def test_a_region_begins_where_its_text_begins() -> None:
+    downwards = [[100.0, 20.0], [100.0, 110.0], [76.0, 110.0], [76.0, 20.0]]
+    cut = Photo(PHOTO).cut(quad_of(downwards))
+    assert (cut == cv2.rotate(PHOTO[20:110, 76:100], cv2.ROTATE_90_COUNTERCLOCKWISE)).all()
+
+
+def test_points_that_go_around_the_other_way_do_not_mirror_the_text() -> None:
+    around = quad(10, 20, 90, 24)
+    assert quad_of([around[0], around[3], around[2], around[1]]) == around
+
+
+def test_perspective_is_taken_out() -> None:
+    flat = cv2.resize(PHOTO[:4, :8], (160, 80), interpolation=cv2.INTER_NEAREST)
+    corners = np.array([[30, 40], [230, 60], [220, 150], [40, 130]], np.float32)
+    frame = np.array([[0, 0], [160, 0], [160, 80], [0, 80]], np.float32)
+    photo = cv2.warpPerspective(flat, cv2.getPerspectiveTransform(frame, corners), (300, 200))
+    cut = cv2.resize(Photo(photo).cut(quad_of(corners.tolist())), (160, 80), interpolation=cv2.INTER_AREA)
+    assert np.abs(cut.astype(int) - flat).mean() < 12
+
+
+def test_a_polygon_is_cut_as_the_smallest_rectangle_around_it() -> None:
+    curved = [[10, 30], [50, 20], [90, 30], [90, 50], [50, 44], [10, 50]]
+    assert np.allclose(quad_of(curved), quad(10, 20, 80, 30), atol=1e-3)
+
+
+def test_a_large_region_is_cut_from_a_smaller_photo() -> None:
+    photo = np.zeros((2000, 4000, 3), np.uint8)
+    photo[:, 2000:] = 200
+    cut = Photo(photo).cut(quad_of(quad(0, 0, 4000, 2000)))
+    assert cut.shape[0] * cut.shape[1] <= 1 << 17
+    assert cut[:, : cut.shape[1] // 2 - 2].max() == 0
+    assert cut[:, cut.shape[1] // 2 + 2 :].min() == 200
+
+
+@pytest.mark.parametrize(
+    ("points", "fault"),
+    [
+        ([[0, 0], [40, 40], [40, 0], [0, 40]], "crosses itself"),
+        ([[0, 0], [10, 0], [20, 0], [30, 0]], "no area"),
+        ([[5, 5]] * 4, "no area"),
+        (quad(5, 5, 1, 1), "too small"),
+        (quad(5, 5, float("inf"), 9), "no number"),
+        (quad(5, 5, float("nan"), 9), "no number"),
+        (quad(1e300, 5, 9, 9), "beyond any photo"),
+        (quad(500, 5, 90, 24), "400 x 300"),
+        (quad(360, 5, 90, 24), "Less than half"),
+        ([[0, 0], [10, 0], [10, 10]], "3 points"),
+        ([[float(x), 0] for x in range(65)], "65 points"),
+    ],
+)
+def test_what_cannot_be_cut_says_why(points: list[list[float]], fault: str) -> None:
+    assert fault in fault_of(points)
+
+
+def test_a_region_may_stand_out_of_the_photo_a_little() -> None:
+    assert Photo(PHOTO).cut(quad_of(quad(-10, -5, 90, 24))).shape == (24, 90, 3)
+
+
+def test_any_outline_is_cut_or_has_a_reason() -> None:
+    chance = np.random.default_rng(1)
+    for _ in range(300):
+        count = int(chance.integers(4, 9))
+        points = (chance.normal(150, 10 ** chance.uniform(0, 5), (count, 2))).tolist()
+        try:
+            cut = Photo(PHOTO).cut(quad_of(points))
+        except ServiceError:
+            continue
+        assert 0 < cut.shape[0] * cut.shape[1] <= 1 << 18
+
+
+@slow
+def test_every_region_reads_as_the_crop_that_one_would_cut_by_hand(running: ServiceProcess) -> None:
+    expected = by_hand(running)
+    assert words(regions(running, [quad(*box) for box in BOXES])) == expected
+    assert words(regions(running, [{"box": list(box)} for box in BOXES])) == expected
+
+
+@slow
+def test_a_form_with_the_regions_as_a_field_or_a_file_reads_as_json(running: ServiceProcess) -> None:
+    expected = words(regions(running, [quad(*box) for box in BOXES], iterations=0))
+    listed = json.dumps([quad(*box) for box in BOXES])
+    image = {"image": ("photo.png", encoded(PHOTO))}
+    as_field = running.client.post(
+        "/v1/read/regions", files=image, data={"regions": listed}, params={"iterations": 0}
+    )
+    as_file = running.client.post(
+        "/v1/read/regions",
+        files={**image, "regions": ("regions.json", listed.encode())},
+        params={"iterations": 0},
+    )
+    assert words(as_field) == words(as_file) == expected
+
+
+@slow
+def test_a_bad_region_has_its_own_error_and_the_others_are_read(running: ServiceProcess) -> None:
+    crossing = [[0, 0], [40, 40], [40, 0], [0, 40]]
+    asked = [
+        {"id": "good", "box": [10, 20, 90, 24]},
+        {"id": "crossing", "points": crossing},
+        {"id": "outside", "box": [900, 900, 90, 24]},
+    ]
+    good, first, second = items(regions(running, asked))
+    assert good["id"] == "good"
+    assert good["result"]["text"] == by_hand(running)[0][0]
+    for item, name in ((first, "crossing"), (second, "outside")):
+        assert item["id"] == name
+        assert item["error"]["type"] == "urn:abinet:problem:bad-region"
+        assert item["error"]["status"] == 422
+    (alone,) = items(regions(running, [crossing]))
+    assert "crosses itself" in alone["error"]["detail"]
+
+
+@slow
+def test_a_tall_region_is_turned_and_the_service_says_how(running: ServiceProcess) -> None:
+    (item,) = items(regions(running, [quad(200, 20, 24, 90)]))
+    by_hand = running.read(np.ascontiguousarray(PHOTO[20:110, 200:224])).json()
+    assert (item["result"]["text"], item["result"]["turned"]) == (by_hand["text"], by_hand["turned"])
+    (item,) = items(regions(running, [quad(200, 20, 24, 90)], turns="none"))
+    assert item["result"]["turned"] == 0
+
+
+@slow
+def test_sixty_four_regions_four_ways_up_are_one_request(running: ServiceProcess) -> None:
+    asked = [quad(5 * index, 4 * index, 60, 20) for index in range(64)]
+    assert len(words(regions(running, asked, turns="all", iterations=0))) == 64
+    assert problem(regions(running, [*asked, asked[0]])) == (413, "too-many-crops")
+
+
+@slow
+def test_a_photo_of_many_pixels_is_read_as_well(running: ServiceProcess) -> None:
+    large = cv2.resize(PHOTO, (2000, 1500), interpolation=cv2.INTER_NEAREST)
+    (item,) = items(regions(running, [quad(0, 0, 2000, 1500)], encoded(large)))
+    assert "result" in item
+
+
+@slow
+def test_the_photo_is_turned_upright_before_it_is_cut(running: ServiceProcess) -> None:
+    jpeg = cv2.imencode(".jpg", cv2.rotate(PHOTO, cv2.ROTATE_90_COUNTERCLOCKWISE))[1].tobytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    turned = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    (inside,) = items(regions(running, [quad(330, 20, 60, 24)], turned))
+    assert "result" in inside
+
+
+@slow
+def test_a_photo_that_cannot_be_decoded_fails_the_request(running: ServiceProcess) -> None:
+    assert problem(regions(running, [quad(*BOXES[0])], b"hello")) == (415, "not-an-image")
+    assert problem(regions(running, [quad(*BOXES[0])], encoded(PHOTO)[:5000])) == (400, "broken-image")
+
+
+@slow
+@pytest.mark.parametrize(
+    "asked",
+    [[], None, "all", [[]], [[[1, 2, 3]] * 4], [{"box": [1, 2, 3]}], [{"points": 1}], [{"box": ["a"] * 4}]],
+)
+def test_what_is_no_list_of_regions_is_an_invalid_request(running: ServiceProcess, asked: Any) -> None:
+    if asked == [[]]:
+        assert "0 points" in items(regions(running, asked))[0]["error"]["detail"]
+    else:
+        assert problem(regions(running, asked)) == (422, "invalid-request")
+
+
+@slow
+def test_a_form_without_regions_or_without_a_photo_is_an_invalid_request(running: ServiceProcess) -> None:
+    image = {"image": ("photo.png", encoded(PHOTO))}
+    for form in (
+        {"files": image},
+        {"files": image, "data": {"regions": "[[1, 2"}},
+        {"files": {"regions": ("regions.json", json.dumps([quad(*BOXES[0])]).encode())}},
+    ):
+        assert problem(running.client.post("/v1/read/regions", **form)) == (422, "invalid-request")
+    bare = running.client.post("/v1/read/regions", content=encoded(PHOTO))
+    assert problem(bare) == (415, "unsupported-body")
+
+
+@slow
+def test_regions_count_as_crops_in_the_metrics_and_in_the_queue() -> None:
+    with service("--bundle", str(tiny_bundle()), "--max-queue", "4", "--max-batch-items", "4") as running:
+        assert len(words(regions(running, [quad(*box) for box in BOXES], iterations=0))) == 4
+        metrics = running.client.get("/metrics").text
+        assert "abinet_crops_total 4" in metrics
+        assert problem(regions(running, [quad(*BOXES[0])] * 5)) == (413, "too-many-crops")
