@@ -10,6 +10,7 @@ from service.extras import remedy
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
+_EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
 def is_tracing(environment: Mapping[str, str]) -> bool:
@@ -39,4 +40,8 @@ def _is_wanted(environment: Mapping[str, str]) -> bool:
 
 
 def _is_installed() -> bool:
-    return find_spec("opentelemetry") is not None and find_spec("opentelemetry.sdk") is not None
+    # The exporter, too: others, such as Ray, bring the rest.
+    try:
+        return find_spec("opentelemetry.sdk") is not None and find_spec(_EXPORTER) is not None
+    except ModuleNotFoundError:
+        return False
