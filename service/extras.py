@@ -1,6 +1,6 @@
 """What to install if a package is missing: serving needs no extra, everything else has one."""
 
-_EXTRA_OF = {"ray": "ray", "pyarrow": "ray", "torch": "torch"}
+_EXTRA_OF = {"ray": "ray", "pyarrow": "ray", "torch": "torch", "opentelemetry": "tracing"}
 
 
 def remedy(missing: str) -> str:

@@ -838,3 +838,24 @@ def test_on_a_phone_what_is_pressed_has_44_pixels(open_page: Open) -> None:
         .filter(([, { width, height }]) => Math.min(width, height) < 43.5)"""
     pressed = page.locator("button, select, .top nav a, .check, fieldset label")
     assert pressed.evaluate_all(small) == []
+
+
+def test_the_description_works_without_the_internet_and_within_the_policy(
+    bundle: str, browser: Browser
+) -> None:
+    faults: list[str] = []
+    asked: list[str] = []
+    with simulated(bundle, "--root-path", "/ocr") as running:
+        page = browser.new_page()
+        page.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{running.client.base_url}/ocr/docs")
+        page.locator("#operations-read-read_v1_read_post").click()
+        page.get_by_role("button", name="Try it out").click()
+        page.locator("input[type=file]").set_input_files([file("a.png")])
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".responses-table.live-responses-table")).to_contain_text(TEXT)
+        page.close()
+        ours = f"{running.client.base_url}/ocr/"
+    assert not faults
+    assert [url for url in asked if not url.startswith((ours, "data:", "blob:"))] == []

@@ -129,6 +129,19 @@ def test_a_tensor_that_is_none_of_images_is_refused(
     assert message in error(infer(running, inputs=[tensor]))
 
 
+def _words(stages: list[dict[str, Any]]) -> list[str]:
+    return [stage["text"] if stage["stage"] == "vision" else stage["fused"]["text"] for stage in stages]
+
+
+def test_what_every_stage_believed_is_an_output_for_those_who_ask(running: ServiceProcess) -> None:
+    read = [running.read(crop(seed)).json()["iterations"] for seed in range(3)]
+    names = ["text", "confidence", "stopped_at", "turned", "iterations"]
+    answer = outputs(infer(running, outputs=[{"name": name} for name in names]))
+    found = [json.loads(one) for one in answer["iterations"]]
+    assert [_words(one) for one in found] == [_words(one) for one in read]
+    assert "iterations" not in outputs(infer(running))
+
+
 def test_no_parameters_may_be_null(running: ServiceProcess) -> None:
     tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": BASE64, "parameters": None}
     wanted = [{"name": "text", "parameters": None}]
@@ -192,7 +205,7 @@ def test_metadata_describes_server_and_model(running: ServiceProcess) -> None:
     assert model == running.client.get(f"/v2/models/abinet/versions/{model['versions'][0]}").json()
     assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     names = [output["name"] for output in model["outputs"]]
-    assert names == ["text", "confidence", "stopped_at", "turned"]
+    assert names == ["text", "confidence", "stopped_at", "turned", "iterations"]
 
 
 def test_probes_say_that_server_and_model_are_ready(running: ServiceProcess) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from service.http.lean import Endpoint, JsonResponse, LeanRoute, model_version, 
 from service.http.routes.open_inference_messages import (
     NAME,
     OUTPUTS,
+    USUAL_OUTPUTS,
     InferError,
     InferResponse,
     Live,
@@ -33,7 +35,7 @@ from service.http.routes.open_inference_messages import (
     write,
 )
 from service.reading.reader import Reader
-from service.types import ReadOptions
+from service.types import ReadOptions, Timings
 
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -182,16 +184,22 @@ async def _infer(request: Request, reader: Reader) -> Response:
     wanted = read_request(
         request, images, options, timeout_s(request) if patience is None else patience / 1e6
     )
-    crops = await reader.read(wanted._replace(detail=False, version=_version(request)))
+    names = [output.name for output in asked.outputs or []] or USUAL_OUTPUTS
+    crops = await reader.read(wanted._replace(detail="iterations" in names, version=_version(request)))
     for index, crop in enumerate(crops):
         if isinstance(crop.error, ServiceError):
             raise ServiceError(crop.error.problem, f"image[{index}]: {crop.error.detail}")
-    values: dict[str, list[Any]] = {name: [] for name in OUTPUTS}
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    measured: list[Timings] = []
     for crop in crops:
         reading, timings = answer(crop, since=time.perf_counter())
         reader.observer.crop(timings)
+        measured.append(timings)
+        if "iterations" in values:
+            reading["iterations"] = orjson.dumps(reading["iterations"]).decode()
         for name, column in values.items():
             column.append(reading[name])
+    request.state.slowest = max(measured, key=lambda timings: timings.total)
     document, blobs = write(asked, values, crops[0].submission.model.version)
     if not blobs:
         return Response(document, media_type="application/json")

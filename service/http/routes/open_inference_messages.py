@@ -17,7 +17,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.errors import Problem, ServiceError
-from service.http.json_body import json_object, validated
+from service.http.json_body import base64_of, json_object, validated
 from service.image_decoding.decoders import ImageFile
 from service.types import Turns
 
@@ -136,7 +136,7 @@ class InferRequest(BaseModel):
     id: str | None = None
     parameters: OrNone[RequestParameters] = RequestParameters()
     inputs: list[RequestInput] = Field(min_length=1, max_length=1)
-    outputs: Annotated[list[RequestOutput], Field(max_length=3)] | None = None
+    outputs: Annotated[list[RequestOutput], Field(max_length=8)] | None = None
 
 
 class ResponseOutput(Tensor):
@@ -188,7 +188,10 @@ OUTPUTS = {
     "confidence": Output("FP32", "<f4"),
     "stopped_at": Output("INT32", "<i4"),
     "turned": Output("INT32", "<i4"),
+    "iterations": Output("BYTES"),
 }
+USUAL_OUTPUTS = ("text", "confidence", "stopped_at", "turned")
+"""Those of a request that names none; `iterations`, JSON as /v1/read has it, is a thousand bytes a crop."""
 
 
 def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[ImageFile]]:
@@ -209,10 +212,10 @@ def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[I
 
 
 def write(asked: InferRequest, values: dict[str, list[Any]], version: str) -> tuple[bytes, list[bytes]]:
-    """The answer's JSON, and the binary data that was asked for. `values` holds every output."""
+    """The answer's JSON, and the binary data that was asked for. `values` holds every output that is."""
     outputs: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for wanted in asked.outputs or [RequestOutput(name=name) for name in OUTPUTS]:
+    for wanted in asked.outputs or [RequestOutput(name=name) for name in USUAL_OUTPUTS]:
         kind = OUTPUTS[wanted.name]
         output: dict[str, Any] = {
             "name": wanted.name,
@@ -254,7 +257,7 @@ def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
         )
     if not all(isinstance(image, (str, bytes)) for image in images):
         raise ServiceError(Problem.INVALID_REQUEST, "image: an element of data is no string.")
-    return images
+    return [base64_of(image) if isinstance(image, str) else image for image in images]
 
 
 def _unpacked(binary: bytes) -> Iterable[bytes]:
