@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,9 +62,13 @@ class Submission:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.crops = [Crop(self, self.started + index * apart_s) for index in range(count)]
         self.unfinished = count
+        self.on_finish: Callable[[], None] | None = None
+        """Called after each crop."""
 
     def finish_one(self) -> None:
         self.unfinished -= 1
+        if self.on_finish is not None:
+            self.on_finish()
         if not self.unfinished and not self.done.done():
             self.done.set_result(None)
 

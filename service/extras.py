@@ -1,6 +1,12 @@
 """What to install if a package is missing: serving needs no extra, everything else has one."""
 
-_EXTRA_OF = {"ray": "ray", "pyarrow": "ray", "torch": "torch", "pillow_heif": "formats"}
+_EXTRA_OF = {
+    "ray": "ray",
+    "pyarrow": "ray",
+    "torch": "torch",
+    "opentelemetry": "tracing",
+    "pillow_heif": "formats",
+}
 
 
 def remedy(missing: str) -> str:

@@ -103,8 +103,15 @@ class CanaryInfo(ModelName):
     manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
 
 
+class RequestLimits(BaseModel):
+    """What one request may hold."""
+
+    max_batch_items: int = Field(examples=[64], description="Crops of a batch.")
+    max_body_bytes: int = Field(examples=[8388608], description="Bytes of a body, its form or JSON included.")
+
+
 class ModelInfo(ModelName):
-    """The bundle being served and what runs it."""
+    """The bundle being served, what runs it and what one request may hold."""
 
     engine: str = Field(examples=["MindSpore 2.8.0"])
     graph: str = Field(examples=["stepwise"])
@@ -115,5 +122,6 @@ class ModelInfo(ModelName):
         description="For each engine worker and graph what a call at each batch size takes, in milliseconds, "
         "as its latest calls have it. It decides which sizes run.",
     )
+    limits: RequestLimits
     manifest: dict[str, Any] = Field(description="The bundle's manifest.json.")
     canary: CanaryInfo | None = None

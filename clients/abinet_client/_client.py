@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import ssl
+import sys
 import threading
 import time
 from collections import deque
@@ -102,7 +103,7 @@ class _Settings:
 
     def headers_of(self, call: Call[Any], seconds: float) -> dict[bytes, bytes]:
         own = {name.encode(): value.encode() for name, value in call.headers.items()}
-        return {**self.headers, **_deadline(seconds), **own}
+        return {**_of_the_trace(), **self.headers, **_deadline(seconds), **own}
 
     def name(self, request: httpx.Request) -> None:
         """Gives a request that has no name one by which its answer is known: that of no other attempt, in a
@@ -730,6 +731,17 @@ async def _next(crops: AsyncIterator[EncodedImage]) -> EncodedImage | None:
     async for crop in crops:
         return crop
     return None
+
+
+def _of_the_trace() -> dict[bytes, bytes]:
+    """`traceparent` if a program that uses OpenTelemetry has a span open."""
+    if "opentelemetry.trace" not in sys.modules:
+        return {}
+    from opentelemetry.propagate import inject
+
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return {name.encode(): value.encode() for name, value in carrier.items()}
 
 
 def _deadline(seconds: float) -> dict[bytes, bytes]:

@@ -162,12 +162,17 @@ class CanaryInfo(ModelName):
 
 
 class ModelInfo(ModelName):
-    """The bundle being served, its manifest.json and what runs it, and the canary beside it, if any."""
+    """The bundle being served, its manifest.json and what runs it, and the canary beside it, if any.
+
+    `limits` are those of a request: `max_batch_items` crops and `max_body_bytes`. Services of 0.1
+    state none.
+    """
 
     engine: str
     graph: str
     devices: tuple[str, ...]
     batch_ms: tuple[dict[str, dict[int, float]], ...] = ()
+    limits: dict[str, int] = {}
     manifest: dict[str, Any]
     canary: Optional[CanaryInfo] = None
 

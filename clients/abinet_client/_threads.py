@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from concurrent.futures import Future
@@ -21,10 +22,11 @@ class Workers:
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """The future of `function(*arguments)`, which a thread calls when one is free."""
         future: Future[T] = Future()
+        context = contextvars.copy_context()  # who has a span open is known there as well
 
         def job() -> None:
             try:
-                future.set_result(function(*arguments))
+                future.set_result(context.run(function, *arguments))
             except BaseException as error:
                 future.set_exception(error)
 

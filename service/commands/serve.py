@@ -18,6 +18,7 @@ from service.engines.bundle import Bundle
 from service.fronts.manager import serve_with_fronts
 from service.http.listener import listening
 from service.observability.request_log import configure_logging
+from service.observability.tracing import tracing_fault
 from service.settings.sources import add_flags, as_toml, read_settings
 
 log = logging.getLogger("abinet")
@@ -47,14 +48,16 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if arguments.stop_with_stdin:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
+    if (fault := tracing_fault(os.environ)) is not None:
+        log.warning("%s", fault)
     # The address first: a mistake there must not wait for the model.
-    with listening(settings) as listener:
+    with listening(settings) as listeners:
         settings, reason = chosen(settings)
         folder = settings.bundle or bundled_model(settings.worker_python)
         # Where a link leads now: a worker that is restarted later must find the same bundle.
         bundle = Bundle(os.path.realpath(folder))
         log.info("the engine is %s: %s", settings.engine, reason)
-        uvloop.run(serve_with_fronts(bundle, settings, listener, started))
+        uvloop.run(serve_with_fronts(bundle, settings, listeners, started))
     return 0
 
 

@@ -39,7 +39,7 @@ _LAST_S = 5.0
 
 
 async def serve_with_fronts(
-    bundle: Bundle, settings: Settings, listener: socket.socket, started: float
+    bundle: Bundle, settings: Settings, listeners: Sequence[socket.socket], started: float
 ) -> None:
     """Serves until SIGTERM or Ctrl-C. Raises ValueError if a worker cannot start."""
     most = most_connections(settings)
@@ -62,9 +62,9 @@ async def serve_with_fronts(
         serving = [
             asyncio.create_task(front.keep(models.served, change, connections.give_back)) for front in fronts
         ]
-        serving.append(asyncio.create_task(connections.accept(listener)))
+        serving += [asyncio.create_task(connections.accept(listener)) for listener in listeners]
         serving.append(asyncio.create_task(_tell_news(models, fronts)))
-        log.info("listening on %s", address_of(listener))
+        log.info("listening on %s", address_of(listeners))
         if settings.fronts > 1:
             log.info("%d fronts answer there", settings.fronts)
         starting = asyncio.create_task(_start(models, fronts, started))
@@ -78,7 +78,8 @@ async def serve_with_fronts(
         for task in serving:
             task.cancel()
         faults = await asyncio.gather(*serving, return_exceptions=True)
-        listener.close()
+        for listener in listeners:
+            listener.close()
         await asyncio.gather(*(front.end(settings.drain_s + _LAST_S) for front in fronts))
         await models.stop()
         starting.cancel()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
@@ -16,6 +17,7 @@ from service.http.body import BodyRoom
 from service.http.lean import LeanDispatch, LeanRoute
 from service.http.middleware import OPEN_PATHS, ApiKeyMiddleware, RequestMiddleware
 from service.http.problems import add_handlers, documented
+from service.http.proxies import ProxyMiddleware
 from service.http.routes.health import status_router
 from service.http.routes.metrics import observability_router
 from service.http.routes.model import ADMIN_SCHEMES, model_change_router
@@ -26,8 +28,12 @@ from service.http.routes.read import read_router
 from service.http.schemas import BatchRequest, CropRequest, LoadRequest, ProblemDetails, RegionsRequest
 from service.observability.all_fronts import Fronts
 from service.observability.request_log import RequestLog
+from service.observability.tracing import is_tracing
 from service.reading.model_change import Change, ModelChange
 from service.reading.reader import Reader
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 _KEY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -51,9 +57,12 @@ class _Service(FastAPI):
             title="abinet",
             summary="Reads cropped word images with ABINet.",
             version=version("abinet-ascend"),
+            docs_url=None,
+            redoc_url=None,
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         self._reader = reader
+        self._tracer = _tracer()
         read = read_router(reader)
         self._lean = [route for route in read.routes if isinstance(route, LeanRoute)]
         self.include_router(read)
@@ -78,8 +87,15 @@ class _Service(FastAPI):
                 allow_headers=["*"],
                 expose_headers=["X-Request-Id", "Server-Timing", "Retry-After"],
             )
+        if settings.root_path or settings.trusted_proxies:
+            app = ProxyMiddleware(app, settings.root_path or "", settings.trusted_proxies)
         room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
-        return RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
+        app = RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
+        if self._tracer is None:
+            return app
+        from service.http.tracing import TracingMiddleware
+
+        return TracingMiddleware(app, self._tracer)
 
     def openapi(self) -> dict[str, Any]:
         """Describes also the bodies that lean routes read for themselves."""
@@ -96,6 +112,15 @@ class _Service(FastAPI):
                 document["security"] = [{name: []} for name in _KEY_SCHEMES]
                 _add_keys(document["paths"])
         return super().openapi()
+
+
+def _tracer() -> Tracer | None:
+    """None, and nothing imported, unless requests are traced."""
+    if not is_tracing(os.environ):
+        return None
+    from service.http.tracing import new_tracer
+
+    return new_tracer()
 
 
 def _add_keys(paths: dict[str, Any]) -> None:

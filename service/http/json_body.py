@@ -52,7 +52,7 @@ def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
 
 def base64_of(image: str) -> str:
     """What a decoder takes for base64, of the ways in which people write it: a data URI, lines, URL-safe."""
-    if image.startswith("data:"):
+    if image[:5].lower() == "data:":
         image = image.partition(",")[2]
     if not image.isascii():
         return image  # which is no base64

@@ -64,6 +64,8 @@ class LeanDispatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if route is None:
+            if scope.get("root_path"):  # there the path has the prefix, too
+                scope["path"] = scope["root_path"] + scope["path"]
             await self._app(scope, receive, send)
             return
         scope["route"] = route

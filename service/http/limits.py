@@ -167,6 +167,9 @@ class LimitedProtocol(JoiningProtocol):
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._phase = _BODY
+        if self.scope["http_version"] == "1.0" and self.parser.should_keep_alive():
+            self.cycle.keep_alive = True  # uvicorn closes; such a client has to be told
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"keep-alive")]
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)

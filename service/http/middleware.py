@@ -34,7 +34,6 @@ OPEN_PATHS = frozenset(
         "/v2/health/live",
         "/v2/health/ready",
         "/v2/models/abinet/ready",
-        "/docs",
         "/openapi.json",
         *PAGE_PATHS,
     }
@@ -62,7 +61,9 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started, method = time.perf_counter(), scope["method"]
+        if method == "HEAD":  # as GET, of whose answer the server sends the head
+            scope = {**scope, "method": "GET"}
         request_id = _request_id(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
@@ -88,9 +89,9 @@ class RequestMiddleware:
                 await problem_response(Request(scope), FAULT)(scope, receive, send_with_id)
         finally:
             self._body_room.release(state)
-            self._note(scope, status, time.perf_counter() - started)
+            self._note(scope, method, status, time.perf_counter() - started)
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _note(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         state = scope["state"]
         route = getattr(scope.get("route"), "path", _NO_ROUTE)
         error: ServiceError | None = state.get("problem")
@@ -100,7 +101,7 @@ class RequestMiddleware:
                 self._observer.rejected(error.problem.slug)
         self._log.write(
             request_id=state["request_id"],
-            method=scope["method"],
+            method=method,
             route=route,
             status=status,
             seconds=seconds,
@@ -108,6 +109,7 @@ class RequestMiddleware:
             crops=state.get("crops", 0),
             timings=state.get("timings"),
             problem=error.problem.slug if error is not None else None,
+            trace_id=state.get("trace_id"),
         )
 
 

@@ -52,11 +52,11 @@ def form_of(body: bytes, boundary: bytes, most: int, fields: Sequence[str] = ())
         if field in fields:
             form.fields[field] = content
             continue
+        if name is None:
+            raise _invalid(f"The form's field {field!r} is no file; options go into the query.")
         if len(files) == most:
             elsewhere = " Several crops go to /v1/read/batch." if most == 1 else ""
             raise ServiceError(Problem.TOO_MANY_CROPS, f"The form has more files than {most}.{elsewhere}")
-        if name is None:
-            raise _invalid(f"The form's field {field!r} is no file; options go into the query.")
         files.append(SentFile(name, content))
     else:
         raise _invalid("The form is cut off.")

@@ -63,7 +63,7 @@ def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
 
 
 def _response(request: Request, document: dict[str, Any], headers: dict[str, str]) -> Response:
-    if request.url.path.startswith("/v2"):
+    if request.scope["path"].removeprefix(request.scope.get("root_path", "")).startswith("/v2"):
         body = {"error": document["detail"]}
         return Response(orjson.dumps(body), document["status"], headers, "application/json")
     return Response(orjson.dumps(document), document["status"], headers, MEDIA_TYPE)

@@ -54,6 +54,7 @@ class RequestLog:
         crops: int = 0,
         timings: Timings | None = None,
         problem: str | None = None,
+        trace_id: str | None = None,
     ) -> None:
         """One answered request: `problem` is the slug of its failure, `timings` those of a single crop."""
         if not self._enabled or (status < 400 and route.startswith(PROBES)):
@@ -71,6 +72,8 @@ class RequestLog:
             record["bytes"] = body_bytes
         if problem is not None:
             record["problem"] = problem
+        if trace_id is not None:
+            record["trace_id"] = trace_id
         if timings is not None:
             record["timings_ms"] = vars(timings)
         # A terminal that has gone away must not take requests with it.

@@ -8,7 +8,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Protocol
@@ -170,10 +170,13 @@ class Deployment:
         self._in_flight += 1
         self._idle.clear()
         result = Problem.FAULT.slug
+        adds_insights = bool(lexicon or request.options.alternatives)
+        if request.each is not None and not adds_insights:
+            submission.on_finish = _teller(crops, request.each)
         try:
             await self._finish(submission, crops, request, Deadline(timeout, request.client_gone))
             answers = [surest(readings) for readings in crops]
-            if lexicon or request.options.alternatives:
+            if adds_insights:
                 await asyncio.to_thread(self._add_insights, answers, lexicon, request.options.alternatives)
             result = _result(answers)
         except ServiceError as error:
@@ -244,7 +247,7 @@ class Deployment:
         finally:
             self._scheduler.give_up(submission)
             # Crops know their submission: if it knew them on, they would wait for the garbage collector.
-            submission.crops = []
+            submission.crops, submission.on_finish = [], None
         for reading in readings:
             if reading.error is not None:
                 reading.error = _service_error(reading.error)
@@ -342,6 +345,22 @@ def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> lis
         reading.turned = degrees
     left = iter(readings)
     return [list(islice(left, len(of_crop))) for of_crop in ways]
+
+
+def _teller(crops: Sequence[Sequence[Crop]], each: Callable[[int, Crop], None]) -> Callable[[], None]:
+    """What tells `each` of every crop, by its place, once all of its readings are done."""
+    untold = dict(enumerate(crops))
+
+    def tell() -> None:
+        for index, readings in list(untold.items()):
+            if all(reading.words or reading.error is not None for reading in readings):
+                del untold[index]
+                for reading in readings:
+                    if reading.error is not None:
+                        reading.error = _service_error(reading.error)
+                each(index, surest(readings))
+
+    return tell
 
 
 def _result(crops: Sequence[Crop]) -> str:

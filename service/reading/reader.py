@@ -16,7 +16,7 @@ from service.reading.batch_sizes import in_milliseconds
 from service.reading.deployment import Deployment, ManagedEngine
 from service.reading.request import ReadRequest
 from service.settings.model import Settings
-from service.types import CanaryInfo, ModelInfo, ModelName
+from service.types import CanaryInfo, ModelInfo, ModelName, RequestLimits
 
 log = logging.getLogger("abinet")
 
@@ -75,6 +75,9 @@ class Reader:
             graph=self.settings.graph,
             devices=list(self.settings.devices),
             batch_ms=[in_milliseconds(costs) for costs in self.main.batch_costs],
+            limits=RequestLimits(
+                max_batch_items=self.settings.max_batch_items, max_body_bytes=self.settings.max_body_bytes
+            ),
             manifest=dict(self.main.bundle.manifest),
             canary=None
             if canary is None

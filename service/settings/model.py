@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,29 @@ def _listed(value: Any) -> Any:
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
+ANY_PROXY = "*"
+_ROOT_PATH = re.compile(r"(/[\w~-][\w.~-]*)+", re.ASCII)
+_OWN_PATHS = ("v1", "v2", "docs", "health", "metrics", "web", "openapi.json", "favicon.ico")
+
+
+def is_root_path(path: str) -> bool:
+    """Whether it can be a prefix: with the service's own paths below it, not with the names of these."""
+    return bool(_ROOT_PATH.fullmatch(path)) and path.split("/")[1] not in _OWN_PATHS
+
+
+def _root_path(path: Any) -> Any:
+    path = path.rstrip("/") if isinstance(path, str) else path
+    if path and not is_root_path(str(path)):
+        raise ValueError("no path such as /ocr, or the service has paths of its own there")
+    return path
+
+
+def _proxy(network: Any) -> str:
+    if network != ANY_PROXY:
+        ip_network(network)
+    return str(network)
+
+
 def _device(name: Any) -> str:
     name = str(name)
     if not _DEVICE.fullmatch(name):
@@ -37,6 +61,9 @@ Key = Annotated[SecretStr, Field(min_length=1)]
 Devices = Annotated[tuple[Device, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+RootPath = Annotated[str, BeforeValidator(_root_path)]
+Proxy = Annotated[str, BeforeValidator(_proxy)]
+Proxies = Annotated[tuple[Proxy, ...], NoDecode, BeforeValidator(_listed)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Milliseconds = Annotated[float, Field(ge=0)]
@@ -106,6 +133,10 @@ class Settings(BaseSettings):
     """File with such keys, one a line."""
     cors_origins: Origins = ()
     """Pages of other hosts whose scripts may ask, such as https://shop.example; * for any."""
+    root_path: RootPath | None = None
+    """Path at which a proxy shows the service, such as /ocr; the proxy may cut it off or pass it on."""
+    trusted_proxies: Proxies = ()
+    """Addresses or networks of proxies whose X-Forwarded-Prefix and -Proto count; * for any."""
     bundles: Path | None = None
     """Folder of the bundles that may be loaded over HTTP."""
 

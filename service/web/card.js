@@ -1,33 +1,51 @@
 // One crop on the page: its picture, and what became of it.
 
-import { copy, curlCommand } from "./copy.js";
-import { announce, button, element, unseen } from "./dom.js";
-import { final, stageTable, story } from "./stages.js";
+import { copying, curlCommand } from "./copy.js";
+import { button, element, unseen } from "./dom.js";
+import { hint } from "./hints.js";
+import { thumbnail, turnedRight } from "./picture.js";
+import { final, history, isChanged } from "./stages.js";
 import { largeWord, percent } from "./words.js";
 
-const LABEL_MS = 1500;
+// Letters beyond which a word has the whole width of its card, without each letter's per cent.
+const LONG = 10;
 const TURNED = { 90: "turned right", 180: "turned upside down", 270: "turned left" };
-const THUMBNAIL = { width: 152, height: 64 };
 let made = 0;
 
-/** `crop`: a `blob` and its `name`, and `sample`, a path, where it is one of the service's own. */
+/** A crop is a `blob` and its `name`, and `sample`, a path, where it is one of the service's own. */
 export class Card {
-  constructor(crop, again) {
+  /** `again(card)` is called when it is to be read again, `gone(card)` when it is to go. */
+  constructor(crop, again, gone) {
     this.crop = crop;
-    this.failure = null;
+    this.number = ++made;
+    this.failure = this.answer = null;
+    this.removed = false;
+    this._original = crop.blob;
+    this._quarters = 0;
     this._again = again;
-    this._url = URL.createObjectURL(crop.blob);
     this._facts = element("p", { class: "facts" });
+    this._hint = element("p", { class: "hint", hidden: true });
     this._body = element("div", { class: "body" });
-    const title = element("h3", { id: `crop-${++made}`, title: crop.name }, crop.name);
-    const head = element("div", { class: "head" }, this._picture(), element("div", {}, title, this._facts));
+    const title = element("h3", { id: `crop-${this.number}`, title: crop.name }, crop.name);
+    const remove = button("×", () => gone(this), { class: "remove", title: "Remove", aria: { label: `Remove ${crop.name}` } });
+    this._head = element("div", { class: "head" }, element("div", {}, title, this._facts), remove);
     const named = { class: "card", tabIndex: -1, aria: { labelledby: title.id } };
-    this.element = element("article", named, head, this._body);
+    this.element = element("article", named, this._head, this._body);
+    this._showPicture();
     this.wait("In line");
   }
 
   get state() {
     return this.element.dataset.state;
+  }
+
+  get text() {
+    return this.answer && final(this.answer).text;
+  }
+
+  /** Whether an iteration changed the text. */
+  get changed() {
+    return this.answer !== null && isChanged(this.answer);
   }
 
   /** Shows why there is no answer yet. */
@@ -37,24 +55,20 @@ export class Card {
 
   /** Shows the answer to `query`. */
   done(answer, query) {
-    const word = final(answer);
-    this.text = word.text;
-    this._took = `${answer.timings_ms.total.toFixed(1)}\u00a0ms`;
-    this._stopped = `stopped at iteration\u00a0${answer.stopped_at}`;
-    this._turned = TURNED[answer.turned];
-    this._showFacts();
     this._show(
       "read",
-      element("div", { class: "verdict" }, largeWord(word), this._confidence(answer)),
-      element("p", { class: "story" }, story(answer)),
-      stageTable(answer, this.crop.name),
-      element(
-        "div",
-        { class: "actions" },
-        this._copying("Copy JSON", () => JSON.stringify(answer, null, 2)),
-        this._copying("Copy curl", () => curlCommand(this.crop, query)),
+      element("div", { class: isLong(answer) ? "verdict long" : "verdict" }, largeWord(final(answer)), confidence(answer)),
+      this._hint,
+      ...history(answer, this.crop.name),
+      this._actions(
+        copying("Copy text", () => this.text),
+        copying("Copy JSON", () => JSON.stringify(answer, null, 2)),
+        this._quarters ? null : copying("Copy curl", () => curlCommand(this.crop, query)),
       ),
     );
+    this.answer = answer;
+    this._query = query;
+    this._showFacts();
   }
 
   fail(failure) {
@@ -62,70 +76,83 @@ export class Card {
       "failed",
       element("p", { class: "problem" }, failure.title),
       element("p", {}, [failure.detail, failure.hint].filter(Boolean).join(" ")),
-      failure.final ? null : element("div", { class: "actions" }, button("Try again", () => this._again(this))),
+      failure.final ? null : this._actions(button("Try again", () => this._again(this))),
     );
     this.failure = failure;
   }
 
   remove() {
+    this.removed = true;
     URL.revokeObjectURL(this._url);
     this.element.remove();
   }
 
   _show(state, ...content) {
-    this.failure = null;
+    this.failure = this.answer = null;
     this.element.dataset.state = state;
     this.element.setAttribute("aria-busy", String(state === "waiting"));
     const hasFocus = this._body.contains(document.activeElement);
     this._body.replaceChildren(...content.filter((part) => part !== null));
+    this._showFacts();
     // The button that was pressed is gone: whoever works from the keyboard stays at the crop.
     if (hasFocus) this.element.focus();
   }
 
   _showFacts() {
-    this._facts.textContent = [this._size, this._turned, this._took, this._stopped].filter(Boolean).join(" · ");
+    const size = this._size && `${this._size.width} × ${this._size.height}`;
+    this._facts.textContent = [size, ...this._factsOfAnswer()].filter(Boolean).join(" · ");
+    const text = this.answer ? hint(this._size, this.answer) : "";
+    this._hint.textContent = text;
+    this._hint.hidden = !text;
   }
 
-  _picture() {
-    const image = element("img", { src: this._url, alt: `The crop ${this.crop.name}`, draggable: false });
-    const frame = element("div", { class: "picture" }, image);
-    image.addEventListener("load", () => {
-      const { naturalWidth: width, naturalHeight: height } = image;
-      this._size = `${width} × ${height}`;
+  _factsOfAnswer() {
+    if (!this.answer) return [];
+    const { turned, timings_ms: { total }, stopped_at: stopped } = this.answer;
+    const took = `${total.toFixed(total < 10 ? 1 : 0)}\u00a0ms`;
+    const early = stopped < Number(this._query.iterations);
+    return [TURNED[turned], took, early && `stopped early, after ${stopped ? `iteration\u00a0${stopped}` : "vision"}`];
+  }
+
+  _showPicture() {
+    if (this._url) URL.revokeObjectURL(this._url);
+    this._url = URL.createObjectURL(this.crop.blob);
+    const loaded = (size) => {
+      this._size = size;
       this._showFacts();
-      // Whole multiples, so that a small crop shows the pixels that the network gets.
-      const scale = Math.min(THUMBNAIL.width / width, THUMBNAIL.height / height);
-      frame.classList.toggle("pixels", scale >= 2);
-      const whole = scale >= 1 ? Math.floor(scale) : scale;
-      image.width = Math.max(1, Math.round(width * whole));
-    });
-    image.addEventListener("error", () => {
-      const extension = /\.(\w{1,5})$/.exec(this.crop.name)?.[1] ?? "?";
-      frame.replaceChildren(element("span", { title: "No preview" }, extension.toUpperCase()));
-    });
-    return frame;
+    };
+    this._head.querySelector(".picture")?.remove();
+    this._head.prepend(thumbnail(this.crop.name, this._url, loaded));
   }
 
-  _confidence({ confidence, model }) {
-    const meaning = model.calibrated
-      ? "How likely it is that the whole word is right"
-      : "How likely the network finds the whole word; this model is not calibrated";
-    return element(
-      "p",
-      { class: "confidence", title: meaning },
-      unseen("Confidence "),
-      element("strong", {}, percent(confidence, 1)),
-      " %",
-      model.calibrated ? null : element("small", {}, "uncalibrated"),
-    );
+  _actions(...buttons) {
+    const turn = this._size === null ? null : button("Turn", () => this._turn(), { title: "Turn by a quarter and read again" });
+    return element("div", { class: "actions" }, ...buttons, turn);
   }
 
-  _copying(label, text) {
-    return button(label, async (pressed) => {
-      const copied = await copy(text());
-      pressed.textContent = copied ? "Copied" : "Not allowed";
-      announce(copied ? `${label}: copied` : "The browser does not allow copying");
-      setTimeout(() => (pressed.textContent = label), LABEL_MS);
-    });
+  async _turn() {
+    this._quarters = (this._quarters + 1) % 4;
+    const blob = this._quarters ? await turnedRight(this.crop.blob) : this._original;
+    this.crop = { ...this.crop, blob };
+    this._showPicture();
+    this._again(this);
   }
+}
+
+function isLong(answer) {
+  return final(answer).text.length > LONG;
+}
+
+function confidence({ confidence, model }) {
+  const meaning = model.calibrated
+    ? "How likely it is that the whole word is right"
+    : "How likely the network finds the whole word; this model is not calibrated";
+  return element(
+    "p",
+    { class: "confidence", title: meaning },
+    unseen("Confidence "),
+    element("strong", {}, percent(confidence, 1)),
+    " %",
+    model.calibrated ? null : element("small", {}, "uncalibrated"),
+  );
 }

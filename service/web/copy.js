@@ -1,6 +1,9 @@
 // Texts for the clipboard.
 
+import { announce, button } from "./dom.js";
 import { address, key } from "./service.js";
+
+const LABEL_MS = 1500;
 
 /** A command for a shell that reads the same crop with the same options. */
 export function curlCommand({ name, sample }, query) {
@@ -10,8 +13,19 @@ export function curlCommand({ name, sample }, query) {
   return `curl${authorised} --data-binary @${quoted(`./${name}`)} ${url}`;
 }
 
+/** A button that copies what `text()` gives, and says so. */
+export function copying(label, text) {
+  const made = button(label, async () => {
+    const copied = await copy(text());
+    made.textContent = copied ? "Copied" : "Not allowed";
+    announce(copied ? `${label}: copied` : "The browser does not allow copying");
+    setTimeout(() => (made.textContent = label), LABEL_MS);
+  });
+  return made;
+}
+
 /** Resolves to whether the text is on the clipboard. */
-export async function copy(text) {
+async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

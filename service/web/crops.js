@@ -1,81 +1,117 @@
-// All crops on the page: added, read, counted, cleared.
+// All crops on the page: added, read, counted, arranged, handed out, cleared.
 
+import { arrange, arranged, listenForOrder } from "./arrange.js";
+import { hideBanner, showBanner } from "./banner.js";
 import { Card } from "./card.js";
+import { copying } from "./copy.js";
 import { announce, element } from "./dom.js";
 import { hideNotice, notice } from "./notice.js";
 import { Reading } from "./reading.js";
+import { csv, download, json, texts } from "./results.js";
 import { shown } from "./words.js";
 
 const MOST = 200;
 const STATES = ["waiting", "read", "failed"];
-const FAR_DOWN = 0.7;
 
 const at = (id) => document.getElementById(id);
 
-/** `options()` is what a crop is to be read with; `needsKey()` is called when the service asks for one. */
+/** `options()` and `limits()` are what a crop is to be read with; `needsKey()` is called when the service asks for one. */
 export class Crops {
-  constructor(options, needsKey) {
+  constructor(options, limits, needsKey) {
     this._options = options;
+    this._limits = limits;
     this._needsKey = needsKey;
-    this._cards = new Set();
+    this._cards = []; // the newest first
     this._reading = this._newReading();
     at("again").addEventListener("click", () => this._again());
     at("clear").addEventListener("click", () => this._clear());
+    at("exports").prepend(copying("Copy texts", () => texts(this._shown)));
+    at("csv").addEventListener("click", () => download("texts.csv", "text/csv", csv(this._shown)));
+    at("json").addEventListener("click", () => download("texts.json", "application/json", json(this._shown)));
+    listenForOrder(() => this._count());
   }
 
   /** New ones go to the top, in the order in which they were given. Each has a `blob` and a `name`. */
   add(crops) {
-    const room = MOST - this._cards.size;
-    const added = crops.slice(0, room).map((crop) => new Card(crop, (card) => this._start([card])));
-    for (const card of added) this._cards.add(card);
+    const room = MOST - this._cards.length;
+    const again = (card) => this._start([card]);
+    const added = crops.slice(0, room).map((crop) => new Card(crop, again, (card) => this._remove(card)));
+    this._cards.unshift(...added);
     at("cards").prepend(...added.map((card) => card.element));
     this._start(added);
     if (crops.length > room) tooMany(crops.length - room);
-    if (at("crops").getBoundingClientRect().top > FAR_DOWN * innerHeight) at("crops").scrollIntoView();
+    if (added.length && added[0].element.getBoundingClientRect().bottom > innerHeight) at("crops").scrollIntoView();
   }
 
-  /** Reads those again that failed in one of these ways. */
-  retry(...kinds) {
-    this._start([...this._cards].filter((card) => kinds.includes(card.failure?.kind)));
+  /** The service is back, or has got a key: goes on with what waited for it. */
+  resume(kind) {
+    this._reading.resume(kind);
+    this._count();
+  }
+
+  get _shown() {
+    return arranged(this._cards);
   }
 
   _again() {
-    this._start([...this._cards].filter((card) => card.state !== "waiting"));
+    this._start(this._cards.filter((card) => card.state !== "waiting"));
   }
 
   _newReading() {
-    return new Reading((card) => this._changed(card));
+    return new Reading(
+      (card) => this._changed(card),
+      (failure) => this._held(failure),
+    );
   }
 
   _start(cards) {
     if (!cards.length) return;
-    this._reading.add(cards, this._options());
+    this._reading.add(cards, this._options(), this._limits());
+    this._count();
+  }
+
+  _held(failure) {
+    if (failure.kind === "key") this._needsKey();
     this._count();
   }
 
   _changed(card) {
-    if (card.failure?.kind === "key") this._needsKey();
     const count = this._count();
     if (count.waiting) return;
     const one = `${card.crop.name}: ${card.failure ? card.failure.title : shown(card.text)}`;
-    announce(this._cards.size === 1 ? one : `${count.read} crops read, ${count.failed} failed`);
+    announce(this._cards.length === 1 ? one : `${count.read} crops read, ${count.failed} failed`);
   }
 
   _count() {
     const count = Object.fromEntries(STATES.map((state) => [state, 0]));
     for (const card of this._cards) count[card.state]++;
-    at("bar").hidden = !this._cards.size;
-    at("tally").textContent = STATES.filter((state) => count[state])
-      .map((state) => `${count[state]} ${state}`)
-      .join(", ");
+    const seen = arrange(this._cards, at("cards"));
+    const several = this._cards.length > 1;
+    at("bar").hidden = !this._cards.length;
+    at("arrange").hidden = at("exports").hidden = !several;
+    const counts = STATES.filter((state) => count[state]).map((state) => `${count[state]} ${state}`);
+    if (seen < this._cards.length) counts.push(`${seen} shown`);
+    at("tally").textContent = counts.join(", ");
+    at("empty").hidden = seen > 0 || !this._cards.length;
+    if (this._reading.held?.kind === "away" && count.waiting) showBanner(this._reading.held, count.waiting);
+    else hideBanner();
     return count;
+  }
+
+  _remove(card) {
+    const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
+    this._cards = this._cards.filter((one) => one !== card);
+    card.remove();
+    this._count();
+    announce(`${card.crop.name}: removed`);
+    (next ?? at("choose")).focus();
   }
 
   _clear() {
     this._reading.stop();
     this._reading = this._newReading();
     for (const card of this._cards) card.remove();
-    this._cards.clear();
+    this._cards = [];
     hideNotice();
     this._count();
     announce("Cleared");

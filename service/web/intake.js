@@ -1,18 +1,28 @@
-// Files from the picker, from a drop anywhere on the page, and from the clipboard.
+// Files from the pickers, from a drop anywhere on the page, and from the clipboard.
 
-/** Calls `take(files, folders)` with what a person gives the page; `folders` counts what cannot be opened. */
-export function listen(picker, take) {
+import { filesOf, pictures } from "./folders.js";
+
+/** Calls `take(crops, others)`: each has a `blob` and a `name`; `others` counts files of folders that are no pictures. */
+export function listen(picker, folderPicker, take) {
   picker.addEventListener("change", () => {
-    take([...picker.files], 0);
+    take([...picker.files].map(named), 0);
     picker.value = ""; // the same file may be chosen again
+  });
+  folderPicker.addEventListener("change", () => {
+    take(...pictures([...folderPicker.files].map((blob) => ({ blob, name: blob.webkitRelativePath }))));
+    folderPicker.value = "";
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (!files.length) return;
     event.preventDefault();
-    take(files, 0);
+    take(files.map(named), 0);
   });
   listenToDrops(take);
+}
+
+function named(blob) {
+  return { blob, name: blob.name || "pasted.png" };
 }
 
 function listenToDrops(take) {
@@ -27,13 +37,10 @@ function listenToDrops(take) {
   document.addEventListener("dragleave", (event) => {
     if (event.relatedTarget === null) mark(false);
   });
-  document.addEventListener("drop", (event) => {
+  document.addEventListener("drop", async (event) => {
     mark(false);
     if (!hasFiles(event)) return;
     event.preventDefault();
-    const { files, items } = event.dataTransfer;
-    const isFolder = [...items].map((item) => item.webkitGetAsEntry?.()?.isDirectory ?? false);
-    const kept = [...files].filter((_, place) => !isFolder[place]);
-    take(kept, files.length - kept.length);
+    take(...(await filesOf(event.dataTransfer)));
   });
 }

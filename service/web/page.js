@@ -6,6 +6,7 @@ import { listen } from "./intake.js";
 import { askForKey, keyIsGood, listenForKey } from "./keys.js";
 import { LatencyPanel } from "./latency.js";
 import { hideNotice, notice } from "./notice.js";
+import { reads } from "./reads.js";
 import { offerSamples } from "./samples.js";
 import * as service from "./service.js";
 
@@ -19,7 +20,8 @@ const STATES = {
 
 const at = (id) => document.getElementById(id);
 const latency = new LatencyPanel(at("latency"));
-const crops = new Crops(options, askForKey);
+let limits;
+const crops = new Crops(options, () => limits, askForKey);
 let looking = false;
 
 /** The query of /v1/read as the controls stand. */
@@ -28,12 +30,11 @@ function options() {
   return { ...(iterations && { iterations }), ...(at("early-stop").checked && { early_stop: "true" }) };
 }
 
-function give(files, folders) {
+function give(given, others) {
   hideNotice();
-  if (folders) {
-    notice("A folder cannot be dropped here. There is ", element("code", {}, "abinet read FOLDER"), " for that.");
-  }
-  crops.add(files.map((blob) => ({ blob, name: blob.name || "pasted.png" })));
+  if (others === 1) notice("1 file was passed over that is no picture by its name.");
+  if (others > 1) notice(`${others.toLocaleString("en")} files were passed over that are no pictures by their names.`);
+  crops.add(given);
 }
 
 async function learnModel() {
@@ -45,9 +46,11 @@ async function learnModel() {
   }
 }
 
-function showModel({ name, version, engine, devices, manifest }) {
-  const rest = ` ${version} · ${engine} on ${devices.join(", ")}`;
+function showModel({ name, version, engine, devices, manifest, limits: stated }) {
+  limits = stated;
+  const rest = element("span", {}, ` ${version} · ${engine} on ${devices.join(", ")}`);
   at("model").replaceChildren(unseen("Model "), element("strong", {}, name), rest);
+  at("reads").textContent = reads(manifest);
   if (!at("iterations").hidden) return;
   at("iterations").hidden = false;
   for (let count = 0; count <= manifest.iterations; count++) {
@@ -62,27 +65,36 @@ async function look() {
   looking = true;
   const now = await service.state();
   if (now !== at("state").dataset.state) await turn(now);
-  if (now !== "unreachable") await service.latency().then((report) => latency.show(report), () => {});
+  if (now === "ready") crops.resume("away");
+  const wanted = now !== "unreachable" && !at("latency").hidden;
+  if (wanted) await service.latency().then((report) => latency.show(report), () => {});
   looking = false;
 }
 
 async function turn(now) {
   at("state").dataset.state = now;
   at("state").textContent = STATES[now];
-  if (now === "unreachable") return;
-  await learnModel();
-  if (now === "ready") crops.retry("unreachable", "busy");
+  if (now !== "unreachable") await learnModel();
+}
+
+function toggleLatency() {
+  const open = at("latency").hidden;
+  at("latency").hidden = !open;
+  at("latency-toggle").ariaExpanded = open;
+  if (open) look();
 }
 
 offerSamples((samples) => {
   hideNotice();
   crops.add(samples);
 });
-listen(at("files"), give);
+listen(at("files"), at("folder"), give);
 at("choose").addEventListener("click", () => at("files").click());
+at("choose-folder").addEventListener("click", () => at("folder").click());
+at("latency-toggle").addEventListener("click", toggleLatency);
 listenForKey(async () => {
   await learnModel();
-  crops.retry("key");
+  crops.resume("key");
 });
 document.addEventListener("visibilitychange", look);
 setInterval(look, LOOK_MS);

@@ -1,6 +1,6 @@
 // How vision, language and fusion moved a word, from iteration to iteration.
 
-import { element } from "./dom.js";
+import { button, element } from "./dom.js";
 import { percent, shown, smallWord } from "./words.js";
 
 /** What the answer's last stage believes: text, confidence and characters. */
@@ -9,8 +9,35 @@ export function final({ iterations }) {
   return last.fused ?? last;
 }
 
+/** Whether an iteration made another text of it. */
+export function isChanged({ iterations: [vision, ...refinements] }) {
+  return refinements.some(({ fused }) => fused.text !== vision.text);
+}
+
+/**
+ * The history: a sentence, and the stages. Iterations that kept the text stay folded, so that the language model's
+ * guesses are seen if they mattered.
+ */
+export function history(answer, name) {
+  const told = element("p", { class: "story" }, story(answer));
+  if (answer.iterations.length === 1) return [told];
+  const table = stageTable(answer, name);
+  const folded = isChanged(answer) ? [...table.querySelectorAll(".kept")] : [table];
+  if (!folded.length) return [told, table];
+  const fold = (folding) => folded.forEach((part) => (part.hidden = folding));
+  fold(true);
+  const unfold = button("All iterations", (pressed) => {
+    const open = pressed.ariaExpanded !== "true";
+    pressed.ariaExpanded = open;
+    fold(!open);
+  });
+  unfold.className = "unfold";
+  unfold.ariaExpanded = false;
+  return [element("div", { class: "told" }, told, unfold), table];
+}
+
 /** The history in a sentence. */
-export function story({ iterations: [vision, ...refinements] }) {
+function story({ iterations: [vision, ...refinements] }) {
   const said = ({ text, confidence }) => `${quoted(text)} (${percent(confidence, 1)}\u00a0%)`;
   if (!refinements.length) return `Vision alone read ${said(vision)}.`;
   let before = vision.text;
@@ -25,7 +52,7 @@ export function story({ iterations: [vision, ...refinements] }) {
 }
 
 /** A row for vision, then two for each iteration. */
-export function stageTable({ iterations: [vision, ...refinements] }, name) {
+function stageTable({ iterations: [vision, ...refinements] }, name) {
   const head = ["Iteration", "Stage", "Word", "Probability"].map((text) => element("th", { scope: "col" }, text));
   const table = element(
     "table",
@@ -38,7 +65,8 @@ export function stageTable({ iterations: [vision, ...refinements] }, name) {
   let before = vision.text;
   for (const { iteration, language, fused } of refinements) {
     const first = row("language", language, before, step(iteration, 2));
-    table.append(element("tbody", {}, first, row("fused", fused, before)));
+    const kept = fused.text === before ? "kept" : "";
+    table.append(element("tbody", { class: kept }, first, row("fused", fused, before)));
     before = fused.text;
   }
   return table;

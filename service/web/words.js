@@ -16,10 +16,12 @@ export function band(confidence) {
   return BANDS.find(([least]) => confidence >= least)[1];
 }
 
-/** Per cent, and never 100 for what is not certain. */
+/** Per cent; never 100 for what is not certain, and never 0: nothing is impossible, the service rounds. */
 export function percent(confidence, digits = 0) {
-  const most = 100 - 10 ** -digits;
-  return confidence < 1 ? Math.min(100 * confidence, most).toFixed(digits) : "100";
+  const least = 10 ** -digits;
+  if (confidence >= 1) return "100";
+  if (100 * confidence < least / 2) return `< ${least}`;
+  return Math.min(100 * confidence, 100 - least).toFixed(digits);
 }
 
 /** The text, or what stands for none. */
@@ -33,6 +35,7 @@ export function largeWord({ text, characters }) {
     letter(character, confidence, element("small", {}, percent(confidence))),
   );
   const seen = element("span", { class: "tiles", aria: { hidden: true } }, ...tiles);
+  seen.style.setProperty("--count", characters.length);
   if (!text) seen.append(element("em", {}, shown(text)));
   return element("p", { class: "final" }, unseen(shown(text)), seen);
 }

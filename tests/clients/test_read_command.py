@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import datetime
 import html.parser
 import http.server
 import itertools
@@ -22,12 +23,14 @@ from typing import Any
 
 import httpx
 import lmdb
+import numpy as np
 import pytest
 
 from abinet_client import Client, Outcome, Reading
 from abinet_client.batch import reading
 from abinet_client.batch.folder import read_folder
 from abinet_client.batch.report import CROPS, Report
+from abinet_client.batch.report_style import STYLE
 from abinet_client.batch.sources import Inputs, Item
 from models.data.sets.lmdb import LmdbWriter
 from service.cli import main
@@ -513,6 +516,44 @@ def test_the_report_shows_the_least_certain_first_and_loads_nothing(crops: Path,
     assert all("iteration 3" in card for card in page.cards[1:])
     assert len(page.loads) == 4
     assert all(load.startswith("data:image/jpeg;base64,") for load in page.loads)
+
+
+def test_the_report_says_what_was_read_with_what_and_how_well(crops: Path, tmp_path: Path) -> None:
+    report, labels = tmp_path / "report.html", tmp_path / "labels.tsv"
+    labels.write_text("0.png\tno such word\n1.png\tnor this\n")
+    model = shared_service().client.get("/v1/model").json()
+    options = ["--labels", str(labels), "--iterations", "1", "--early-stop", "-o", str(tmp_path / "rows.csv")]
+    main(["read", str(crops), "--url", base(shared_service()), "--report", str(report), *options])
+    text = report.read_text()
+    for told in (
+        f"<dt>Model<dd>{model['name']} {model['version']}",
+        f"<dt>Date<dd>{datetime.date.today():%Y-%m-}",
+        f"<dt>Source<dd>{crops}<",
+        f"<dt>Service<dd>{base(shared_service())}<",
+        "<dt>Settings<dd>iterations 1, early stop on, turns auto<",
+        "<b>0.00 %</b> right (0 of 2 labelled)",
+    ):
+        assert told in text
+
+
+def test_the_report_enlarges_tiny_crops_to_whole_multiples(tmp_path: Path) -> None:
+    report = Report(None)
+    for name, (height, width) in {"tiny": (20, 60), "large": (300, 900)}.items():
+        image = tmp_path / f"{name}.png"
+        image.write_bytes(encoded(np.full((height, width, 3), 99, np.uint8)))
+        report.add(Item(name, str(image)), READING, None)
+    report.write(str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert re.findall(r"alt='' width=(\d+)( class=pixels)?", text) == [("240", " class=pixels"), ("240", "")]
+
+
+def test_the_report_has_the_colours_of_the_page() -> None:
+    page = (PROJECT / "service" / "web" / "style.css").read_text()
+    colour = re.compile(r"(--[\w-]+): (#\w+)")
+    light, dark = (dict(colour.findall(part)) for part in page.split("prefers-color-scheme: dark")[:2])
+    ours_light, ours_dark = (dict(colour.findall(part)) for part in STYLE.split("prefers-color-scheme: dark"))
+    assert ours_light.items() <= light.items()
+    assert ours_dark.items() <= dark.items()
 
 
 def test_the_report_has_a_bounded_number_of_crops_and_says_so(tmp_path: Path) -> None:

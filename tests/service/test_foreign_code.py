@@ -83,7 +83,7 @@ def test_the_processes_that_make_batches_start_in_a_folder_of_modules(folder: Pa
     script.write_text(f"""
 import os, sys
 sys.path[0] = {str(ROOT)!r}
-from models.preprocessing import Preprocessing
+from service.bundle_format.preprocessing import Preprocessing
 from models.training.batches import CropBatches, batches_ahead
 from tests.support.tiny_training import TINY, Letters
 

@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_port_0_takes_a_free_one_and_says_which() -> None:
-    with listening(Settings(port=0)) as listener:
+    with listening(Settings(port=0)) as (listener,):
         host, port = listener.getsockname()
-        assert address_of(listener) == f"http://{host}:{port}"
+        assert address_of([listener]) == f"http://{host}:{port}"
         assert port > 0
 
 
@@ -32,8 +32,8 @@ def test_an_ipv6_address_is_written_as_a_url_has_it() -> None:
     if not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     for host in ("::1", "[::1]"):
-        with listening(Settings(host=host, port=0)) as listener:
-            assert address_of(listener).startswith("http://[::1]:")
+        with listening(Settings(host=host, port=0)) as listeners:
+            assert address_of(listeners).startswith("http://[::1]:")
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "203.0.113.1", "a" * 70, "[::1", "::1]"])
@@ -44,12 +44,12 @@ def test_a_host_that_is_not_ours_is_refused_with_the_remedy(host: str) -> None:
 
 
 def test_connections_do_not_wait_for_acknowledgements() -> None:
-    with listening(Settings(port=0)) as listener:
+    with listening(Settings(port=0)) as (listener,):
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_that_is_taken_is_refused_with_the_remedy() -> None:
-    with listening(Settings(port=0)) as listener:
+    with listening(Settings(port=0)) as (listener,):
         port = listener.getsockname()[1]
         refused = pytest.raises(ValueError, match=rf"cannot listen on 127\.0\.0\.1:{port}: .*--port")
         with refused, listening(Settings(port=port)):
@@ -58,8 +58,8 @@ def test_a_port_that_is_taken_is_refused_with_the_remedy() -> None:
 
 def test_a_unix_socket_is_gone_afterwards(tmp_path: Path) -> None:
     path = tmp_path / "socket"
-    with listening(Settings(uds=path)) as listener:
-        assert address_of(listener) == f"unix:{path}"
+    with listening(Settings(uds=path)) as listeners:
+        assert address_of(listeners) == f"unix:{path}"
         assert path.is_socket()
     assert not path.exists()
 
@@ -115,3 +115,28 @@ def _wait_until_ready(client: httpx.Client) -> None:
             pass
         time.sleep(0.05)
     raise AssertionError("not ready within a minute")
+
+
+def _reached(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("host", ["::", "[::]", "localhost"])
+def test_any_address_and_localhost_are_those_of_both_families(host: str) -> None:
+    with listening(Settings(host=host, port=0)) as listeners:
+        port = listeners[0].getsockname()[1]
+        assert (_reached("127.0.0.1", port), _reached("::1", port)) == (True, True)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_localhost_is_refused_if_another_service_has_one_of_its_addresses() -> None:
+    with listening(Settings(host="::1", port=0)) as (other,):
+        port = other.getsockname()[1]
+        with pytest.raises(ValueError, match="--port"), listening(Settings(host="localhost", port=port)):
+            pass
+        assert not _reached("127.0.0.1", port)

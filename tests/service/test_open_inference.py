@@ -93,31 +93,6 @@ def test_parameters_are_the_services_options(running: ServiceProcess) -> None:
     assert outputs(infer(running, parameters={"iterations": 1}))["stopped_at"] == [1, 1, 1]
 
 
-def test_the_stages_are_outputs_if_they_are_asked_for(running: ServiceProcess) -> None:
-    wanted = [{"name": name} for name in ("text", "stage_text", "stage_confidence", "stopped_at")]
-    answer = infer(running, outputs=wanted, parameters={"iterations": 2}).json()["outputs"]
-    assert [(output["name"], output["shape"]) for output in answer] == [
-        ("text", [3]),
-        ("stage_text", [3, 5]),
-        ("stage_confidence", [3, 5]),
-        ("stopped_at", [3]),
-    ]
-    expected = []
-    for seed in range(3):
-        vision, *refined = running.read(crop(seed), iterations=2).json()["iterations"]
-        expected += [vision, *(stage[way] for stage in refined for way in ("language", "fused"))]
-    assert answer[1]["data"] == [stage["text"] for stage in expected]
-    assert answer[2]["data"] == pytest.approx([stage["confidence"] for stage in expected], abs=1e-5)
-
-
-def test_stages_that_early_stop_left_out_are_empty(running: ServiceProcess) -> None:
-    wanted = [{"name": "stage_text"}, {"name": "stopped_at"}]
-    texts, stopped = infer(running, outputs=wanted, parameters={"early_stop": True}).json()["outputs"]
-    assert texts["shape"] == [3, 7]
-    for row, refinements in enumerate(stopped["data"]):
-        assert not any(texts["data"][7 * row + 1 + 2 * refinements : 7 * (row + 1)])
-
-
 def test_statistics_are_told_as_triton_tells_them(running: ServiceProcess) -> None:
     def told() -> dict[str, Any]:
         answer = running.client.get("/v2/models/abinet/stats").json()
@@ -196,6 +171,19 @@ def test_a_tensor_that_is_none_of_images_is_refused(
     assert message in error(infer(running, inputs=[tensor]))
 
 
+def _words(stages: list[dict[str, Any]]) -> list[str]:
+    return [stage["text"] if stage["stage"] == "vision" else stage["fused"]["text"] for stage in stages]
+
+
+def test_what_every_stage_believed_is_an_output_for_those_who_ask(running: ServiceProcess) -> None:
+    read = [running.read(crop(seed)).json()["iterations"] for seed in range(3)]
+    names = ["text", "confidence", "stopped_at", "turned", "iterations"]
+    answer = outputs(infer(running, outputs=[{"name": name} for name in names]))
+    found = [json.loads(one) for one in answer["iterations"]]
+    assert [_words(one) for one in found] == [_words(one) for one in read]
+    assert "iterations" not in outputs(infer(running))
+
+
 def test_no_parameters_may_be_null(running: ServiceProcess) -> None:
     tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": BASE64, "parameters": None}
     wanted = [{"name": "text", "parameters": None}]
@@ -259,7 +247,7 @@ def test_metadata_describes_server_and_model(running: ServiceProcess) -> None:
     assert model == running.client.get(f"/v2/models/abinet/versions/{model['versions'][0]}").json()
     assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     names = [output["name"] for output in model["outputs"]]
-    assert names == ["text", "confidence", "stopped_at", "turned", "stage_text", "stage_confidence"]
+    assert names == ["text", "confidence", "stopped_at", "turned", "iterations"]
 
 
 def test_probes_say_that_server_and_model_are_ready(running: ServiceProcess) -> None:

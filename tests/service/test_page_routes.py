@@ -101,3 +101,10 @@ def test_no_other_file_is_opened(path: str) -> None:
 def test_the_description_of_the_interface_leaves_the_page_out() -> None:
     paths = ask("/openapi.json").json()["paths"]
     assert not [path for path in paths if path == "/" or path.startswith(("/web", "/favicon"))]
+
+
+def test_the_description_asks_nobody_elsewhere_for_its_scripts() -> None:
+    page = ask("/docs").text
+    assert "http" not in page
+    for name in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert ask(f"/{name}").status_code == 200

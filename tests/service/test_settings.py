@@ -231,3 +231,15 @@ def _row(name: str) -> str:
         words = ",".join(default) if isinstance(default, tuple) else str(default)
         shown = f"`{words.lower()}` "
     return f"| `{name}` | {shown}| {field.description} |"
+
+
+@pytest.mark.parametrize("path", ["ocr", "/a b", "//host", "/v1", "/docs/ocr", "/..", "http://host"])
+def test_a_prefix_that_is_none_or_the_services_own_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="no path such as /ocr"):
+        Settings(root_path=path)
+
+
+@pytest.mark.parametrize("proxies", ["proxy.example", "10.0.0.1/8", ""])
+def test_a_proxy_that_is_no_address_is_refused(proxies: str) -> None:
+    with pytest.raises(ValueError, match="trusted_proxies"):
+        Settings(trusted_proxies=proxies)  # type: ignore[arg-type]

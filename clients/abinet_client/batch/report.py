@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import heapq
 import html
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from abinet_client import Prediction, Reading, RefinementStage
-from abinet_client.batch.labels import fold
+from abinet_client.batch.labels import Tally, fold
 from abinet_client.batch.report_style import STYLE
 from abinet_client.batch.sources import Item
-from abinet_client.batch.thumbnail import Thumbnails
+from abinet_client.batch.thumbnail import HEIGHT, Thumbnail, Thumbnails
 
 CROPS = 500
 """How many crops the page shows at most; it takes a few kilobytes for each."""
 _BINS = 20
-_SURE = (0.5, 0.8, 0.95)
+_BANDS = {"guess": "< 40 %", "weak": "40 to 60", "unsure": "60 to 80", "likely": "80 to 95", "sure": "≥ 95"}
+_LEAST = {"sure": 0.95, "likely": 0.8, "unsure": 0.6, "weak": 0.4, "guess": 0.0}
+"""The bands of the service's page, from what probability of a character on."""
+_COLUMN = 256
+"""Pixels that the page leaves a picture in width."""
 _TURNED = {90: "turned right", 180: "turned upside down", 270: "turned left"}
 
 
@@ -30,17 +35,21 @@ class _Shown(NamedTuple):
     item: Item
     reading: Reading | None
     error: str | None
-    thumbnail: str | None
+    thumbnail: Thumbnail | None
 
 
 class Report:
     """Gathers what the page shows of a run: counts of all crops, and the `CROPS` least certain ones.
 
-    `threshold` is the confidence below which a crop needs a person, if there is one.
+    `threshold` is the confidence below which a crop needs a person, if there is one; `about` says what the
+    run reads, with what and how.
     """
 
-    def __init__(self, threshold: float | None) -> None:
+    def __init__(self, threshold: float | None, about: Mapping[str, str] | None = None) -> None:
         self._threshold = threshold
+        self._about = dict(about or {})
+        self._began = datetime.datetime.now().astimezone()
+        self._models: dict[str, None] = {}
         self._bins = [0] * _BINS
         self._read = self._failed = self._below = 0
         self._shown: list[_Shown] = []
@@ -52,6 +61,7 @@ class Report:
             self._failed += 1
         else:
             self._read += 1
+            self._models[_model(reading)] = None
             self._bins[min(int(reading.confidence * _BINS), _BINS - 1)] += 1
             self._below += self._threshold is not None and reading.confidence < self._threshold
         number = self._read + self._failed
@@ -66,35 +76,48 @@ class Report:
         else:
             heapq.heapreplace(self._shown, shown)
 
-    def write(self, path: str) -> None:
-        """Raises OSError."""
+    def write(self, path: str, tally: Tally | None = None) -> None:
+        """`tally`: how many of the labelled crops were read right. Raises OSError."""
         self._thumbnail.close()
         partial = f"{path}.part-{os.getpid()}"
         try:
             with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(self._page())
+                file.writelines(self._page(tally))
             os.replace(partial, path)
         except BaseException:
             if os.path.exists(partial):
                 os.unlink(partial)
             raise
 
-    def _page(self) -> Iterator[str]:
+    def _page(self, tally: Tally | None) -> Iterator[str]:
         crops = sorted(self._shown, reverse=True)
         everything = self._read + self._failed
         yield "<!doctype html>\n<html lang=en><meta charset=utf-8>"
         yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
         yield f"<title>{everything:,} crops read</title>\n<style>{STYLE}</style>\n<main>\n"
-        yield f"<header><h1>{everything:,} crops</h1><ul class=facts>{''.join(self._facts())}</ul>"
-        yield f"{self._histogram()}</header>\n"
+        yield f"<header><h1>{everything:,} crops</h1><ul class=facts>{''.join(self._facts(tally))}</ul>"
+        yield f"{self._histogram()}</header>\n<dl>{''.join(self._origin())}</dl>\n"
         yield from _filters(crops, self._threshold)
+        yield f"<ul class=legend aria-label='Probability of a character'>{''.join(_legend())}</ul>\n"
         if everything > len(crops):
             yield f"<p class=note>The {len(crops):,} least certain of {everything:,} crops are shown.</p>\n"
         yield "<ol>\n"
         yield from (_card(crop, self._threshold) for crop in crops)
         yield "</ol>\n</main>\n</html>\n"
 
-    def _facts(self) -> Iterator[str]:
+    def _origin(self) -> Iterator[str]:
+        """Model, date, and what else the run was told."""
+        told = {
+            "Model": ", ".join(self._models) or "none has answered",
+            "Date": f"{self._began:%Y-%m-%d %H:%M %Z}",
+            **self._about,
+        }
+        yield from (f"<div><dt>{name}<dd>{html.escape(value)}</div>" for name, value in told.items())
+
+    def _facts(self, tally: Tally | None) -> Iterator[str]:
+        if tally is not None and (labelled := tally.right + tally.wrong):
+            share = 100 * tally.right / labelled
+            yield f"<li><b>{share:.2f} %</b> right ({tally.right:,} of {labelled:,} labelled)"
         yield f"<li><b>{self._read:,}</b> read"
         if self._threshold is not None:
             yield f"<li><b>{self._below:,}</b> below {self._threshold:g}"
@@ -111,6 +134,15 @@ class Report:
             f"<figure><div class=bars>{bars}</div><figcaption>"
             "<span>0</span><span>confidence of the crops</span><span>1</span></figcaption></figure>"
         )
+
+
+def _model(reading: Reading) -> str:
+    name, version, calibrated = reading.model.name, reading.model.version, reading.model.calibrated
+    return f"{name} {version}{'' if calibrated else ' (confidences not calibrated)'}"
+
+
+def _legend() -> Iterator[str]:
+    yield from (f"<li><span class={band}></span>{text}" for band, text in _BANDS.items())
 
 
 def _filters(crops: Iterable[_Shown], threshold: float | None) -> Iterator[str]:
@@ -157,7 +189,7 @@ def _steps(reading: Reading) -> list[tuple[str, Prediction]]:
 
 
 def _card(crop: _Shown, threshold: float | None) -> str:
-    picture = f"<img src='{crop.thumbnail}' alt=''>" if crop.thumbnail else "<span class=none>no image</span>"
+    picture = _picture(crop.thumbnail) if crop.thumbnail else "<span class=none>no image</span>"
     path = f"<code>{html.escape(crop.item.name)}</code>"
     kinds = " ".join(_kinds(crop, threshold))
     if crop.reading is None:
@@ -168,12 +200,21 @@ def _card(crop: _Shown, threshold: float | None) -> str:
         word = "labelled" if "wrong" in kinds else "as labelled"
         label = f"<span class=label>{word} <b>{html.escape(crop.item.label)}</b></span>"
     turned = f"<span>{_TURNED[crop.reading.turned]}</span>" if crop.reading.turned else ""
-    confidence = f"<span>{crop.reading.confidence:.3f}</span>"
+    confidence = f"<span>{_percent(crop.reading.confidence)}</span>"
+    note = f"<p class=note>{html.escape(crop.reading.note)}</p>" if crop.reading.note else ""
     head = f"<p class=text>{_spelled(_final(crop.reading))}{confidence}{turned}{label}</p>"
     return (
         f"<li class='{kinds}'><div class=picture>{picture}</div>"
-        f"<div>{head}{_trace(crop.reading)}{path}</div>\n"
+        f"<div>{head}{note}{_trace(crop.reading)}{path}</div>\n"
     )
+
+
+def _picture(thumbnail: Thumbnail) -> str:
+    """In whole multiples, so that a tiny crop shows the pixels that the network gets."""
+    uri, width, height = thumbnail
+    scale = max(1, min(_COLUMN // width, HEIGHT // height))
+    enlarged = " class=pixels" if scale > 1 else ""
+    return f"<img src='{uri}' alt='' width={scale * width}{enlarged}>"
 
 
 def _final(reading: Reading) -> Prediction:
@@ -183,11 +224,22 @@ def _final(reading: Reading) -> Prediction:
 def _spelled(prediction: Prediction) -> str:
     """Each character in the colour of its confidence."""
     spelled = "".join(
-        f"<span class=c{sum(one.confidence >= least for least in _SURE)} title='{one.confidence:.3f}'>"
+        f"<span class={_band(one.confidence)} title='{one.confidence:.3f}'>"
         f"{html.escape(one.character)}</span>"
         for one in prediction.characters
     )
     return f"<b>{spelled or '<i>nothing</i>'}</b>"
+
+
+def _percent(confidence: float) -> str:
+    """Never 100 for what is not certain, and never 0: nothing is impossible, the service rounds."""
+    if confidence < 0.0005:
+        return "< 0.1 %"
+    return f"{confidence if confidence == 1 else min(confidence, 0.999):.1%}".replace("%", " %")
+
+
+def _band(confidence: float) -> str:
+    return next(band for band, least in _LEAST.items() if confidence >= least)
 
 
 def _trace(reading: Reading) -> str:

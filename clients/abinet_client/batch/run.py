@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ class Run:
         shown = args.progress if args.progress is not None else sys.stderr.isatty() and not to_terminal
         progress = Progress(None if regions else inputs, shown=shown)
         stack.callback(progress.close)
-        report = Report(args.min_confidence) if args.report else None
+        report = Report(args.min_confidence, _about(args)) if args.report else None
         return cls(
             inputs,
             progress,
@@ -209,7 +210,7 @@ class Run:
         """The page, and the lines that say how it went."""
         self.progress.close()
         if self.report:
-            self.report.write(args.report)
+            self.report.write(args.report, self.tally)
         say = self.progress.say
         if self.labels or str(self.tally) != str(Tally()):
             say(str(self.tally))
@@ -235,3 +236,21 @@ def _words(path: str) -> list[str]:
     if not words:
         raise ValueError(f"{path}: no words; a lexicon has one a line")
     return words
+
+
+def _about(args: argparse.Namespace) -> dict[str, str]:
+    """What a run reads, with what and how, for people."""
+    service = (
+        re.sub("//[^/@]*@", "//", args.url) if args.url else f"its own, {args.bundle or 'the bundled model'}"
+    )
+    settings = [
+        "the model's own iterations" if args.iterations is None else f"iterations {args.iterations}",
+        f"early stop {'on' if args.early_stop else 'off'}",
+        f"turns {args.turns or 'auto'}",
+    ]
+    if args.lexicon:
+        settings.append(f"lexicon {args.lexicon}")
+    if args.min_confidence is not None:
+        settings.append(f"a person for less than {args.min_confidence:g}")
+    told = {"Source": ", ".join(map(str, args.inputs)), "Service": service, "Settings": ", ".join(settings)}
+    return {**told, "Labels": args.labels} if args.labels else told

@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import IO
+from typing import IO, NamedTuple
 
 from abinet_client._interpreter import module_command
 
 WIDTH, HEIGHT = 320, 80
-_QUALITY = 80
+_QUALITY, _TINY_QUALITY = 80, 95
+"""Of pictures that are smaller than their crops, and of those that are not: these are shown enlarged."""
 _MOST_FILE_BYTES = 64 << 20
 _MOST_BYTES = 384 << 20
 """Memory that the process may have beyond what it starts with."""
@@ -24,22 +25,36 @@ _CPU_S = 2.0
 _SILENCE_S = 60.0
 _LENGTH = struct.Struct(">I")
 """Before each file and each picture; a picture of no bytes says that there is none."""
+_SIZE = struct.Struct(">HH")
+"""Width and height, before a picture's bytes."""
+
+
+class Thumbnail(NamedTuple):
+    """A JPEG within WIDTH x HEIGHT pixels as a data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
 
 
 class Thumbnails:
-    """Makes a JPEG within WIDTH x HEIGHT pixels of an image file or its bytes, as a data URI."""
+    """Makes small pictures of image files or their bytes."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __call__(self, image: str | bytes) -> str | None:
+    def __call__(self, image: str | bytes) -> Thumbnail | None:
         """None if the image cannot be read or decoded."""
         try:
             content = image if isinstance(image, bytes) else _read(image)
             picture = self._ask(content) if 0 < len(content) <= _MOST_FILE_BYTES else b""
         except OSError:
             return None
-        return "data:image/jpeg;base64," + base64.b64encode(picture).decode() if picture else None
+        if not picture:
+            return None
+        width, height = _SIZE.unpack_from(picture)
+        uri = "data:image/jpeg;base64," + base64.b64encode(picture[_SIZE.size :]).decode()
+        return Thumbnail(uri, width, height)
 
     def close(self) -> None:
         """The next picture starts another process."""
@@ -121,8 +136,9 @@ def _picture(content: bytes) -> bytes:
     scale = min(1.0, WIDTH / width, HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(decoded, size, interpolation=cv2.INTER_AREA)
-    _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    picture: bytes = encoded.tobytes()
+    quality = _TINY_QUALITY if scale == 1 else _QUALITY
+    _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    picture: bytes = _SIZE.pack(*size) + encoded.tobytes()
     return picture
 
 

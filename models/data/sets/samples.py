@@ -63,7 +63,7 @@ LABELS_OF: dict[str, Callable[[str], str]] = {
 
 
 def image_format(image: bytes) -> str:
-    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes of an image file: what the service reads without extras.
+    """PNG, JPEG, BMP, WebP or TIFF, by the first bytes of a file: what the service reads without extras.
 
     Raises: UnusableSample, "no image" without a byte, "broken image" for any other format.
     """

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from service.http.lean import Endpoint, JsonResponse, LeanRoute, model_version, 
 from service.http.routes.open_inference_messages import (
     NAME,
     OUTPUTS,
+    USUAL_OUTPUTS,
     InferError,
     InferResponse,
     Live,
@@ -32,11 +34,10 @@ from service.http.routes.open_inference_messages import (
     RepositoryModel,
     ServerMetadata,
     parse,
-    stages,
     write,
 )
 from service.reading.reader import Reader
-from service.types import ReadOptions
+from service.types import ReadOptions, Timings
 
 _COUNT = re.compile(r"\d{1,12}", re.ASCII)
 _HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -92,7 +93,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
                 "platform": PLATFORM,
                 "inputs": [{"name": "image", "datatype": "BYTES", "shape": [_ANY]}],
                 "outputs": [
-                    {"name": tensor, "datatype": output.datatype, "shape": _shape(output)}
+                    {"name": tensor, "datatype": output.datatype, "shape": [_ANY]}
                     for tensor, output in OUTPUTS.items()
                 ],
             }
@@ -102,7 +103,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         """The same in the words of Triton's configuration."""
         _check_model(request, reader)
         image, *outputs = [
-            {"name": tensor, "data_type": _TRITON_TYPES[output.datatype], "dims": _shape(output)}
+            {"name": tensor, "data_type": _TRITON_TYPES[output.datatype], "dims": [_ANY]}
             for tensor, output in {"image": Output("BYTES"), **OUTPUTS}.items()
         ]
         described = {"name": name, "platform": PLATFORM, "max_batch_size": 0}
@@ -163,10 +164,6 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     return router
 
 
-def _shape(output: Output) -> list[int]:
-    return [_ANY, _ANY] if output.is_staged else [_ANY]
-
-
 def _path_parameters(path: str, model: str) -> dict[str, Any]:
     """For OpenAPI: the parameters that a path has."""
     return {
@@ -211,20 +208,23 @@ async def _infer(request: Request, reader: Reader) -> Response:
     wanted = read_request(
         request, images, options, timeout_s(request) if patience is None else patience / 1e6
     )
-    detail = any(OUTPUTS[output].is_staged for output in asked.wanted)
-    crops = await reader.read(wanted._replace(detail=detail, version=_version(request)))
+    names = [output.name for output in asked.outputs or []] or USUAL_OUTPUTS
+    crops = await reader.read(wanted._replace(detail="iterations" in names, version=_version(request)))
     for index, crop in enumerate(crops):
         if isinstance(crop.error, ServiceError):
             raise ServiceError(crop.error.problem, f"image[{index}]: {crop.error.detail}")
-    values: dict[str, list[Any]] = {name: [] for name in asked.wanted}
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    measured: list[Timings] = []
     for crop in crops:
         reading, timings = answer(crop, since=time.perf_counter())
         reader.observer.crop(timings)
         reader.observer.statistics.crop(crop.submission.model.version, timings)
-        if detail:
-            reading.update(stages(crop))
+        measured.append(timings)
+        if "iterations" in values:
+            reading["iterations"] = orjson.dumps(reading["iterations"]).decode()
         for name, column in values.items():
             column.append(reading[name])
+    request.state.slowest = max(measured, key=lambda timings: timings.total)
     document, blobs = write(asked, values, settings.model_name or NAME, crops[0].submission.model.version)
     if not blobs:
         return Response(document, media_type="application/json")

@@ -16,9 +16,8 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.crop import Crop
 from service.errors import Problem, ServiceError
-from service.http.json_body import json_object, validated
+from service.http.json_body import base64_of, json_object, validated
 from service.image_decoding.decoders import ImageFile
 from service.types import Turns
 
@@ -178,13 +177,7 @@ class InferRequest(BaseModel):
     id: str | None = None
     parameters: OrNone[RequestParameters] = RequestParameters()
     inputs: list[RequestInput] = Field(min_length=1, max_length=1)
-    outputs: Annotated[list[RequestOutput], Field(max_length=16)] | None = None
-
-    @property
-    def wanted(self) -> list[str]:
-        """Names of the outputs that are answered: those of stages only if they are asked for."""
-        named = [output.name for output in self.outputs or []]
-        return named or [name for name, output in OUTPUTS.items() if not output.is_staged]
+    outputs: Annotated[list[RequestOutput], Field(max_length=8)] | None = None
 
 
 class ResponseOutput(Tensor):
@@ -223,11 +216,8 @@ class Output(NamedTuple):
 
     datatype: str
     dtype: str | None = None
-    is_staged: bool = False
-    """Has a row for each crop: of the vision model, then of language and fusion for each refinement."""
 
     def binary(self, values: Sequence[Any]) -> bytes:
-        """Of one dimension."""
         if self.dtype is not None:
             return np.array(values, self.dtype).tobytes()
         texts = [text.encode() for text in values]
@@ -239,18 +229,10 @@ OUTPUTS = {
     "confidence": Output("FP32", "<f4"),
     "stopped_at": Output("INT32", "<i4"),
     "turned": Output("INT32", "<i4"),
-    "stage_text": Output("BYTES", is_staged=True),
-    "stage_confidence": Output("FP32", "<f4", is_staged=True),
+    "iterations": Output("BYTES"),
 }
-
-
-def stages(crop: Crop) -> dict[str, list[Any]]:
-    """A crop's rows of the outputs with stages; those that early stop left out are "" and 0."""
-    left_out = 1 + 2 * crop.submission.wish.iterations - len(crop.words)
-    return {
-        "stage_text": [word.text for word in crop.words] + [""] * left_out,
-        "stage_confidence": [word.probability for word in crop.words] + [0.0] * left_out,
-    }
+USUAL_OUTPUTS = ("text", "confidence", "stopped_at", "turned")
+"""Those of a request that names none; `iterations`, JSON as /v1/read has it, is a thousand bytes a crop."""
 
 
 def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[ImageFile]]:
@@ -273,26 +255,22 @@ def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[I
 def write(
     asked: InferRequest, values: dict[str, list[Any]], model: str, version: str
 ) -> tuple[bytes, list[bytes]]:
-    """The answer's JSON, and the binary data that was asked for. `values` holds those that are wanted."""
+    """The answer's JSON, and the binary data that was asked for. `values` holds every output that is."""
     outputs: list[dict[str, Any]] = []
     blobs: list[bytes] = []
-    for wanted in asked.outputs or [RequestOutput(name=name) for name in asked.wanted]:
+    for wanted in asked.outputs or [RequestOutput(name=name) for name in USUAL_OUTPUTS]:
         kind = OUTPUTS[wanted.name]
         output: dict[str, Any] = {
             "name": wanted.name,
             "datatype": kind.datatype,
             "shape": asked.inputs[0].shape,
         }
-        column = values[wanted.name]
-        if kind.is_staged:
-            output["shape"] = [*asked.inputs[0].shape, len(column[0])]
-            column = list(itertools.chain.from_iterable(column))
         as_binary = wanted.parameters.binary_data
         if asked.parameters.binary_data_output if as_binary is None else as_binary:
-            blobs.append(kind.binary(column))
+            blobs.append(kind.binary(values[wanted.name]))
             output["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            output["data"] = column
+            output["data"] = values[wanted.name]
         outputs.append(output)
     document: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
     if asked.id is not None:
@@ -322,7 +300,7 @@ def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
         )
     if not all(isinstance(image, (str, bytes)) for image in images):
         raise ServiceError(Problem.INVALID_REQUEST, "image: an element of data is no string.")
-    return images
+    return [base64_of(image) if isinstance(image, str) else image for image in images]
 
 
 def _unpacked(binary: bytes) -> Iterable[bytes]:

@@ -1,7 +1,8 @@
-"""The demo page at `/`, with its style, scripts and sample crops."""
+"""The demo page at `/`, with its style, scripts and sample crops, and the description at `/docs`."""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from starlette.staticfiles import StaticFiles
 _SERVICE = Path(__file__).resolve().parents[2]
 _WEB = _SERVICE / "web"
 _SAMPLES = _SERVICE.parent / "models" / "zoo" / "samples"
+_SWAGGER = {
+    f"/docs/{name}": Path(str(files("fastapi_offline"))) / "static" / name
+    for name in ("swagger-ui.css", "swagger-ui-bundle.js")
+}
 
 PAGE_PATHS = frozenset(
     [
-        *("/", "/favicon.ico"),
+        *("/", "/favicon.ico", "/docs", *_SWAGGER),
         *(f"/web/{file.name}" for file in _WEB.iterdir() if file.is_file()),
         *(f"/web/samples/{file.name}" for file in _SAMPLES.iterdir()),
     ]
 )
-"""All that belongs to the page: it needs no key, what it asks of the service does."""
+"""All that belongs to the pages: it needs no key, what it asks of the service does."""
 
 _HEADERS = {
     # Asked for anew each time, answered with 304: a page never runs with the scripts of another release.
@@ -43,7 +48,7 @@ class _PageFiles(StaticFiles):
 
 
 def add_page(app: Starlette) -> None:
-    """Serves the page and its files."""
+    """Serves the pages and their files."""
 
     def file_at(path: str, file: Path) -> None:
         async def answer(_: object) -> Response:
@@ -53,5 +58,8 @@ def add_page(app: Starlette) -> None:
 
     file_at("/", _WEB / "index.html")
     file_at("/favicon.ico", _WEB / "icon.svg")
+    file_at("/docs", _WEB / "docs.html")
+    for path, file in _SWAGGER.items():
+        file_at(path, file)
     app.mount("/web/samples", _PageFiles(directory=_SAMPLES))
     app.mount("/web", _PageFiles(directory=_WEB))

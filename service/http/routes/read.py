@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,8 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.crop import Crop
-from service.errors import Problem, ServiceError, problem_details
+from service.errors import Problem, ServiceError
 from service.http.answers import answer
 from service.http.body import is_form, is_json, read_body, read_form
 from service.http.json_body import base64_of, json_object, parsed, validated
@@ -26,6 +24,13 @@ from service.http.lean import (
 )
 from service.http.multipart import Form
 from service.http.problems import documented
+from service.http.routes.batch_answer import (
+    LINES,
+    batch_lines,
+    batch_response,
+    server_timing,
+    wants_lines,
+)
 from service.http.schemas import (
     BatchImage,
     BatchRequest,
@@ -42,7 +47,7 @@ from service.http.schemas import (
 from service.image_decoding.regions import Quad, quad_of
 from service.reading.reader import Reader
 from service.settings.model import Settings
-from service.types import ReadOptions, Timings
+from service.types import ReadOptions
 
 _TEXT_FIELDS = ("lexicon",)
 """Of a form, beside its files."""
@@ -168,18 +173,19 @@ def read_router(reader: Reader) -> APIRouter:
         reader.observer.statistics.crop(crop.submission.model.version, timings)
         request.scope["state"].update(crops=1, timings=timings)
         reading["model"] = vars(crop.submission.model)
-        return JsonResponse(reading, headers=_server_timing(timings))
+        return JsonResponse(reading, headers=server_timing(timings))
 
     @router.post(
         "/v1/read/batch",
         response_model=BatchResult,
-        responses=documented(*_OF_THE_BATCH),
+        responses={200: {"content": {LINES: {"schema": {"type": "string"}}}}, **documented(*_OF_THE_BATCH)},
         openapi_extra=_MANY,
     )
     async def read_batch(request: Request) -> Response:
         """Reads many crops; each has its own result or its own error, in the order in which they came.
 
-        A batch that does not fit into the queue's room is refused as a whole.
+        A batch that does not fit into the queue's room is refused as a whole. With `Accept:
+        application/x-ndjson` the answer is a line for each crop as soon as it is ready, with its `index`.
         """
         options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
         sent: Sequence[tuple[str | None, bytes | str]]
@@ -191,8 +197,11 @@ def read_router(reader: Reader) -> APIRouter:
             options = options.model_copy(update=named)
         request.scope["state"]["crops"] = len(sent)
         wanted = read_request(request, [body for _, body in sent], options, timeout)
-        crops = await reader.read(wanted._replace(detail=False))
-        return _batch_response(request, [name for name, _ in sent], crops, reader)
+        wanted = wanted._replace(detail=False)
+        names = [name for name, _ in sent]
+        if wants_lines(request):
+            return await batch_lines(request, names, wanted, reader)
+        return batch_response(request, names, await reader.read(wanted), reader)
 
     @router.post(
         "/v1/read/regions",
@@ -231,7 +240,7 @@ def read_router(reader: Reader) -> APIRouter:
             if isinstance(crop.error, ServiceError) and crop.error.problem in _OF_THE_PHOTO:
                 raise crop.error
         names = [None if isinstance(region, list) else region.id for region in listed.regions]
-        return _batch_response(request, names, crops, reader)
+        return batch_response(request, names, crops, reader)
 
     return router
 
@@ -305,28 +314,3 @@ def _json_crops(body: bytes, settings: Settings) -> tuple[list[tuple[str | None,
     crops = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
     named = batch.model_dump(exclude={"images"}, exclude_unset=True)
     return [(one.id, base64_of(one.image)) for one in crops], named
-
-
-def _batch_response(
-    request: Request, names: Sequence[str | None], crops: Sequence[Crop], reader: Reader
-) -> Response:
-    items: list[dict[str, Any]] = []
-    slowest: Timings | None = None
-    for name, crop in zip(names, crops, strict=True):
-        if isinstance(crop.error, ServiceError):
-            reader.observer.rejected(crop.error.problem.slug)
-            details = problem_details(crop.error.problem, crop.error.detail, request.state.request_id)
-            items.append({"id": name, "error": details})
-            continue
-        reading, timings = answer(crop, since=time.perf_counter())
-        reader.observer.crop(timings)
-        reader.observer.statistics.crop(crop.submission.model.version, timings)
-        items.append({"id": name, "result": reading})
-        if slowest is None or timings.total > slowest.total:
-            slowest = timings
-    headers = _server_timing(slowest) if slowest else []
-    return JsonResponse({"items": items, "model": vars(crops[0].submission.model)}, headers=headers)
-
-
-def _server_timing(timings: Timings) -> list[tuple[bytes, bytes]]:
-    return [(b"server-timing", timings.server_timing().encode())]
