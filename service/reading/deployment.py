@@ -36,7 +36,7 @@ from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
 from service.reading.smoke_test import try_out
 from service.reading.turns import surest, ways_up, ways_up_of_region
 from service.settings.model import Settings
-from service.types import ModelName, ReadOptions, Turns
+from service.types import ModelName, Turns
 from service.workers.in_flight import BatchFailedError, EngineClient
 from service.workers.supervisor import Supervisor
 
@@ -163,7 +163,8 @@ class Deployment:
         settings = self._settings
         timeout = min(request.timeout_s or settings.timeout_s, settings.timeout_s)
         wish = self._wish(request)
-        lexicon = await self._lexicon(request.options)
+        asked = request.options.lexicon
+        lexicon = None if asked is None else await self._lexicon(asked)
         ways = await self._ways_up(request, request.options.turns or settings.turns)
         submission = self._admit(sum(map(len, ways)), wish, timeout, request.crops)
         crops = _share_out(submission.crops, ways)
@@ -190,16 +191,15 @@ class Deployment:
             self._observer.model_request(self.model.version, result, seconds)
         return answers
 
-    async def _lexicon(self, options: ReadOptions) -> Lexicon | None:
+    async def _lexicon(self, asked: str | Sequence[str]) -> Lexicon:
         """Raises ServiceError if there is no such lexicon, or none of its words can be read."""
-        asked = options.lexicon
-        if asked is None or isinstance(asked, str):
-            if asked is not None and asked not in self._lexicons:
+        if isinstance(asked, str):
+            if asked not in self._lexicons:
                 known = ", ".join(sorted(self._lexicons)) or "none"
                 raise ServiceError(
                     Problem.INVALID_REQUEST, f"lexicon: there is no {asked!r}; the service has {known}."
                 )
-            return None if asked is None else self._lexicons[asked]
+            return self._lexicons[asked]
         return await asyncio.to_thread(Lexicon, asked, self.bundle.charset, self.bundle.steps)
 
     def _add_insights(self, crops: Sequence[Crop], lexicon: Lexicon | None, count: int | None) -> None:
