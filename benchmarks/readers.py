@@ -23,6 +23,7 @@ import numpy as np
 import onnxruntime
 from pp_ocr import recogniser
 from rapidocr.ch_ppocr_rec import TextRecInput
+from serving.processes import processor_seconds
 
 from abinet_client.local_service import local_service
 from models.charset import Word
@@ -45,7 +46,7 @@ class Service(ServiceReader):
 
     def cpu_s(self) -> float:
         """Of all the processes that this one has started: the service's."""
-        return sum(map(_cpu_s, _descendants(os.getpid())))
+        return sum(processor_seconds().values())
 
 
 class PaddleOcr:
@@ -121,21 +122,6 @@ def table(results: Sequence[SetResult]) -> str:
         cells = [*shares, *(f"{result.ms:.1f}" for result in row)]
         lines.append(f"| {name} | {row[0].crops} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _descendants(pid: int) -> list[int]:
-    children = [
-        int(child)
-        for listed in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in listed.read_text().split()
-    ]
-    return [*children, *(pid for child in children for pid in _descendants(child))]
-
-
-def _cpu_s(pid: int) -> float:
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    user, system = map(int, after_name[11:13])
-    return (user + system) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> int:

@@ -14,6 +14,13 @@ PACK_BYTES = 4 << 20
 """Half of what the service takes in one body by default."""
 
 
+def _read(reading: Reading | None, error: AbinetError | None) -> Reading:
+    if reading is None:
+        assert error is not None
+        raise error
+    return reading
+
+
 class Outcome(NamedTuple):
     """What became of one crop of `read_many`: a reading or an error.
 
@@ -26,10 +33,7 @@ class Outcome(NamedTuple):
 
     def result(self) -> Reading:
         """The reading; raises the error if there is none."""
-        if self.reading is None:
-            assert self.error is not None
-            raise self.error
-        return self.reading
+        return _read(self.reading, self.error)
 
 
 class RegionOutcome(NamedTuple):
@@ -44,10 +48,7 @@ class RegionOutcome(NamedTuple):
 
     def result(self) -> Reading:
         """The reading; raises the error if there is none."""
-        if self.reading is None:
-            assert self.error is not None
-            raise self.error
-        return self.reading
+        return _read(self.reading, self.error)
 
 
 def region_outcomes(

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from service.errors import Problem, ServiceError
+from service.reading.decode import NULL
 
-_STOP = 0
 _AT_ONCE = 8
 """Crops: of more together the scores of 10,000 words leave the processor's cache."""
 _DIGITS = 6
@@ -101,7 +101,7 @@ def alternatives(logits: np.ndarray, charset: str, count: int) -> list[Alternati
     best_from = [0.0] * (len(steps) + 1)
     for step in range(len(steps) - 1, -1, -1):
         going_on = steps[step][ranked[step][0]] + best_from[step + 1]
-        best_from[step] = max(steps[step][_STOP], going_on)
+        best_from[step] = max(steps[step][NULL], going_on)
     order = itertools.count()
     # Minus the best that may come of it, its turn among equals, text, log probability, whether it is whole.
     heap = [(-best_from[0], next(order), "", 0.0, False)]
@@ -115,7 +115,7 @@ def alternatives(logits: np.ndarray, charset: str, count: int) -> list[Alternati
         if step == len(steps):
             heapq.heappush(heap, (-log, next(order), text, log, True))
             continue
-        stopped = log + steps[step][_STOP]
+        stopped = log + steps[step][NULL]
         heapq.heappush(heap, (-stopped, next(order), text, stopped, True))
         for index in ranked[step]:
             longer = log + steps[step][index]
