@@ -106,6 +106,11 @@ class Observer:
         self._queue_wait.observe(timings.queue / 1e3)
         self.latencies.add(_durations(timings))
 
+    def model_crop(self, version: str, timings: Timings) -> None:
+        """The same of a model, whose statistics count it, too."""
+        self.crop(timings)
+        self.statistics.crop(version, timings)
+
     def readings(self, count: int) -> None:
         """Readings of crops that have been read: of one that is turned there are several."""
         self._readings.add(count=count)

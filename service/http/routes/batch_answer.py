@@ -49,8 +49,7 @@ def batch_item(
         return {"id": name, "error": details}
     assert isinstance(crop, Crop)
     reading, timings = answer(crop, since=time.perf_counter())
-    reader.observer.crop(timings)
-    reader.observer.statistics.crop(crop.submission.model.version, timings)
+    reader.observer.model_crop(crop.submission.model.version, timings)
     slowest: Timings | None = request.scope["state"].get("slowest")
     if slowest is None or timings.total > slowest.total:
         request.scope["state"]["slowest"] = timings

@@ -217,8 +217,7 @@ async def _infer(request: Request, reader: Reader) -> Response:
     measured: list[Timings] = []
     for crop in crops:
         reading, timings = answer(crop, since=time.perf_counter())
-        reader.observer.crop(timings)
-        reader.observer.statistics.crop(crop.submission.model.version, timings)
+        reader.observer.model_crop(crop.submission.model.version, timings)
         measured.append(timings)
         if "iterations" in values:
             reading["iterations"] = orjson.dumps(reading["iterations"]).decode()

@@ -169,8 +169,7 @@ def read_router(reader: Reader) -> APIRouter:
         if crop.error is not None:
             raise crop.error
         reading, timings = answer(crop)
-        reader.observer.crop(timings)
-        reader.observer.statistics.crop(crop.submission.model.version, timings)
+        reader.observer.model_crop(crop.submission.model.version, timings)
         request.scope["state"].update(crops=1, timings=timings)
         reading["model"] = vars(crop.submission.model)
         return JsonResponse(reading, headers=server_timing(timings))
