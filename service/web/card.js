@@ -1,21 +1,29 @@
 // One crop on the page: its picture, and what became of it.
 
+import { likeliest, ofLexicon } from "./choices.js";
 import { copying, curlCommand } from "./copy.js";
 import { button, element, unseen } from "./dom.js";
-import { hint } from "./hints.js";
+import { hint, isPhoto, mayHoldSeveral } from "./hints.js";
+import { sizeOf } from "./outlines.js";
 import { thumbnail, turnedRight } from "./picture.js";
 import { final, history, isChanged } from "./stages.js";
 import { largeWord, percent } from "./words.js";
 
 // Letters beyond which a word has the whole width of its card, without each letter's per cent.
 const LONG = 10;
+// A lexicon of more makes no command that anybody wants to paste.
+const WORDS_OF_A_COMMAND = 100;
 const TURNED = { 90: "turned right", 180: "turned upside down", 270: "turned left" };
 let made = 0;
 
-/** A crop is a `blob` and its `name`, and `sample`, a path, where it is one of the service's own. */
+/**
+ * A crop is a `blob` and its `name`, and `sample`, a path, where it is one of the service's own. A marked word of a photo
+ * has the photo's `blob`, its `outline`, its `number` from 0, a `preview`, as `photo` the crop that the photo is, and as
+ * `mark` the outline that is marked there.
+ */
 export class Card {
-  /** `again(card)` is called when it is to be read again, `gone(card)` when it is to go. */
-  constructor(crop, again, gone) {
+  /** Called with the card: `again` when it is to be read again, `gone` when it is to go, `mark` when its words are to be marked. */
+  constructor(crop, { again, gone, mark }) {
     this.crop = crop;
     this.number = ++made;
     this.failure = this.answer = null;
@@ -23,6 +31,7 @@ export class Card {
     this._original = crop.blob;
     this._quarters = 0;
     this._again = again;
+    this._mark = mark;
     this._facts = element("p", { class: "facts" });
     this._hint = element("p", { class: "hint", hidden: true });
     this._body = element("div", { class: "body" });
@@ -53,21 +62,23 @@ export class Card {
     this._show("waiting", element("p", { class: "pending" }, text));
   }
 
-  /** Shows the answer to `query`. */
-  done(answer, query) {
+  /** Shows the answer to a request with these options. */
+  done(answer, options) {
     this._show(
       "read",
       element("div", { class: isLong(answer) ? "verdict long" : "verdict" }, largeWord(final(answer)), confidence(answer)),
+      ofLexicon(answer),
+      likeliest(answer),
       this._hint,
       ...history(answer, this.crop.name),
       this._actions(
         copying("Copy text", () => this.text),
         copying("Copy JSON", () => JSON.stringify(answer, null, 2)),
-        this._quarters ? null : copying("Copy curl", () => curlCommand(this.crop, query)),
+        this._quarters || options.lexicon?.length > WORDS_OF_A_COMMAND ? null : copying("Copy curl", () => curlCommand(this.crop, options)),
       ),
     );
     this.answer = answer;
-    this._query = query;
+    this._options = options;
     this._showFacts();
   }
 
@@ -110,30 +121,49 @@ export class Card {
     if (!this.answer) return [];
     const { turned, timings_ms: { total }, stopped_at: stopped } = this.answer;
     const took = `${total.toFixed(total < 10 ? 1 : 0)}\u00a0ms`;
-    const early = stopped < Number(this._query.iterations);
+    const early = stopped < Number(this._options.iterations);
     return [TURNED[turned], took, early && `stopped early, after ${stopped ? `iteration\u00a0${stopped}` : "vision"}`];
   }
 
   _showPicture() {
     if (this._url) URL.revokeObjectURL(this._url);
-    this._url = URL.createObjectURL(this.crop.blob);
+    const { blob, name, preview, outline } = this.crop;
+    this._url = URL.createObjectURL(preview ?? blob);
     const loaded = (size) => {
-      this._size = size;
+      this._size = size && (outline ? sizeOf(outline) : size);
       this._showFacts();
+      this._offerMarking();
     };
     this._head.querySelector(".picture")?.remove();
-    this._head.prepend(thumbnail(this.crop.name, this._url, loaded));
+    this._head.prepend(thumbnail(name, this._url, loaded, () => this._enlarged()));
+  }
+
+  /** What is shown if the picture is enlarged: of a marked word the whole photo. */
+  _enlarged() {
+    const { blob, outline, outlines = [] } = this.crop;
+    return { blob, outlines: outline ? [outline] : outlines };
   }
 
   _actions(...buttons) {
-    const turn = this._size === null ? null : button("Turn", () => this._turn(), { title: "Turn by a quarter and read again" });
-    return element("div", { class: "actions" }, ...buttons, turn);
+    this._turning = button("Turn", () => this._turn(), { title: "Turn by a quarter and read again" });
+    this._marking = button("Mark words…", () => this._mark(this), { title: "Mark the words of a photo, to read each" });
+    this._offerMarking();
+    return element("div", { class: "actions" }, this._marking, ...buttons, this._turning);
+  }
+
+  /** What a person may do with the picture depends on what it is, which is known when the browser has it. */
+  _offerMarking() {
+    if (!this._marking) return;
+    const isWhole = this._size && !this.crop.outline;
+    this._turning.hidden = !isWhole;
+    this._marking.hidden = !isWhole || !mayHoldSeveral(this._size);
+    this._marking.className = isWhole && isPhoto(this._size) ? "primary" : "";
   }
 
   async _turn() {
     this._quarters = (this._quarters + 1) % 4;
     const blob = this._quarters ? await turnedRight(this.crop.blob) : this._original;
-    this.crop = { ...this.crop, blob };
+    this.crop = { ...this.crop, blob, outlines: [] };
     this._showPicture();
     this._again(this);
   }

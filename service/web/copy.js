@@ -1,16 +1,26 @@
 // Texts for the clipboard.
 
 import { announce, button } from "./dom.js";
+import { rounded } from "./outlines.js";
 import { address, key } from "./service.js";
 
 const LABEL_MS = 1500;
 
 /** A command for a shell that reads the same crop with the same options. */
-export function curlCommand({ name, sample }, query) {
-  const url = quoted(address("v1/read", query));
+export function curlCommand({ name, sample, photo, outline }, { lexicon, ...query }) {
   const authorised = key.get() ? ' -H "Authorization: Bearer $ABINET_API_KEY"' : "";
-  if (sample) return `curl -s ${quoted(address(sample))} | curl${authorised} --data-binary @- ${url}`;
-  return `curl${authorised} --data-binary @${quoted(`./${name}`)} ${url}`;
+  const file = sample && !photo ? "-" : `./${photo?.name ?? name}`;
+  const fields = {
+    ...(outline && { regions: JSON.stringify([rounded(outline)]) }),
+    ...(lexicon && { lexicon: JSON.stringify(lexicon) }),
+  };
+  const named = Object.entries(fields).map(([field, text]) => ` --form-string ${quoted(`${field}=${text}`)}`).join("");
+  // Within quotes, because a name may have a comma or a semicolon.
+  const inForm = `image=@"${file.replaceAll(/["\\]/g, String.raw`\$&`)}"`;
+  const sent = named ? ` -F ${quoted(inForm)}${named}` : ` --data-binary @${quoted(file)}`;
+  const url = quoted(address(outline ? "v1/read/regions" : "v1/read", query));
+  const fetched = file === "-" ? `curl -s ${quoted(address(sample))} | ` : "";
+  return `${fetched}curl${authorised}${sent} ${url}`;
 }
 
 /** A button that copies what `text()` gives, and says so. */

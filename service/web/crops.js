@@ -5,7 +5,9 @@ import { hideBanner, showBanner } from "./banner.js";
 import { Card } from "./card.js";
 import { copying } from "./copy.js";
 import { announce, element } from "./dom.js";
+import { mark } from "./marking.js";
 import { hideNotice, notice } from "./notice.js";
+import { cuttings } from "./picture.js";
 import { Reading } from "./reading.js";
 import { csv, download, json, texts } from "./results.js";
 import { shown } from "./words.js";
@@ -34,8 +36,12 @@ export class Crops {
   /** New ones go to the top, in the order in which they were given. Each has a `blob` and a `name`. */
   add(crops) {
     const room = MOST - this._cards.length;
-    const again = (card) => this._start([card]);
-    const added = crops.slice(0, room).map((crop) => new Card(crop, again, (card) => this._remove(card)));
+    const does = {
+      again: (card) => this._start([card]),
+      gone: (card) => this._remove(card),
+      mark: (card) => mark(card.crop, (outlines) => this._readMarked(card.crop, outlines)),
+    };
+    const added = crops.slice(0, room).map((crop) => new Card(crop, does));
     this._cards.unshift(...added);
     at("cards").prepend(...added.map((card) => card.element));
     this._start(added);
@@ -47,6 +53,24 @@ export class Crops {
   resume(kind) {
     this._reading.resume(kind);
     this._count();
+  }
+
+  /** The marked words of a photo, each as a crop, in the place of those that were marked before. */
+  async _readMarked(photo, outlines) {
+    const previews = await cuttings(photo.blob, outlines);
+    const before = this._cards.filter(({ crop }) => crop.photo === photo);
+    this._cards = this._cards.filter((card) => !before.includes(card));
+    for (const card of before) card.remove();
+    const words = outlines.map((mark, number) => ({
+      blob: photo.blob,
+      name: `Word ${number + 1} of ${photo.name}`,
+      photo,
+      number,
+      mark,
+      outline: mark.map((corner) => [...corner]),
+      preview: previews[number],
+    }));
+    this.add(words);
   }
 
   get _shown() {
@@ -101,6 +125,8 @@ export class Crops {
   _remove(card) {
     const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
     this._cards = this._cards.filter((one) => one !== card);
+    const { photo, mark: marked } = card.crop;
+    if (photo) photo.outlines = photo.outlines.filter((one) => one !== marked);
     card.remove();
     this._count();
     announce(`${card.crop.name}: removed`);

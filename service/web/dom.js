@@ -12,6 +12,14 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** An element of a drawing, with its attributes. */
+export function svg(tag, attributes, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
 /** A button that does something. */
 export function button(text, action, properties = {}) {
   const made = element("button", { type: "button", ...properties }, text);

@@ -5,12 +5,14 @@ import { element, unseen } from "./dom.js";
 import { listen } from "./intake.js";
 import { askForKey, keyIsGood, listenForKey } from "./keys.js";
 import { LatencyPanel } from "./latency.js";
+import { lexicon, listenForLexicon } from "./lexicon.js";
 import { hideNotice, notice } from "./notice.js";
 import { reads } from "./reads.js";
 import { offerSamples } from "./samples.js";
 import * as service from "./service.js";
 
 const LOOK_MS = 2000;
+const ALTERNATIVES = 3;
 const STATES = {
   ready: "ready",
   starting: "starting, crops wait",
@@ -24,10 +26,16 @@ let limits;
 const crops = new Crops(options, () => limits, askForKey);
 let looking = false;
 
-/** The query of /v1/read as the controls stand. */
+/** The options of /v1/read as the controls stand. */
 function options() {
   const iterations = document.querySelector("#iterations input:checked")?.value;
-  return { ...(iterations && { iterations }), ...(at("early-stop").checked && { early_stop: "true" }) };
+  const words = lexicon();
+  return {
+    ...(iterations && { iterations }),
+    ...(at("early-stop").checked && { early_stop: "true" }),
+    alternatives: ALTERNATIVES,
+    ...(words.length && { lexicon: words }),
+  };
 }
 
 function give(given, others) {
@@ -92,6 +100,7 @@ listen(at("files"), at("folder"), give);
 at("choose").addEventListener("click", () => at("files").click());
 at("choose-folder").addEventListener("click", () => at("folder").click());
 at("latency-toggle").addEventListener("click", toggleLatency);
+listenForLexicon();
 listenForKey(async () => {
   await learnModel();
   crops.resume("key");

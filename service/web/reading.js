@@ -2,7 +2,7 @@
 
 import { announce } from "./dom.js";
 import { Failure, tooLarge } from "./failures.js";
-import { read, readBatch, state } from "./service.js";
+import { read, readBatch, readMarked, state } from "./service.js";
 
 // Small enough that the first words are there soon, and two of them keep the engine busy.
 const AT_ONCE = 2;
@@ -26,9 +26,9 @@ export class Reading {
     this.held = null;
   }
 
-  /** `query`: the options of /v1/read; `limits`: those that the service states, or undefined. */
-  add(cards, query, limits) {
-    const order = { query, limits };
+  /** `options`: those of /v1/read; `limits`: those that the service states, or undefined. */
+  add(cards, options, limits) {
+    const order = { options, limits };
     for (const card of cards) {
       card.wait(this.held ? HELD[this.held.kind] : "In line");
       this._line.push({ card, order });
@@ -66,13 +66,15 @@ export class Reading {
 
   /** The first crops of the line that may go together, and their order. */
   _batch() {
-    const { order } = this._line[0];
-    const most = Math.min(BATCH, order.limits?.max_batch_items ?? 1);
+    const { card: first, order } = this._line[0];
+    const { photo } = first.crop;
+    const limit = order.limits?.max_batch_items ?? 1;
+    const most = photo ? limit : Math.min(BATCH, limit); // a photo is sent as seldom as can be
     let room = order.limits?.max_body_bytes ?? Infinity;
     let count = 0;
     for (const { card, order: its } of this._line) {
-      room -= card.crop.blob.size + FORM_BYTES;
-      if (its !== order || count === most || (count && room < 0)) break;
+      if (!photo) room -= card.crop.blob.size + FORM_BYTES;
+      if (its !== order || card.crop.photo !== photo || count === most || (count && room < 0)) break;
       count++;
     }
     return [this._line.splice(0, count).map(({ card }) => card), order];
@@ -92,6 +94,10 @@ export class Reading {
       }
       if (this._answers > answers) tried = 1;
       answers = this._answers;
+      if (failure.final && cards[0].crop.photo) {
+        for (const card of cards) this._settle(card, failure, order);
+        return;
+      }
       if (cards.length > 1) {
         if (failure.retryAfter) await this._pause(cards, failure, "");
         return this._readHalves(cards, order);
@@ -110,18 +116,18 @@ export class Reading {
   }
 
   /** Undefined, or why none of them was read. */
-  async _ask(cards, { query, limits }) {
+  async _ask(cards, { options, limits }) {
     const crops = cards.map(({ crop }) => crop);
+    const [{ blob, photo }] = crops;
     const { signal } = this._stopping;
     try {
-      if (cards.length > 1) {
-        const outcomes = await readBatch(crops, query, signal);
-        cards.forEach((card, place) => this._settle(card, outcomes[place], { query }));
-        return;
+      if ((photo || crops.length === 1) && blob.size > limits?.max_body_bytes) {
+        throw tooLarge(blob.size, limits.max_body_bytes);
       }
-      const [{ blob }] = crops;
-      if (blob.size > limits?.max_body_bytes) throw tooLarge(blob.size, limits.max_body_bytes);
-      this._settle(cards[0], await read(crops[0], query, signal), { query });
+      const several = photo ? readMarked : readBatch;
+      const isMany = photo || crops.length > 1;
+      const outcomes = isMany ? await several(crops, options, signal) : [await read(crops[0], options, signal)];
+      cards.forEach((card, place) => this._settle(card, outcomes[place], { options }));
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Failure)) throw error;
@@ -129,13 +135,13 @@ export class Reading {
     }
   }
 
-  _settle(card, outcome, { query }) {
+  _settle(card, outcome, { options }) {
     if (card.removed || this._stopping.signal.aborted) return;
     if (outcome instanceof Failure) {
       card.fail(outcome);
     } else {
       this._answers++;
-      card.done(outcome, query);
+      card.done(outcome, options);
     }
     this._changed(card);
   }

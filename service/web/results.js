@@ -1,8 +1,23 @@
 // All readings in one piece, for other programs.
 
 import { element } from "./dom.js";
+import { rounded } from "./outlines.js";
 
-const COLUMNS = ["path", "text", "confidence", "error", "note"];
+/** The columns of `abinet read`, by their names; those after the first five are there if a crop has something for them. */
+const COLUMNS = {
+  path: ({ crop }) => crop.photo?.name ?? crop.name,
+  text: ({ text }) => text,
+  confidence: ({ answer }) => answer?.confidence,
+  error: ({ failure }) => failure && [failure.title, failure.detail].filter(Boolean).join(": "),
+  note: ({ answer }) => answer?.note,
+  region: ({ crop }) => crop.number,
+  points: ({ crop }) => crop.outline && JSON.stringify(rounded(crop.outline)),
+  word: ({ answer }) => answer?.lexicon?.word,
+  word_probability: ({ answer }) => answer?.lexicon?.probability,
+  none_probability: ({ answer }) => answer?.lexicon?.none,
+  alternatives: ({ answer }) => answer?.alternatives && JSON.stringify(answer.alternatives),
+};
+const ALWAYS = 5;
 
 /** A text a line, of the crops that were read. */
 export function texts(cards) {
@@ -11,20 +26,17 @@ export function texts(cards) {
 
 /** A row for each crop, in the columns of `abinet read`. */
 export function csv(cards) {
-  const rows = cards.map(({ crop, text, answer, failure }) => [
-    crop.name,
-    text ?? "",
-    answer?.confidence ?? "",
-    failure ? [failure.title, failure.detail].filter(Boolean).join(": ") : "",
-    answer?.note ?? "",
-  ]);
-  return [COLUMNS, ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+  const columns = Object.entries(COLUMNS).map(([name, value]) => [name, ...cards.map((card) => value(card) ?? "")]);
+  const kept = columns.filter(([, ...values], place) => place < ALWAYS || values.some((value) => value !== ""));
+  const rows = ["", ...cards].map((_, row) => kept.map((column) => cell(column[row])).join(","));
+  return rows.map((row) => `${row}\r\n`).join("");
 }
 
 /** Each crop's name with its answer or the reason why there is none. */
 export function json(cards) {
   const items = cards.map(({ crop, answer, failure }) => ({
-    name: crop.name,
+    name: crop.photo?.name ?? crop.name,
+    ...(crop.photo && { region: crop.number, points: rounded(crop.outline) }),
     ...(answer && { result: answer }),
     ...(failure && { error: { title: failure.title, detail: failure.detail } }),
   }));

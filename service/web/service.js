@@ -1,6 +1,7 @@
 // What the page asks of the service.
 
 import { brokeOff, cannotBeOpened, failureOf, unreachable } from "./failures.js";
+import { rounded } from "./outlines.js";
 
 const KEY = "abinet-key";
 const LARGE_BYTES = 1_000_000;
@@ -19,22 +20,49 @@ export function address(path, query = {}) {
   return url.href;
 }
 
-/** One crop's answer. Throws Failure; AbortError where `signal` says so. */
-export async function read({ blob }, query, signal) {
-  const headers = { "Content-Type": "application/octet-stream" };
+/**
+ * One crop's answer. `options`: those of /v1/read, its `lexicon` as a list. Throws Failure; AbortError where `signal`
+ * says so.
+ */
+export async function read({ blob, name }, { lexicon, ...query }, signal) {
+  const body = lexicon ? form({ image: [blob, name] }, lexicon) : blob;
+  const headers = lexicon ? {} : { "Content-Type": "application/octet-stream" };
   try {
-    return await json("v1/read", { query, method: "POST", body: blob, headers, signal });
+    return await json("v1/read", { query, method: "POST", body, headers, signal });
   } catch (error) {
     throw error.kind === "away" ? await whatBroke(blob, error) : error;
   }
 }
 
 /** For each crop its answer or its Failure, in their order. Throws what `read` throws if the batch as a whole failed. */
-export async function readBatch(crops, query, signal) {
-  const body = new FormData();
+export async function readBatch(crops, { lexicon, ...query }, signal) {
+  const body = form({}, lexicon);
   for (const { blob, name } of crops) body.append("images", blob, name);
+  return results("v1/read/batch", query, body, signal);
+}
+
+/** The same for crops that are marked words of one photo. */
+export async function readMarked(crops, { lexicon, ...query }, signal) {
+  const [{ blob, photo }] = crops;
+  const body = form({ image: [blob, photo.name] }, lexicon);
+  body.append("regions", JSON.stringify(crops.map(({ outline }) => rounded(outline))));
+  try {
+    return await results("v1/read/regions", query, body, signal);
+  } catch (error) {
+    throw error.kind === "away" ? await whatBroke(blob, error) : error;
+  }
+}
+
+function form(files, lexicon) {
+  const made = new FormData();
+  for (const [field, [blob, name]] of Object.entries(files)) made.append(field, blob, name);
+  if (lexicon) made.append("lexicon", JSON.stringify(lexicon));
+  return made;
+}
+
+async function results(path, query, body, signal) {
   const options = { query: { ...query, detail: "true" }, method: "POST", body, signal };
-  const { items, model } = await json("v1/read/batch", options);
+  const { items, model } = await json(path, options);
   return items.map(({ result, error }) => (result ? { ...result, model } : failureOf(error.status, error)));
 }
 

@@ -297,7 +297,7 @@ def test_the_options_go_with_the_crop(open_page: Open) -> None:
     page.get_by_role("checkbox", name="Stop early").check()
     with page.expect_request(READS) as request:
         choose(page, file("a.png"))
-    assert urlsplit(request.value.url).query == "iterations=1&early_stop=true"
+    assert urlsplit(request.value.url).query == "iterations=1&early_stop=true&alternatives=3"
     expect(card(page, "a.png")).to_contain_text("stopped early, after vision")
     page.get_by_role("checkbox", name="Stop early").uncheck()
     page.get_by_role("button", name="Read again").click()
