@@ -170,6 +170,51 @@ def test_the_table_has_the_word_of_a_lexicon_and_the_alternatives(
 
 
 @slow
-def test_what_regions_cannot_be_with_is_said_before_the_work(photos: Path, icdar: Path) -> None:
-    assert main(["read", str(photos), "--regions", str(icdar), "--report", "r.html"]) == 2
+def test_the_report_shows_regions_and_the_lexicons_word(
+    photos: Path, icdar: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, report = tmp_path / "words.txt", tmp_path / "report.html"
+    words.write_text(f"{TEXT}\nother\n")
+    command = ["read", str(photos), "--regions", str(icdar), "--url", url, "-o", str(tmp_path / "rows.csv")]
+    assert main([*command, "--lexicon", str(words), "--report", str(report)]) == 1
+    page = report.read_text()
+    assert page.count("data:image/jpeg;base64,") == 3
+    assert page.count("width=180") == 2  # 90 x 24 pixels of the photo, twice as large
+    assert "img_1.png</code>, region 2" in page
+    assert page.count(f"of the lexicon <b>{TEXT}</b>") == 2
+    said = capsys.readouterr().err
+    assert "accuracy: 50.00 % (1 of 2 labelled crops" in said
+    assert "of this run, the lexicon's words: accuracy: 50.00 % (1 of 2 labelled crops" in said
+
+
+@slow
+def test_detected_regions_have_the_labels_of_the_ground_truth_in_the_same_places(
+    photos: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, truth = tmp_path / "found.txt", tmp_path / "truth"
+    nearly = [[12, 21], [101, 21], [101, 45], [12, 45]]
+    elsewhere = [[200, 200], [290, 200], [290, 230], [200, 230]]
+    unreadable = [[300, 20], [390, 20], [390, 50], [300, 50]]
+    listed = [{"transcription": "", "points": points} for points in (nearly, elsewhere, unreadable)]
+    found.write_text("".join(f"photos/img_{number}.png\t{json.dumps(listed)}\n" for number in (1, 2)))
+    truth.mkdir()
+    (truth / "gt_img_1.txt").write_text(f"10,20,100,44,{TEXT}\n300,20,390,50,###\n")
+    command = ["read", str(photos), "--regions", str(found), "--labels", str(truth), "--url", url]
+    assert main([*command, "-o", str(tmp_path / "rows.csv")]) == 0
+    assert len(rows(tmp_path / "rows.csv")) == 6
+    assert "accuracy: 100.00 % (1 of 1 labelled crops)" in capsys.readouterr().err
+
+
+def test_what_ray_cannot_do_is_one_line_with_the_remedy(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["read", "--ray", "photos", "-o", "out", "--lexicon", "words.txt"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--lexicon is not for --ray: start the service on the cluster" in said
+
+
+@slow
+def test_what_regions_cannot_be_is_said_before_the_work(photos: Path, icdar: Path, tmp_path: Path) -> None:
+    crops = tmp_path / "labels.tsv"
+    crops.write_text("a.png\tword\n")
+    assert main(["read", str(photos), "--regions", str(icdar), "--labels", str(crops)]) == 2
     assert main(["read", str(photos), "--regions", "nowhere"]) == 2

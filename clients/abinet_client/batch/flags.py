@@ -78,7 +78,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     output.add_argument("--report", metavar="FILE.html", help="a page of the least certain crops")
     output.add_argument(
-        "--labels", metavar="FILE", help="label file (tab, CSV, ICDAR's, JSON lines): prints the accuracy"
+        "--labels",
+        metavar="FILE",
+        help="label file (tab, CSV, ICDAR's, JSON lines): prints the accuracy; with --regions "
+        "the set's ground truth, in the same forms: the texts of regions in the same places",
     )
     private = parser.add_argument_group("what the service of its own runs, without --url")
     private.add_argument("--bundle", metavar="DIR", help="the bundle (default: the bundled model)")
@@ -110,9 +113,6 @@ def check(args: argparse.Namespace) -> None:
     private = serve_options(args)
     if args.url and private:
         raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")
-    if args.regions and (args.report or args.labels):
-        given = "--report" if args.report else "--labels"
-        raise ValueError(f"{given} is for crops; --regions has its own transcriptions")
     if args.resume and not args.output:
         raise ValueError("--resume goes on with a file: say which with --output")
     if args.review and args.min_confidence is None:

@@ -67,6 +67,11 @@ class Tally:
             self.right += right
             self.wrong += not right
 
+    @property
+    def labelled(self) -> int:
+        """Crops that have a label."""
+        return self.right + self.wrong + self.unreadable + self.unusable
+
     def __str__(self) -> str:
         read, left_out = self.right + self.wrong, self.unreadable + self.unusable
         if not read + left_out:

@@ -20,6 +20,7 @@ from abinet_client.batch.sources import Item
 
 DONT_CARE = ("###", "*")
 """Transcriptions of texts that nobody can read; they are not read, and not counted."""
+_SAME_PLACE = 0.5
 _PREFIXES = ("gt_", "res_", "")
 _QUADRILATERAL = re.compile(r"\s*" + r"[,\s]\s*".join([r"(-?\d+(?:\.\d+)?)"] * 8) + r"\s*(?:[,\s](.*))?")
 _BOX = re.compile(r"\s*" + r"[,\s]\s*".join([r"(-?\d+(?:\.\d+)?)"] * 4) + r"\s*(?:[,\s](.*))?")
@@ -33,16 +34,24 @@ class TextRegion(NamedTuple):
     text: str | None
 
 
+class NoRegionsError(ValueError):
+    """The files say nothing of a photo."""
+
+
 class RegionFiles:
     """The regions of photos, in a folder of ICDAR's files or a file of PaddleOCR's.
+
+    With `truth` the texts are those of its regions in the same places (an intersection over union of half or
+    more), as ICDAR's end-to-end tasks match them; a region in the place of one that nobody can read has none.
 
     Raises:
         ValueError: it is neither.
         OSError: it cannot be read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, truth: RegionFiles | None = None) -> None:
         self._path = path
+        self._truth = truth
         self._listed: dict[str, str] | None = None
         if os.path.isdir(path):
             return
@@ -56,9 +65,26 @@ class RegionFiles:
         self._root = root_of(path, list(self._listed))
 
     def of(self, item: Item) -> list[TextRegion]:
-        """Those of a photo that somebody could read. Raises ValueError if it has none, or they are broken."""
-        regions = self._icdar(item) if self._listed is None else self._paddle(item)
-        return [region for region in regions if region.text not in DONT_CARE]
+        """Those that somebody could read. Raises NoRegionsError, or ValueError if they are broken."""
+        regions = [region for region in self._all(item) if region.text not in DONT_CARE]
+        return regions if self._truth is None else self._truth.labelled(item, regions)
+
+    def labelled(self, item: Item, regions: list[TextRegion]) -> list[TextRegion]:
+        """Those regions with the texts that these files have in their places. Raises ValueError if broken."""
+        try:
+            ours = self._all(item)
+        except NoRegionsError:
+            ours = []
+        labelled = []
+        for region in regions:
+            overlaps = [overlap(region.points, one.points) for one in ours]
+            most = max(overlaps, default=0.0)
+            text = ours[overlaps.index(most)].text if most >= _SAME_PLACE else None
+            labelled.append(region._replace(text=None if text in DONT_CARE else text))
+        return labelled
+
+    def _all(self, item: Item) -> list[TextRegion]:
+        return self._icdar(item) if self._listed is None else self._paddle(item)
 
     def _icdar(self, item: Item) -> list[TextRegion]:
         name = os.path.splitext(os.path.basename(item.name))[0]
@@ -67,7 +93,7 @@ class RegionFiles:
             if os.path.isfile(file):
                 lines = [line for line in lines_of(file) if line.strip()]
                 return [_of_line(number, line, file) for number, line in enumerate(lines)]
-        raise ValueError(f"no regions: {self._path} has no gt_{name}.txt")
+        raise NoRegionsError(f"no regions: {self._path} has no gt_{name}.txt")
 
     def _paddle(self, item: Item) -> list[TextRegion]:
         assert self._listed is not None
@@ -75,11 +101,24 @@ class RegionFiles:
             (self._listed[name] for name in names_of(item, self._root) if name in self._listed), None
         )
         if listed is None:
-            raise ValueError(f"no regions: {self._path} does not list it")
+            raise NoRegionsError(f"no regions: {self._path} does not list it")
         try:
             return [_of_object(number, one) for number, one in enumerate(json.loads(listed))]
         except (ValueError, TypeError, KeyError):
             raise ValueError(f"{self._path}: its line is no JSON list of objects with points") from None
+
+
+def overlap(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:
+    """Intersection over union of two outlines' convex hulls, 0 to 1."""
+    import cv2
+    import numpy
+
+    hulls = [cv2.convexHull(numpy.array(points, numpy.float32)) for points in (one, other)]
+    areas = [cv2.contourArea(hull) for hull in hulls]
+    if not all(areas):
+        return 0.0
+    common: float = cv2.intersectConvexConvex(*hulls)[0]
+    return common / (sum(areas) - common)
 
 
 def _of_line(number: int, line: str, file: str) -> TextRegion:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from abinet_client import Prediction, Reading, RefinementStage
 from abinet_client.batch.labels import Tally, fold
+from abinet_client.batch.region_files import TextRegion
 from abinet_client.batch.report_style import STYLE
 from abinet_client.batch.sources import Item
 from abinet_client.batch.thumbnail import HEIGHT, Thumbnail, Thumbnails
@@ -35,6 +36,7 @@ class _Shown(NamedTuple):
     item: Item
     reading: Reading | None
     error: str | None
+    region: TextRegion | None
     thumbnail: Thumbnail | None
 
 
@@ -55,8 +57,10 @@ class Report:
         self._shown: list[_Shown] = []
         self._thumbnail = Thumbnails()
 
-    def add(self, item: Item, reading: Reading | None, error: str | None) -> None:
-        """A crop with its reading, iterations included, or its error."""
+    def add(
+        self, item: Item, reading: Reading | None, error: str | None, region: TextRegion | None = None
+    ) -> None:
+        """A crop, or a region of a photo, with its reading, iterations included, or its error."""
         if reading is None:
             self._failed += 1
         else:
@@ -68,9 +72,9 @@ class Report:
         doubt = 2.0 if reading is None else 1 - reading.confidence
         if len(self._shown) == CROPS and (doubt, -number) < self._shown[0][:2]:
             return
-        picture = None if item.error else self._thumbnail(item.image)
+        picture = None if item.error else self._thumbnail(item.image, region.points if region else ())
         # Without the bytes of a crop that is in no file of its own.
-        shown = _Shown(doubt, -number, item._replace(image=b""), reading, error, picture)
+        shown = _Shown(doubt, -number, item._replace(image=b""), reading, error, region, picture)
         if len(self._shown) < CROPS:
             heapq.heappush(self._shown, shown)
         else:
@@ -190,7 +194,8 @@ def _steps(reading: Reading) -> list[tuple[str, Prediction]]:
 
 def _card(crop: _Shown, threshold: float | None) -> str:
     picture = _picture(crop.thumbnail) if crop.thumbnail else "<span class=none>no image</span>"
-    path = f"<code>{html.escape(crop.item.name)}</code>"
+    place = f", region {crop.region.number}" if crop.region else ""
+    path = f"<code>{html.escape(crop.item.name)}</code>{place}"
     kinds = " ".join(_kinds(crop, threshold))
     if crop.reading is None:
         text = f"<p class=error>{html.escape(crop.error or '')}</p>"
@@ -205,7 +210,17 @@ def _card(crop: _Shown, threshold: float | None) -> str:
     head = f"<p class=text>{_spelled(_final(crop.reading))}{confidence}{turned}{label}</p>"
     return (
         f"<li class='{kinds}'><div class=picture>{picture}</div>"
-        f"<div>{head}{note}{_trace(crop.reading)}{path}</div>\n"
+        f"<div>{head}{_of_lexicon(crop.reading)}{note}{_trace(crop.reading)}{path}</div>\n"
+    )
+
+
+def _of_lexicon(reading: Reading) -> str:
+    if reading.lexicon is None:
+        return ""
+    word, probability, none = reading.lexicon.word, reading.lexicon.probability, reading.lexicon.none
+    return (
+        f"<p>of the lexicon <b>{html.escape(word)}</b> {_percent(probability)}, "
+        f"none of them {_percent(none)}</p>"
     )
 
 

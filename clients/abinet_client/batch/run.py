@@ -55,6 +55,8 @@ class Run:
     detail: bool
     min_confidence: float | None
     tally: Tally = field(default_factory=Tally)
+    words: Tally = field(default_factory=Tally)
+    """Of the lexicon's words, in this run."""
     done: int = 0
     failed: int = 0
     below: int = 0
@@ -66,8 +68,9 @@ class Run:
     @classmethod
     def prepared(cls, args: argparse.Namespace, stack: contextlib.ExitStack) -> Run:
         inputs = Inputs(args.inputs, null=args.null)
-        labels = Labels(args.labels) if args.labels else None
-        regions = RegionFiles(args.regions) if args.regions else None
+        labels = Labels(args.labels) if args.labels and not args.regions else None
+        truth = RegionFiles(args.labels) if args.labels and args.regions else None
+        regions = RegionFiles(args.regions, truth) if args.regions else None
         lexicon = _words(args.lexicon) if args.lexicon else None
         also = (*(REGIONS if regions else ()), *(LEXICON if lexicon else ()))
         also += ALTERNATIVES if args.alternatives else ()
@@ -190,7 +193,7 @@ class Run:
 
     def _take(self, result: Result) -> None:
         """Writes a crop's row."""
-        item, reading, error, _ = result
+        item, reading, error, region = result
         least = self.min_confidence
         unsure = reading is None or (least is not None and reading.confidence < least)
         (self.review if self.review and unsure else self.output).write(row_of(result, self.detail))
@@ -202,8 +205,12 @@ class Run:
         if item.label is not None:
             label = fold(item.label)
             self.tally.add(label, fold(reading.text) == label if reading else None)
+            if self.lexicon:
+                self.words.add(
+                    label, fold(reading.lexicon.word) == label if reading and reading.lexicon else None
+                )
         if self.report:
-            self.report.add(item, reading, error)
+            self.report.add(item, reading, error, region)
         self.progress.advance()
 
     def finish(self, args: argparse.Namespace) -> None:
@@ -212,8 +219,10 @@ class Run:
         if self.report:
             self.report.write(args.report, self.tally)
         say = self.progress.say
-        if self.labels or str(self.tally) != str(Tally()):
+        if args.labels or self.tally.labelled:
             say(str(self.tally))
+        if self.words.labelled:
+            say(f"of this run, the lexicon's words: {self.words}")
         seconds = time.monotonic() - self.began
         waited = f", {self.waited:,.1f} s of them until the service was ready" if self.waited >= 1 else ""
         rate = self.done / max(seconds - self.waited, 1e-9)
@@ -248,6 +257,8 @@ def _about(args: argparse.Namespace) -> dict[str, str]:
         f"early stop {'on' if args.early_stop else 'off'}",
         f"turns {args.turns or 'auto'}",
     ]
+    if args.regions:
+        settings.append(f"regions {args.regions}")
     if args.lexicon:
         settings.append(f"lexicon {args.lexicon}")
     if args.min_confidence is not None:

@@ -10,8 +10,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from typing import IO, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import IO, Any, NamedTuple
 
 from abinet_client._interpreter import module_command
 
@@ -27,6 +27,10 @@ _LENGTH = struct.Struct(">I")
 """Before each file and each picture; a picture of no bytes says that there is none."""
 _SIZE = struct.Struct(">HH")
 """Width and height, before a picture's bytes."""
+_BOX = struct.Struct(">iiii")
+"""Left, top, right and bottom of what is wanted of an image, before its length."""
+_FARTHEST = (1 << 31) - 1
+_EVERYTHING = (0, 0, _FARTHEST, _FARTHEST)
 
 
 class Thumbnail(NamedTuple):
@@ -38,16 +42,17 @@ class Thumbnail(NamedTuple):
 
 
 class Thumbnails:
-    """Makes small pictures of image files or their bytes."""
+    """Makes small pictures of image files or their bytes, or of what an outline in them is around."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __call__(self, image: str | bytes) -> Thumbnail | None:
-        """None if the image cannot be read or decoded."""
+    def __call__(self, image: str | bytes, outline: Sequence[Sequence[float]] = ()) -> Thumbnail | None:
+        """None if the image cannot be read or decoded, or has nothing of the outline, of points (x, y)."""
         try:
             content = image if isinstance(image, bytes) else _read(image)
-            picture = self._ask(content) if 0 < len(content) <= _MOST_FILE_BYTES else b""
+            box = _box_around(outline) if outline else _EVERYTHING
+            picture = self._ask(content, box) if 0 < len(content) <= _MOST_FILE_BYTES else b""
         except OSError:
             return None
         if not picture:
@@ -64,7 +69,7 @@ class Thumbnails:
                 self._process.communicate()
             self._process = None
 
-    def _ask(self, content: bytes) -> bytes:
+    def _ask(self, content: bytes, box: tuple[int, int, int, int]) -> bytes:
         """An empty picture if the process has ended on this image, or had to be ended."""
         process = self._process = self._process or _start()
         assert process.stdin is not None
@@ -73,7 +78,7 @@ class Thumbnails:
         watch.daemon = True
         watch.start()
         try:
-            process.stdin.write(_LENGTH.pack(len(content)) + content)
+            process.stdin.write(_BOX.pack(*box) + _LENGTH.pack(len(content)) + content)
             process.stdin.flush()
             return _receive(process.stdout)
         except (OSError, EOFError):
@@ -98,12 +103,21 @@ def _read(path: str) -> bytes:
         return file.read(_MOST_FILE_BYTES + 1)
 
 
+def _box_around(outline: Sequence[Sequence[float]]) -> tuple[int, int, int, int]:
+    xs, ys = zip(*outline)
+    left, top, right, bottom = (
+        max(-_FARTHEST, min(_FARTHEST, round(side(values)))) for side in (min, max) for values in (xs, ys)
+    )
+    return left, top, right, bottom
+
+
 def _receive(pipe: IO[bytes]) -> bytes:
     """Raises EOFError if the other end is closed."""
-    head = pipe.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (length,) = _LENGTH.unpack(head)
+    (length,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))
+    return _exactly(pipe, length)
+
+
+def _exactly(pipe: IO[bytes], length: int) -> bytes:
     content = pipe.read(length)
     if len(content) < length:
         raise EOFError
@@ -122,20 +136,30 @@ def _limits() -> Callable[[], object]:
     return lambda: signal.setitimer(signal.ITIMER_PROF, _CPU_S)
 
 
-def _picture(content: bytes) -> bytes:
+def _decoded(content: bytes) -> Any:
+    """Pixels (height, width, 3), or None."""
     import cv2
     import numpy
 
     try:
-        decoded = cv2.imdecode(numpy.frombuffer(content, numpy.uint8), cv2.IMREAD_COLOR)
+        return cv2.imdecode(numpy.frombuffer(content, numpy.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
+        return None
+
+
+def _picture(pixels: Any, box: tuple[int, int, int, int]) -> bytes:
+    import cv2
+
+    if pixels is None:
         return b""
-    if decoded is None:
+    left, top, right, bottom = (max(0, side) for side in box)
+    wanted = pixels[top:bottom, left:right]
+    height, width = wanted.shape[:2]
+    if not height or not width:
         return b""
-    height, width = decoded.shape[:2]
     scale = min(1.0, WIDTH / width, HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(decoded, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(wanted, size, interpolation=cv2.INTER_AREA)
     quality = _TINY_QUALITY if scale == 1 else _QUALITY
     _, encoded = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])
     picture: bytes = _SIZE.pack(*size) + encoded.tobytes()
@@ -149,11 +173,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     grant = _limits()
+    last, pixels = b"", None
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
+            box = _BOX.unpack(_exactly(sys.stdin.buffer, _BOX.size))
             content = _receive(sys.stdin.buffer)
             grant()
-            picture = _picture(content)
+            if content != last:  # regions of one photo come after one another
+                last, pixels = content, _decoded(content)
+            picture = _picture(pixels, box)
             sys.stdout.buffer.write(_LENGTH.pack(len(picture)) + picture)
             sys.stdout.buffer.flush()
 

@@ -16,6 +16,8 @@ from service.types import ReadOptions, Turns
 
 PART_FILES = 1000
 SOME_FAILED = 1
+_ELSEWHERE = ("regions", "lexicon", "alternatives", "report", "labels")
+"""What `abinet read` can do and this cannot."""
 _SETTINGS = ("config", "bundle", "engine", "worker_python", "devices")
 
 
@@ -24,6 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="folder, image file, or s3://, gs://, ...")
     # Leads here from `abinet read`.
     parser.add_argument("--ray", action="store_true", help=argparse.SUPPRESS)
+    for name in _ELSEWHERE:
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     parser.add_argument("--address", help="of the cluster (default: $RAY_ADDRESS, else one on this machine)")
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="new folder or URI for the parts"
@@ -62,6 +66,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Reads; returns the exit code: 0, or 1 if a row has an error. Raises ValueError and OSError."""
+    elsewhere = [f"--{name}" for name in _ELSEWHERE if getattr(args, name) is not None]
+    if elsewhere:
+        raise ValueError(
+            f"{elsewhere[0]} is not for --ray: start the service on the cluster "
+            "(serve run service.ray_app:app) and run `abinet read --url` with its address"
+        )
     # Under `uv run` Ray would pack the folder it is called in, and start every worker with uv as well.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     # Ray warns for every pool of actors that their arguments may be lost: this process has them.
