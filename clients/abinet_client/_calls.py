@@ -26,7 +26,8 @@ Turns = Literal["auto", "none", "all"]
 Points = list[list[float]]
 Region = Union[Sequence[Sequence[float]], Sequence[float], "numpy.ndarray[Any, Any]"]
 """Where a text is, in pixels of the upright photo: its corners (x, y), clockwise from the text's upper left,
-of more than four points the smallest rectangle around them; or a box x, y, width, height."""
+or, of 2n points, its upper edge from left to right and its lower one back; of others the smallest rectangle
+around them; or a box x, y, width, height."""
 
 
 class Answer(NamedTuple):

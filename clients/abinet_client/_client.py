@@ -300,8 +300,10 @@ class Client:
         Args:
             photo: as a crop of `read`.
             regions: for each text its corners, an array (N, 2) or the like: four, clockwise from the upper
-                left of the text, or the points of a polygon, of which the smallest rectangle around them is
-                cut; or a box (x, y, width, height). In pixels of the upright photo.
+                left of the text; or the points of a polygon, of which an even number is the upper edge from
+                left to right and the lower one back (curved text is straightened), and of others the
+                smallest rectangle around them is cut; or a box (x, y, width, height). In pixels of the
+                upright photo.
             timeout: seconds for each request.
             others: as for `read`.
 

@@ -179,7 +179,9 @@ Points = Annotated[
     list[Point],
     Field(
         description="Corners [x, y] in pixels of the upright photo, in the order of the text: upper left, "
-        "upper right, lower right, lower left. Of more points the smallest rectangle around them is cut.",
+        "upper right, lower right, lower left. An even number of more points is the upper edge from left to "
+        "right and the lower one back: curved text is straightened. Of other points the smallest rectangle "
+        "around them is cut.",
         examples=[[[31, 40], [210, 52], [208, 98], [29, 86]]],
     ),
 ]

@@ -20,7 +20,7 @@ from service.engines.protocol import Connection, ConnectionClosedError, socket_p
 from service.errors import Problem, ServiceError
 from service.image_decoding.arena import BATCH, SLOTS, ImageArena
 from service.image_decoding.preprocess import Prescription
-from service.image_decoding.regions import Quad
+from service.image_decoding.regions import Outline
 
 COMMAND = module_command(sys.executable, "service.image_decoding.process")
 _DEATH_S = 0.1
@@ -90,7 +90,7 @@ class ImageDecoder:
         batch: list[Any],
         files: Sequence[ImageFile],
         ways: Sequence[Sequence[int]],
-        regions: Sequence[Sequence[Quad] | None] | None = None,
+        regions: Sequence[Sequence[Outline] | None] | None = None,
         *,
         is_large: bool = False,
     ) -> None:

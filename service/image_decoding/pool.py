@@ -14,7 +14,7 @@ from service.image_decoding.arena import BATCH, MOST_INPUTS, SLOTS
 from service.image_decoding.decoders import ForkServerClient, ImageDecoder, ImageFile, Prepared
 from service.image_decoding.fair_queue import FairQueue
 from service.image_decoding.preprocess import Preprocessor
-from service.image_decoding.regions import Quad
+from service.image_decoding.regions import Outline
 
 log = logging.getLogger("abinet")
 
@@ -41,7 +41,9 @@ class _Arrival:
 
     __slots__ = ("crops", "file", "is_alone", "is_suspect", "pixels", "regions")
 
-    def __init__(self, crops: Sequence[Crop], file: ImageFile, regions: Sequence[Quad] | None = None) -> None:
+    def __init__(
+        self, crops: Sequence[Crop], file: ImageFile, regions: Sequence[Outline] | None = None
+    ) -> None:
         self.crops = crops
         self.file = file
         self.regions = regions
@@ -99,15 +101,17 @@ class DecoderPool:
             self._waiting.add(readings[0].submission, [_Arrival(readings, file)])
         self._wake()
 
-    def add_photo(self, crops: Sequence[Sequence[Crop]], file: ImageFile, regions: Sequence[Quad]) -> None:
+    def add_photo(self, crops: Sequence[Sequence[Crop]], file: ImageFile, regions: Sequence[Outline]) -> None:
         """A file, its regions, and of each the crops that it becomes, as in `add`.
 
         It is decoded once, or once for as many crops as the arena has room for.
         """
-        flat = [(crop, quad) for readings, quad in zip(crops, regions, strict=True) for crop in readings]
+        flat = [
+            (crop, outline) for readings, outline in zip(crops, regions, strict=True) for crop in readings
+        ]
         for start in range(0, len(flat), MOST_INPUTS):
-            readings, quads = zip(*flat[start : start + MOST_INPUTS], strict=True)
-            self._waiting.add(readings[0].submission, [_Arrival(readings, file, quads)])
+            readings, outlines = zip(*flat[start : start + MOST_INPUTS], strict=True)
+            self._waiting.add(readings[0].submission, [_Arrival(readings, file, outlines)])
         self._wake()
 
     def close(self) -> None:

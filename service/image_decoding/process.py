@@ -29,7 +29,7 @@ from service.errors import Problem, ServiceError
 from service.image_decoding.arena import ImageArena
 from service.image_decoding.formats import import_decoders, pixels_of
 from service.image_decoding.preprocess import Preprocessor, Prescription, faults_of_images
-from service.image_decoding.regions import Photo, Quad, pixels_of_cuts
+from service.image_decoding.regions import Outline, Photo, pixels_of_cuts
 from service.image_files import look_within
 from service.image_files.turns import turned
 
@@ -50,7 +50,7 @@ _PR_SET_PDEATHSIG = 1
 Outcome = list[str] | dict[str, str] | int | None
 """None for an image that has become network inputs; of a photo, what is wrong with regions, by their place;
 the pixels of one that was not sent as large, but is; the name of a problem and what to tell the client."""
-Prepare = Callable[[bytes, Sequence[int], Sequence[Quad] | None, bool, np.ndarray], Outcome]
+Prepare = Callable[[bytes, Sequence[int], Sequence[Outline] | None, bool, np.ndarray], Outcome]
 """An image file, the degrees by which it is turned clockwise for each input, the regions of a photo that they
 are of, whether it may be large, and the places (N, C, H, W) of these inputs."""
 
@@ -120,7 +120,7 @@ def _be_decoder(front: Connection) -> None:
         def prepare(
             file: bytes,
             ways: Sequence[int],
-            regions: Sequence[Quad] | None,
+            regions: Sequence[Outline] | None,
             may_be_large: bool,
             places: np.ndarray,
         ) -> Outcome:
@@ -146,17 +146,21 @@ def _be_decoder(front: Connection) -> None:
 
 
 def _cut(
-    photo: Photo, regions: Sequence[Quad], ways: Sequence[int], preprocess: Preprocessor, places: np.ndarray
+    photo: Photo,
+    regions: Sequence[Outline],
+    ways: Sequence[int],
+    preprocess: Preprocessor,
+    places: np.ndarray,
 ) -> Outcome:
     """The inputs of a photo's regions; those of one that is read several ways up follow each other."""
     bad: dict[str, str] = {}
-    before: Quad | None = None
+    before: Outline | None = None
     crop: np.ndarray | None = None
-    for index, (quad, degrees, place) in enumerate(zip(regions, ways, places, strict=True)):
-        if quad != before:
-            before = quad
+    for index, (outline, degrees, place) in enumerate(zip(regions, ways, places, strict=True)):
+        if outline != before:
+            before = outline
             try:
-                crop = photo.cut(quad)
+                crop = photo.cut(outline)
             except ServiceError as error:
                 crop, reason = None, error.detail
         if crop is None:
@@ -193,7 +197,7 @@ def _attempt(
     file: bytes,
     is_text: bool,
     ways: Sequence[int],
-    regions: Sequence[Quad] | None,
+    regions: Sequence[Outline] | None,
     may_be_large: bool,
     places: np.ndarray,
 ) -> Outcome:

@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 
 from service.errors import Problem, ServiceError
+from service.image_decoding import strips
 
-Quad = list[list[float]]
+Outline = list[list[float]]
 """The corners (x, y) of what is cut, in pixels of the photo as it is seen upright: clockwise, from where the
-text begins. A pixel reaches from its number to the next: 0, 0 is the photo's corner."""
+text begins. More than four are the edges of curved text, 2n points (see strips.py). A pixel reaches from its
+number to the next: 0, 0 is the photo's corner."""
 
 MOST_POINTS = 64
 _FARTHEST = 1e6
@@ -20,15 +22,19 @@ _LEAST_SIDE = 2
 _LARGEST_CROP = 1 << 17
 """Pixels. A larger crop is cut from the photo at half its size, or a quarter: the network sees 32 x 128."""
 _LEAST_INSIDE = 0.5
+_LONGEST = 1 << 14
+"""Pixels of a side of a crop, or of the part of the photo that it is cut from; also for this it is halved.
+OpenCV warps no image of more than 32,767."""
 _MARGIN = 3
 """Pixels around a region that interpolation looks at, and one for rounding."""
 
 
-def quad_of(points: Sequence[Sequence[float]]) -> Quad:
+def outline_of(points: Sequence[Sequence[float]]) -> Outline:
     """What is cut for the outline of a text. Raises ServiceError if that is no region.
 
     Four points are corners in the order of the text: its upper left, upper right, lower right, lower left.
-    More points, or four that are not convex, are cut as the smallest rectangle around them.
+    An even number of more is the upper edge and then the lower one, if they can be; straight edges become
+    four corners. Other points, or four that are not convex, are cut as the smallest rectangle around them.
     """
     if not 4 <= len(points) <= MOST_POINTS:
         raise _bad(f"The region has {len(points)} points; it takes 4 to {MOST_POINTS}.")
@@ -40,29 +46,33 @@ def quad_of(points: Sequence[Sequence[float]]) -> Quad:
     area = _area(outline)
     if not area:
         raise _bad("The region has no area.")
-    if len(outline) > 4 or not cv2.isContourConvex(outline.astype(np.float32)):
-        outline = _rectangle_around(outline)
-    elif area < 0:  # they go around the other way: the text would be mirrored
+    if len(outline) > 4 and strips.is_strip(outline):
+        corners = strips.corners_if_straight(outline)
+        outline = outline if corners is None else corners
+    if len(outline) == 4 and _area(outline) < 0:  # they go around the other way: the text would be mirrored
         outline = outline[[0, 3, 2, 1]]
-    quad: Quad = outline.tolist()
-    width, height = size_of(quad)
+    if not (len(outline) == 4 and _is_convex(outline)) and not strips.is_strip(outline):
+        outline = _rectangle_around(outline)
+    found: Outline = outline.tolist()
+    width, height = size_of(found)
     if min(width, height) < _LEAST_SIDE:
         raise _bad(f"The region is {width:.3g} x {height:.3g} pixels: too small for a text.")
-    return quad
+    return found
 
 
-def size_of(quad: Quad) -> tuple[float, float]:
-    """Width and height of the crop that is cut: of opposite sides the longer one's, in pixels."""
-    one, two, three, four = quad
+def size_of(outline: Outline) -> tuple[float, float]:
+    """Width and height of the crop that is cut, in pixels: of the longer edge, and where it is highest."""
+    half = len(outline) // 2
+    upper, lower = outline[:half], outline[: half - 1 : -1]
     return (
-        max(math.dist(one, two), math.dist(four, three)),
-        max(math.dist(two, three), math.dist(one, four)),
+        max(sum(map(math.dist, edge, edge[1:])) for edge in (upper, lower)),
+        max(map(math.dist, upper, lower)),
     )
 
 
-def pixels_of_cuts(quads: Sequence[Quad]) -> int:
+def pixels_of_cuts(outlines: Sequence[Outline]) -> int:
     """How many pixels are computed to cut these, about."""
-    sizes = (size_of(quad) for quad in quads)
+    sizes = (size_of(outline) for outline in outlines)
     return sum(min(int(width * height), _LARGEST_CROP) for width, height in sizes)
 
 
@@ -72,36 +82,40 @@ class Photo:
     def __init__(self, pixels: np.ndarray) -> None:
         self._levels = [pixels]
 
-    def cut(self, quad: Quad) -> np.ndarray:
+    def cut(self, outline: Outline) -> np.ndarray:
         """The crop of a region (height, width, 3), uint8, straightened, at the size that it has in the photo.
 
         A crop of more than 131,072 pixels is cut from the photo at half its size, and so on. What lies
         beyond the photo's edge looks as the edge does. Raises ServiceError if that is more than half.
         """
         full_height, full_width = self._levels[0].shape[:2]
-        corners = np.array(quad, np.float32)
-        if _share_within(corners, full_width, full_height) < _LEAST_INSIDE:
+        corners = np.array(outline, np.float64)
+        level = self._level(_halvings(corners))
+        height, width = level.shape[:2]
+        corners *= np.array([width / full_width, height / full_height])
+        size = tuple(max(1, round(side)) for side in size_of(corners.tolist()))
+        is_quadrilateral = len(corners) == 4
+        places = None if is_quadrilateral else strips.straightened(corners, (size[0], size[1]))
+        share = _share_within(corners, width, height) if places is None else _share_of(places, width, height)
+        if share < _LEAST_INSIDE:
             raise _bad(
                 f"Less than half of the region is in the photo, which is {full_width} x {full_height}."
             )
-        halvings = max(0, math.ceil(math.log2(math.prod(size_of(quad)) / _LARGEST_CROP) / 2))
-        level = self._level(halvings)
-        height, width = level.shape[:2]
-        corners *= np.array([width / full_width, height / full_height], np.float32)
-        # Only what is near: OpenCV warps no image of more than 32,767 pixels a side.
         left, top = np.clip(np.floor(corners.min(axis=0)) - _MARGIN, 0, [width - 1, height - 1]).astype(int)
         right, bottom = np.clip(np.ceil(corners.max(axis=0)) + _MARGIN, 1, [width, height]).astype(int)
-        size = [max(1, round(side)) for side in size_of(corners.tolist())]
-        straight = np.array([[0, 0], [size[0], 0], size, [0, size[1]]], np.float32)
+        near = np.ascontiguousarray(level[top:bottom, left:right])
         # For OpenCV the middle of the first pixel is 0, 0.
-        source = corners - np.array([left, top], np.float32) - 0.5
-        transform = cv2.getPerspectiveTransform(source, straight - np.float32(0.5))
+        origin = np.array([left, top]) + 0.5
+        if places is not None:
+            source = (places - origin).astype(np.float32)
+            bent: np.ndarray = cv2.remap(near, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            return bent
+        straight = np.array([[0, 0], [size[0], 0], size, [0, size[1]]], np.float32)
+        transform = cv2.getPerspectiveTransform(
+            (corners - origin).astype(np.float32), straight - np.float32(0.5)
+        )
         crop: np.ndarray = cv2.warpPerspective(
-            np.ascontiguousarray(level[top:bottom, left:right]),
-            transform,
-            size,
-            flags=cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REPLICATE,
+            near, transform, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
         return crop
 
@@ -113,8 +127,21 @@ class Photo:
         return self._levels[halvings]
 
 
+def _halvings(outline: np.ndarray) -> int:
+    """How often the photo is halved before the region is cut."""
+    size = size_of(outline.tolist())
+    longest = max(*size, *np.ptp(outline, axis=0))
+    return max(
+        0, math.ceil(math.log2(math.prod(size) / _LARGEST_CROP) / 2), math.ceil(math.log2(longest / _LONGEST))
+    )
+
+
 def _bad(detail: str) -> ServiceError:
     return ServiceError(Problem.BAD_REGION, detail)
+
+
+def _is_convex(outline: np.ndarray) -> bool:
+    return bool(cv2.isContourConvex(outline.astype(np.float32)))
 
 
 def _area(outline: np.ndarray) -> float:
@@ -153,5 +180,11 @@ def _rectangle_around(outline: np.ndarray) -> np.ndarray:
 def _share_within(corners: np.ndarray, width: int, height: int) -> float:
     """How much of a convex region's area the photo has."""
     frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    area = cv2.contourArea(corners)
-    return cv2.intersectConvexConvex(corners, frame)[0] / area if area else 0.0
+    region = corners.astype(np.float32)
+    area = cv2.contourArea(region)
+    return cv2.intersectConvexConvex(region, frame)[0] / area if area else 0.0
+
+
+def _share_of(places: np.ndarray, width: int, height: int) -> float:
+    """How many of a crop's pixels the photo has, by their places in it (height, width, 2)."""
+    return float(((places >= 0) & (places < [width, height])).all(axis=-1).mean())

@@ -23,7 +23,7 @@ from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
-from service.image_decoding.regions import Quad
+from service.image_decoding.regions import Outline
 from service.observability.observer import READ, Observer
 from service.reading.batch_sizes import BatchCosts
 from service.reading.calibration import calibration_of
@@ -260,7 +260,7 @@ class Deployment:
             self._intake.add(crops, request.images)
             return
         sound: list[Sequence[Crop]] = []
-        quads: list[Quad] = []
+        outlines: list[Outline] = []
         for readings, region in zip(crops, request.regions, strict=True):
             if isinstance(region, ServiceError):
                 for reading in readings:
@@ -268,8 +268,8 @@ class Deployment:
                 self._scheduler.put(readings)
             else:
                 sound.append(readings)
-                quads.append(region)
-        self._intake.add_photo(sound, request.images[0], quads)
+                outlines.append(region)
+        self._intake.add_photo(sound, request.images[0], outlines)
 
     def _wish(self, request: ReadRequest) -> Wish:
         options = request.options

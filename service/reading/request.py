@@ -8,7 +8,7 @@ from typing import NamedTuple
 from service.crop import Crop
 from service.errors import ServiceError
 from service.image_decoding.decoders import ImageFile
-from service.image_decoding.regions import Quad
+from service.image_decoding.regions import Outline
 from service.types import ReadOptions
 
 
@@ -29,7 +29,7 @@ class ReadRequest(NamedTuple):
     client_gone: Callable[[], Awaitable[None]] | None = None
     version: str = ""
     request_id: str = ""
-    regions: Sequence[Quad | ServiceError] | None = None
+    regions: Sequence[Outline | ServiceError] | None = None
     each: Callable[[int, Crop], None] | None = None
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.crop import Crop
 from service.errors import ServiceError
-from service.image_decoding.regions import Quad, size_of
+from service.image_decoding.regions import Outline, size_of
 from service.image_files import turns as images
 from service.image_files import upright_size
 from service.reading.decode import certainty
@@ -29,7 +29,7 @@ def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
     return images.ways_up(*(_size(file) if turns == "auto" else _NO_SIZE), turns)
 
 
-def ways_up_of_region(region: Quad | ServiceError, turns: Turns) -> tuple[int, ...]:
+def ways_up_of_region(region: Outline | ServiceError, turns: Turns) -> tuple[int, ...]:
     """The same for a region of a photo; its error is one reading."""
     return _AS_IT_IS if isinstance(region, ServiceError) else images.ways_up(*size_of(region), turns)
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 
 from service.errors import ServiceError
 from service.http.schemas import BatchResult
-from service.image_decoding.regions import Photo, quad_of
+from service.image_decoding.regions import Photo, outline_of
 from tests.support.tiny_service import ServiceProcess, encoded, problem, service, shared_service, tiny_bundle
 
 PHOTO = np.random.default_rng(7).integers(0, 256, (300, 400, 3), np.uint8)
 BOXES = [(10, 20, 90, 24), (120, 40, 100, 30), (0, 0, 400, 300), (200, 250, 64, 32)]
 slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Iterator[ServiceProcess]:
+    with service() as started:
+        yield started
 
 
 @pytest.fixture
@@ -57,23 +65,23 @@ def by_hand(running: ServiceProcess, **options: Any) -> list[tuple[str, float]]:
 
 def fault_of(points: list[list[float]]) -> str:
     with pytest.raises(ServiceError) as failure:
-        Photo(PHOTO).cut(quad_of(points))
+        Photo(PHOTO).cut(outline_of(points))
     return failure.value.detail
 
 
 def test_an_upright_region_is_the_pixels_that_one_would_cut_by_hand() -> None:
-    assert (Photo(PHOTO).cut(quad_of(quad(10, 20, 90, 24))) == PHOTO[20:44, 10:100]).all()
+    assert (Photo(PHOTO).cut(outline_of(quad(10, 20, 90, 24))) == PHOTO[20:44, 10:100]).all()
 
 
 def test_a_region_begins_where_its_text_begins() -> None:
     downwards = [[100.0, 20.0], [100.0, 110.0], [76.0, 110.0], [76.0, 20.0]]
-    cut = Photo(PHOTO).cut(quad_of(downwards))
+    cut = Photo(PHOTO).cut(outline_of(downwards))
     assert (cut == cv2.rotate(PHOTO[20:110, 76:100], cv2.ROTATE_90_COUNTERCLOCKWISE)).all()
 
 
 def test_points_that_go_around_the_other_way_do_not_mirror_the_text() -> None:
     around = quad(10, 20, 90, 24)
-    assert quad_of([around[0], around[3], around[2], around[1]]) == around
+    assert outline_of([around[0], around[3], around[2], around[1]]) == around
 
 
 def test_perspective_is_taken_out() -> None:
@@ -81,19 +89,107 @@ def test_perspective_is_taken_out() -> None:
     corners = np.array([[30, 40], [230, 60], [220, 150], [40, 130]], np.float32)
     frame = np.array([[0, 0], [160, 0], [160, 80], [0, 80]], np.float32)
     photo = cv2.warpPerspective(flat, cv2.getPerspectiveTransform(frame, corners), (300, 200))
-    cut = cv2.resize(Photo(photo).cut(quad_of(corners.tolist())), (160, 80), interpolation=cv2.INTER_AREA)
+    cut = cv2.resize(Photo(photo).cut(outline_of(corners.tolist())), (160, 80), interpolation=cv2.INTER_AREA)
     assert np.abs(cut.astype(int) - flat).mean() < 12
 
 
-def test_a_polygon_is_cut_as_the_smallest_rectangle_around_it() -> None:
-    curved = [[10, 30], [50, 20], [90, 30], [90, 50], [50, 44], [10, 50]]
-    assert np.allclose(quad_of(curved), quad(10, 20, 80, 30), atol=1e-3)
+def test_a_polygon_that_is_no_strip_is_cut_as_the_smallest_rectangle_around_it() -> None:
+    odd = [[10, 30], [50, 20], [90, 30], [90, 50], [10, 50]]
+    assert np.allclose(outline_of(odd), quad(10, 20, 80, 30), atol=1e-3)
+    begun_elsewhere = [[50, 20], [90, 20], [90, 50], [50, 50], [10, 50], [10, 20]]
+    assert np.allclose(outline_of(begun_elsewhere), quad(10, 20, 80, 30), atol=1e-3)
+
+
+coordinate = strategies.floats(-20, 20)
+
+
+@settings(deadline=None)
+@given(
+    strategies.integers(3, 32),
+    strategies.lists(strategies.tuples(coordinate, coordinate), min_size=4, max_size=4),
+)
+def test_a_strip_with_straight_edges_is_the_quadrilateral_of_its_corners(
+    points: int, moves: list[tuple[float, float]]
+) -> None:
+    corners = np.array(quad(60, 80, 240, 60)) + moves
+    one, two, three, four = corners
+    share = np.linspace(0, 1, points)[:, None]
+    strip = np.concatenate([one + share * (two - one), three + share * (four - three)])
+    cut, expected = (Photo(PHOTO).cut(outline_of(outline.tolist())) for outline in (strip, corners))
+    assert cut.shape == expected.shape
+    assert np.abs(cut.astype(int) - expected).mean() < 1
+
+
+@settings(deadline=None)
+@given(
+    strategies.integers(3, 32),
+    strategies.floats(-1.2, 1.2).filter(lambda bend: abs(bend) > 0.2),
+    strategies.floats(0, 2 * np.pi),
+)
+def test_a_strip_along_an_arc_is_straightened(points: int, bend: float, turned: float) -> None:
+    width, height = 160, 32
+    flat = np.zeros((height, width, 3), np.uint8)
+    flat[:, 40:44] = flat[12:20] = 255
+    photo, outline = bent(flat, bend, turned, max(points, 8))
+    cut = cv2.resize(Photo(photo).cut(outline_of(outline)), (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(cut.astype(int) - flat)[4:-4, 8:-8].mean() < 16
+
+
+def bent(
+    flat: np.ndarray, bend: float, turned: float = 0, points: int = 8
+) -> tuple[np.ndarray, list[list[float]]]:
+    """A photo of a picture laid along an arc of `bend` radians, and the polygon around it; both `turned`."""
+    height, width = flat.shape[:2]
+    radius, side = width / bend, 2 * width
+    turn = np.array([[np.cos(turned), np.sin(turned)], [-np.sin(turned), np.cos(turned)]])
+
+    def on_arc(x: np.ndarray, y: float) -> np.ndarray:
+        """Where points of the picture are in the photo."""
+        angle = (x / width - 0.5) * bend
+        away = radius + height / 2 - y
+        middle = np.stack([away * np.sin(angle), radius - away * np.cos(angle)], axis=-1)
+        return middle @ turn + side / 2
+
+    places = (np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1) + 0.5 - side / 2) @ turn.T
+    across, down = places[..., 0], radius - places[..., 1]
+    away = np.hypot(across, down) * np.sign(radius)
+    angle = np.arctan2(across * np.sign(radius), down * np.sign(radius))
+    source = np.stack([(angle / bend + 0.5) * width, radius + height / 2 - away], axis=-1) - 0.5
+    photo = cv2.remap(flat, source.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    along = np.linspace(0, width, points)
+    edges = np.concatenate([on_arc(along, 0), on_arc(along[::-1], height)])
+    return photo, edges.tolist()
+
+
+@slow
+@pytest.mark.parametrize("bend", [-2.8, 2.8])
+def test_curved_words_read_better_along_their_polygon_than_in_the_rectangle_around_it(
+    bundled: ServiceProcess, bend: float
+) -> None:
+    straightened = around = 0
+    for name in ("HARBOUR", "RESTAURANT", "PHARMACY", "MARKET"):
+        flat = np.full((64, 44 * len(name), 3), 230, np.uint8)
+        cv2.putText(flat, name, (12, 50), cv2.FONT_HERSHEY_DUPLEX, 1.8, (30, 30, 30), 4)
+        photo, polygon = bent(flat, bend)
+        odd = [polygon[0], np.mean(polygon[:2], axis=0).tolist(), *polygon[1:]]
+        (along, _), (rectangle, _) = words(regions(bundled, [polygon, odd], encoded(photo)))
+        straightened += along == name.lower()
+        around += rectangle == name.lower()
+    assert straightened == 4 > around
+
+
+def test_a_region_that_is_longer_than_opencv_warps_is_cut() -> None:
+    photo = np.zeros((60, 40_000, 3), np.uint8)
+    assert Photo(photo).cut(outline_of(quad(0, 10, 40_000, 3))).shape[1] == 10_000
+    edge = [[x, 10 + 30 * (x == 20_000)] for x in (0, 20_000, 40_000)]
+    strip = [*edge, *[[x, y + 15] for x, y in edge[::-1]]]
+    assert Photo(photo).cut(outline_of(strip)).shape[1] == 10_000
 
 
 def test_a_large_region_is_cut_from_a_smaller_photo() -> None:
     photo = np.zeros((2000, 4000, 3), np.uint8)
     photo[:, 2000:] = 200
-    cut = Photo(photo).cut(quad_of(quad(0, 0, 4000, 2000)))
+    cut = Photo(photo).cut(outline_of(quad(0, 0, 4000, 2000)))
     assert cut.shape[0] * cut.shape[1] <= 1 << 17
     assert cut[:, : cut.shape[1] // 2 - 2].max() == 0
     assert cut[:, cut.shape[1] // 2 + 2 :].min() == 200
@@ -120,7 +216,7 @@ def test_what_cannot_be_cut_says_why(points: list[list[float]], fault: str) -> N
 
 
 def test_a_region_may_stand_out_of_the_photo_a_little() -> None:
-    assert Photo(PHOTO).cut(quad_of(quad(-10, -5, 90, 24))).shape == (24, 90, 3)
+    assert Photo(PHOTO).cut(outline_of(quad(-10, -5, 90, 24))).shape == (24, 90, 3)
 
 
 def test_any_outline_is_cut_or_has_a_reason() -> None:
@@ -129,7 +225,7 @@ def test_any_outline_is_cut_or_has_a_reason() -> None:
         count = int(chance.integers(4, 9))
         points = (chance.normal(150, 10 ** chance.uniform(0, 5), (count, 2))).tolist()
         try:
-            cut = Photo(PHOTO).cut(quad_of(points))
+            cut = Photo(PHOTO).cut(outline_of(points))
         except ServiceError:
             continue
         assert 0 < cut.shape[0] * cut.shape[1] <= 1 << 18

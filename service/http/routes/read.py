@@ -44,7 +44,7 @@ from service.http.schemas import (
     RegionList,
     RegionsRequest,
 )
-from service.image_decoding.regions import Quad, quad_of
+from service.image_decoding.regions import Outline, outline_of
 from service.reading.reader import Reader
 from service.settings.model import Settings
 from service.types import ReadOptions
@@ -231,7 +231,7 @@ def read_router(reader: Reader) -> APIRouter:
             body = await read_body(request, settings.max_body_bytes)
             image, listed, named = await parsed(body, partial(_json_photo, body, settings))
             options = options.model_copy(update=named)
-        regions = [_quad(region) for region in listed.regions]
+        regions = [_outline(region) for region in listed.regions]
         request.scope["state"]["crops"] = len(regions)
         wanted = read_request(request, [image], options, timeout)._replace(detail=False, regions=regions)
         crops = await reader.read(wanted)
@@ -286,13 +286,13 @@ def _limit(listed: Any, settings: Settings, what: str) -> None:
         )
 
 
-def _quad(region: OutlinedRegion | BoxRegion | Points) -> Quad | ServiceError:
+def _outline(region: OutlinedRegion | BoxRegion | Points) -> Outline | ServiceError:
     if isinstance(region, BoxRegion):
         left, top, width, height = region.box
         right, bottom = left + width, top + height
         region = [[left, top], [right, top], [right, bottom], [left, bottom]]
     try:
-        return quad_of(region if isinstance(region, list) else region.points)
+        return outline_of(region if isinstance(region, list) else region.points)
     except ServiceError as error:
         return error
 
