@@ -26,6 +26,8 @@ SCENARIOS = (
     "soak",
     "goodput",
     "fairness",
+    "regions",
+    "lexicon",
 )
 
 

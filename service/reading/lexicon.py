@@ -46,9 +46,8 @@ class Lexicon:
     """
 
     def __init__(self, words: Iterable[str], charset: str, steps: int) -> None:
-        by_text: dict[str, str] = {}
-        for word, text in _folded(words, charset):
-            by_text.setdefault(text, word)
+        # The first of those that read the same.
+        by_text = {text: word for word, text in reversed(list(_folded(words, charset)))}
         texts = sorted((text for text in by_text if 0 < len(text) <= steps), key=len, reverse=True)
         if not texts:
             raise ServiceError(
@@ -156,9 +155,16 @@ def read_lexicons(folder: Path | None, charset: str, steps: int) -> dict[str, Le
 
 
 def _folded(words: Iterable[str], charset: str) -> Iterator[tuple[str, str]]:
-    """Each word and what of it counts, as of labels: no accents (NFKD), in lower case if the charset is."""
-    others = re.compile(f"[^{re.escape(charset)}]")
-    is_lower = charset.lower() == charset
-    for word in words:
-        text = word if word.isascii() else unicodedata.normalize("NFKD", word)
-        yield word, others.sub("", text.lower() if is_lower else text)
+    """Each word and what of it counts, as of labels: no accents (NFKD), in lower case if the charset is.
+
+    All of them as one text, a line each: others wait for the interpreter's lock meanwhile.
+    """
+    words = list(words)
+    if not words:
+        return iter(())
+    text = "\n".join([word.replace("\n", " ") for word in words])
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+    if charset.lower() == charset:
+        text = text.lower()
+    return zip(words, re.sub(f"[^{re.escape(charset)}\n]+", "", text).split("\n"), strict=True)
