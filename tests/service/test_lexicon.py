@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from benchmarks import field_lexicons
 from service.cli import main
 from service.errors import ServiceError
 from service.http.schemas import BatchResult, ReadResult
@@ -204,5 +205,60 @@ def test_eval_chooses_each_crops_word_from_its_own_list(
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["lexicons"]
     assert told == [{"name": "mine", "crops": 2, "right": 1}]
+    lists.write_text('{"number": 0, "label": "two", "words": ["one"]}\n')
+    assert main(command) == 2
+    assert "crop 0 of mine is One, not two" in capsys.readouterr().err
     lists.write_text('{"words": ["one"]}\n')
     assert main(command) == 2
+
+
+def test_the_lists_of_the_field_come_from_the_files_of_the_sets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    io = pytest.importorskip("scipy.io")
+    row = [("ImgName", object), ("GroundTruth", object), ("smallLexi", object), ("mediumLexi", object)]
+    rows = np.zeros((1, 2), row)
+    for place, word in enumerate(("YOU", "KINGFISHER")):
+        small = np.array([[word, "THE"]], object)
+        medium = np.array([[word, "THE", "A"]], object)
+        rows[0, place] = (f"test/1_{place}.png", word, small, medium)
+    io.savemat(tmp_path / "testdata.mat", {"testdata": rows})
+    (tmp_path / "test.xml").write_text(SVT)
+
+    def lists(file: str, *options: str) -> list[dict[str, Any]]:
+        assert field_lexicons.main([str(tmp_path / file), *options]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    assert lists("testdata.mat")[1] == {"number": 1, "label": "KINGFISHER", "words": ["KINGFISHER", "THE"]}
+    assert [line["words"] for line in lists("testdata.mat", "--lexicon", "medium")] == [
+        ["YOU", "THE", "A"],
+        ["KINGFISHER", "THE", "A"],
+    ]
+    assert lists("test.xml") == [
+        {"number": 0, "label": "LIVING", "words": ["LIVING", "ROOM", "HALF"]},
+        {"number": 1, "label": "ROOM", "words": ["LIVING", "ROOM", "HALF"]},
+        {"number": 2, "label": "DINER", "words": ["DINER"]},
+    ]
+
+
+SVT = """<?xml version="1.0" encoding="utf-8"?>
+<tagset>
+  <image>
+    <imageName>img/14_03.jpg</imageName>
+    <address>341 Some Avenue</address>
+    <lex>LIVING,ROOM,HALF</lex>
+    <Resolution x="1280" y="880"/>
+    <taggedRectangles>
+      <taggedRectangle height="75" width="236" x="375" y="253"><tag>LIVING</tag></taggedRectangle>
+      <taggedRectangle height="76" width="175" x="639" y="272"><tag>ROOM</tag></taggedRectangle>
+    </taggedRectangles>
+  </image>
+  <image>
+    <imageName>img/00_01.jpg</imageName>
+    <lex>DINER</lex>
+    <taggedRectangles>
+      <taggedRectangle height="7" width="9" x="1" y="2"><tag>DINER</tag></taggedRectangle>
+    </taggedRectangles>
+  </image>
+</tagset>
+"""

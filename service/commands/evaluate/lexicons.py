@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -24,6 +23,7 @@ class _Line(BaseModel):
 
     set: str | None = None
     number: int = Field(ge=0)
+    label: str | None = None
     words: list[str] = Field(min_length=1)
 
 
@@ -42,7 +42,8 @@ class LexiconScore(NamedTuple):
 class Lexicons:
     """The words of each crop: JSON lines `{"set": NAME, "number": N, "words": [...]}`, N from 0 in the set.
 
-    `set` may be left out if there is one set.
+    `set` may be left out if there is one set. A `label` must be that of the crop: it tells whether the crops
+    are in the order of the lists.
 
     Raises:
         ValueError: the file has another form.
@@ -50,7 +51,8 @@ class Lexicons:
     """
 
     def __init__(self, path: Path) -> None:
-        self._words: dict[tuple[str | None, int], list[str]] = {}
+        self._path = path
+        self._lines: dict[tuple[str | None, int], _Line] = {}
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if not line.strip():
                 continue
@@ -60,26 +62,31 @@ class Lexicons:
                 raise ValueError(
                     f'{path}: line {number} is not like {{"set": "SVT", "number": 0, "words": ["harbour"]}}'
                 ) from None
-            self._words[entry.set, entry.number] = entry.words
+            self._lines[entry.set, entry.number] = entry
 
     def score(self, reader: ServiceReader, path: SetPath, limit: int | None = None) -> LexiconScore:
         """How many of a set's first `limit` crops that have a lexicon get the right word of it.
 
-        Raises ValueError if the service fails.
+        Raises ValueError if the service fails, or a crop has not the label that its list names.
         """
         labelled = open_set(path)
         crops = []
         for number in range(len(labelled) if limit is None else min(limit, len(labelled))):
-            words = self._words.get((labelled.name, number)) or self._words.get((None, number))
-            if words is not None:
-                crops.append((number, words))
+            line = self._lines.get((labelled.name, number)) or self._lines.get((None, number))
+            if line is not None:
+                crops.append((number, line))
 
-        def is_right(number: int, words: Sequence[str]) -> bool | None:
+        def is_right(number: int, line: _Line) -> bool | None:
             try:
                 image, label = labelled.encoded(number)
             except UnusableSample:
                 return None
-            chosen = reader.choose(image, words)
+            if line.label is not None and fold(line.label) != fold(label):
+                raise ValueError(
+                    f"{self._path}: crop {number} of {labelled.name} is {label}, not {line.label}: "
+                    "the lists are in another order than the set"
+                )
+            chosen = reader.choose(image, line.words)
             return None if chosen is None else fold(chosen) == fold(label)
 
         outcomes: list[bool | None] = []
