@@ -1,4 +1,4 @@
-"""GIF, AVIF and HEIC, by the decoders of the extra `formats`: for image decoders alone, which have limits."""
+"""GIF, AVIF, HEIC and rarer TIFF, by the extra `formats`: for image decoders alone, which have limits."""
 
 from __future__ import annotations
 
@@ -67,7 +67,24 @@ def _heic(picture: Picture) -> np.ndarray:
     return np.array(image)
 
 
-_DECODERS: dict[str, Callable[[Picture], np.ndarray]] = {"GIF": _gif, "AVIF": _avif, "HEIC": _heic}
+def _tiff(picture: Picture) -> np.ndarray:
+    from PIL import TiffImagePlugin
+
+    with TiffImagePlugin.TiffImageFile(io.BytesIO(picture.content)) as image:
+        if image.size != (picture.width, picture.height):
+            raise ValueError("its pixels have not the size that its header says")
+        if image.mode.startswith("I;16"):
+            return np.asarray(image).astype(np.uint16)
+        return _in_opencvs_order(image)
+
+
+_DECODERS: dict[str, Callable[[Picture], np.ndarray]] = {
+    "GIF": _gif,
+    "AVIF": _avif,
+    "HEIC": _heic,
+    "Zstandard TIFF": _tiff,
+    "LZMA TIFF": _tiff,
+}
 
 
 def _in_opencvs_order(image: Any) -> np.ndarray:

@@ -20,19 +20,24 @@ FORMATS: dict[str, tuple[int, tuple[bytes, ...], Callable[[bytes], Picture]]] = 
     "JPEG": (0, (b"\xff\xd8",), look_at_jpeg),
     "BMP": (0, (b"BM",), look_at_bmp),
     "WebP": (8, (b"WEBP",), look_at_webp),
-    "TIFF": (0, (b"II*\0", b"MM\0*"), look_at_tiff),
+    "TIFF": (0, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), look_at_tiff),
     "GIF": (0, (b"GIF87a", b"GIF89a"), look_at_gif),
     "AVIF": (4, (b"ftypavif", b"ftypavis"), look_at_avif),
     "HEIC": (4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), look_at_heic),
 }
 """Of each format: where its signature stands, the signature, and who reads on."""
 
-DECODERS = {"GIF": "PIL.GifImagePlugin", "AVIF": "PIL._avif", "HEIC": "pillow_heif"}
+DECODERS = {
+    "GIF": "PIL.GifImagePlugin",
+    "AVIF": "PIL._avif",
+    "HEIC": "pillow_heif",
+    "Zstandard TIFF": "PIL.TiffImagePlugin",
+    "LZMA TIFF": "PIL.TiffImagePlugin",
+}
 """The modules of the extra `formats` that decode what OpenCV does not."""
 
 _AS_PNG = "save it as PNG or JPEG"
 OTHERS: tuple[tuple[str, int, tuple[bytes, ...], str], ...] = (
-    ("a BigTIFF image", 0, (b"II+\0", b"MM\0+"), "save it as TIFF of less than 4 GB (not BigTIFF) or as PNG"),
     ("a JPEG 2000 image", 0, (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), _AS_PNG),
     ("a JPEG XL image", 0, (b"\0\0\0\x0cJXL ", b"\xff\x0a"), _AS_PNG),
     ("an icon", 0, (b"\0\0\1\0", b"\0\0\2\0"), _AS_PNG),
@@ -47,17 +52,22 @@ def format_of(body: bytes) -> str:
     """A key of FORMATS, by the first bytes alone. Raises NotAnImage, also if its decoder is not installed."""
     for name, (offset, signatures, _) in FORMATS.items():
         if body.startswith(signatures, offset):
-            if name in DECODERS and not is_installed(DECODERS[name]):
-                raise NotAnImage(
-                    f"The bytes are {'a' if name == 'GIF' else 'an'} {name} image: install the extra "
-                    "`formats` to have it read (uv run --extra formats, or pip install "
-                    "'abinet-ascend[formats]'), or save it as PNG."
-                )
+            _check_decoder(name)
             return name
     for name, offset, signatures, remedy in OTHERS:
         if body.startswith(signatures, offset):
             raise NotAnImage(f"The bytes are {name}, which is not read here: {remedy}.")
     raise NotAnImage("The bytes must be a PNG, JPEG, BMP, WebP or TIFF image.")
+
+
+def _check_decoder(form: str) -> None:
+    """Raises NotAnImage if the module that decodes it is not installed."""
+    if form in DECODERS and not is_installed(DECODERS[form]):
+        raise NotAnImage(
+            f"The bytes are {'an' if form[0] in 'AHL' else 'a'} {form} image: install the extra "
+            "`formats` to have it read (uv run --extra formats, or pip install "
+            "'abinet-ascend[formats]'), or save it as PNG."
+        )
 
 
 @lru_cache(maxsize=None)
@@ -84,4 +94,5 @@ def look(body: bytes) -> Picture:
             raise BrokenImage("its header promises no pixels")
     except BrokenImage as fault:
         raise BrokenImage(f"The {name} image cannot be decoded: {fault}.") from None
+    _check_decoder(picture.form)
     return picture

@@ -1,16 +1,34 @@
-"""TIFF 6.0: a directory of tags, and strips of pixels anywhere in the file."""
+"""TIFF 6.0 and BigTIFF: a directory of tags, and strips of pixels anywhere in the file."""
 
 from __future__ import annotations
 
 import struct
-from typing import Dict, Tuple
+from typing import Dict, NamedTuple, Tuple
 
 from service.image_files.structure import Picture, check, cut, unpack
 
 Tags = Dict[int, Tuple[int, ...]]
 
-_SHORT, _LONG = 3, 4
-_LAYOUTS = {_SHORT: "H", _LONG: "I"}
+_SHORT, _LONG, _LONG8 = 3, 4, 16
+_LAYOUTS = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
+
+
+class _Layout(NamedTuple):
+    """Of a file's directory, without the order of bytes."""
+
+    first: int
+    """Where the place of the directory stands."""
+    place: str
+    """A place in the file; so many bytes of values stand in an entry itself."""
+    entries: str
+    entry: str
+    """Tag, type and how many values."""
+    kinds: tuple[int, ...]
+
+
+_TIFF = _Layout(4, "I", "H", "HHI", (_SHORT, _LONG))
+_BIG_TIFF = _Layout(8, "Q", "Q", "HHQ", (_SHORT, _LONG, _LONG8))
+_BIG = (b"II+\0", b"MM\0+")
 _MOST_TAGS, _MOST_STRIPS = 256, 16384
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
@@ -37,7 +55,9 @@ _KNOWN = {
 
 _NONE, _FAX, _LZW, _DEFLATE, _PACK_BITS = 1, (2, 3, 4), 5, (8, 32946), 32773
 _COMPRESSIONS = (_NONE, *_FAX, _LZW, *_DEFLATE, _PACK_BITS)
-_UNREAD = {6: "JPEG (old)", 7: "JPEG", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
+_OF_AN_EXTRA = {34925: "LZMA TIFF", 50000: "Zstandard TIFF"}
+"""Compressions that OpenCV's libtiff has not, and the names of what they make (see look.DECODERS)."""
+_UNREAD = {6: "JPEG (old)", 7: "JPEG", 34712: "JPEG 2000", 50001: "WebP"}
 _ASSOCIATED = 1
 """Alpha by which the colours have been multiplied."""
 _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE = 0, 1, 2, 3
@@ -48,13 +68,14 @@ _SHAPES = {
     _PALETTE: ((1,), (1, 2, 4, 8)),
 }
 """Samples a pixel and bits a sample, by photometric interpretation."""
+_OF_PILLOW = ((_BLACK_IS_0, 1, 8), (_BLACK_IS_0, 1, 16), (_RGB, 3, 8))
 
 
 def look_at_tiff(body: bytes) -> Picture:
-    """The first directory written anew, with the tags that make its picture and the strips that it names.
+    """The first directory written anew as TIFF, with the tags that make its picture and its strips.
 
     Grey, RGB or palette, whole samples side by side, in strips, no JPEG within TIFF. A tag that stands twice,
-    or is of another type than SHORT or LONG, is refused. Raises BrokenImage.
+    or is of another type than SHORT, LONG or BigTIFF's LONG8, is refused. Raises BrokenImage.
     """
     order = "<" if body.startswith(b"II") else ">"
     tags = _tags(body, order)
@@ -73,30 +94,38 @@ def look_at_tiff(body: bytes) -> Picture:
     # libtiff multiplies 8 bits by their alpha; 16 bits come as they are stored.
     has_alpha = _one(tags, _SAMPLES, 1) == 4
     is_premultiplied = tags[_BITS][0] == 8 or tags.get(_EXTRA) == (_ASSOCIATED,) if has_alpha else False
-    return Picture(width, height, _written(order, tags, strips), orientation, has_alpha, is_premultiplied)
+    form = _OF_AN_EXTRA.get(_one(tags, _COMPRESSION, _NONE), "")
+    content = _written(order, tags, strips)
+    return Picture(width, height, content, orientation, has_alpha, is_premultiplied, form)
 
 
 def _tags(body: bytes, order: str) -> Tags:
     """Those known here, of the first directory."""
-    (directory,) = unpack(order + "I", body, 4)
-    (entries,) = unpack(order + "H", body, directory)
+    is_big = body.startswith(_BIG)
+    file = _BIG_TIFF if is_big else _TIFF
+    check(not is_big or unpack(order + "HH", body, 4) == (8, 0), "its places are not of 8 bytes")
+    (directory,) = unpack(order + file.place, body, file.first)
+    (entries,) = unpack(order + file.entries, body, directory)
     check(entries <= _MOST_TAGS, f"it has more than {_MOST_TAGS} tags")
     tags: Tags = {}
-    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-        tag, kind, count = unpack(order + "HHI", body, entry)
+    head, room = struct.calcsize(order + file.entry), struct.calcsize(order + file.place)
+    start = directory + struct.calcsize(order + file.entries)
+    for entry in range(start, start + (head + room) * entries, head + room):
+        tag, kind, count = unpack(order + file.entry, body, entry)
         if tag not in _KNOWN:
             continue
         check(tag not in tags, f"it has tag {tag} twice")
         check(
-            kind in _LAYOUTS and 0 < count <= _MOST_STRIPS,
+            kind in file.kinds and 0 < count <= _MOST_STRIPS,
             f"its tag {tag} is of a type or count not known here",
         )
         layout = f"{order}{count}{_LAYOUTS[kind]}"
-        offset = entry + 8
-        if struct.calcsize(layout) > 4:
-            (offset,) = unpack(order + "I", body, offset)
+        offset = entry + head
+        if struct.calcsize(layout) > room:
+            (offset,) = unpack(order + file.place, body, offset)
         tags[tag] = unpack(layout, body, offset)
-        check(tag in _WIDE or max(tags[tag]) <= 0xFFFF, f"its tag {tag} has a value not known here")
+        most = 0xFFFFFFFF if tag in _WIDE else 0xFFFF
+        check(max(tags[tag]) <= most, f"its tag {tag} has a value not known here")
     return tags
 
 
@@ -111,7 +140,11 @@ def _check_samples(tags: Tags) -> None:
     bits = tags.get(_BITS, (1,))
     wanted = _SHAPES.get(_one(tags, _PHOTOMETRIC))
     name = _UNREAD.get(compression, str(compression))
-    check(compression in _COMPRESSIONS, f"compression {name} is not read here; save it with LZW or as PNG")
+    is_of_an_extra = compression in _OF_AN_EXTRA
+    check(
+        compression in _COMPRESSIONS or is_of_an_extra,
+        f"compression {name} is not read here; save it with LZW or as PNG",
+    )
     check(
         set(tags.get(_SIGN, (1,))) == {1},
         "its samples are signed or floating-point numbers; save it with 8 or 16 bits a sample",
@@ -123,6 +156,10 @@ def _check_samples(tags: Tags) -> None:
         "its samples are not known here",
     )
     check(bits[0] in wanted[1], f"{bits[0]} bits a sample are not known here")
+    check(
+        not is_of_an_extra or (_one(tags, _PHOTOMETRIC), samples, bits[0]) in _OF_PILLOW,
+        "of this compression only grey of 8 or 16 bits and RGB of 8 are read; save it with LZW or as PNG",
+    )
     check(compression not in _FAX or bits == (1,), "a fax has one bit a pixel")
     check(_one(tags, _FILL_ORDER, 1) in (1, 2), "its order of bits is not known")
     check(1 <= _one(tags, _ORIENTATION, 1) <= 8, "its orientation is not known")
