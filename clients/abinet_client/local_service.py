@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import IO, Callable
 
-from abinet_client import AbinetError, Retry
+from abinet_client import AbinetError, Client, Retry
 from abinet_client._interpreter import module_command
 from abinet_client.connect import connect
 
-POLL_S = 0.2
+POLL_S = 0.05
 STOP_S = 60.0
 _LONGEST_FOLDER = 64
 
@@ -85,21 +85,29 @@ def _short_folder() -> str | None:
 
 def _address_when_ready(process: subprocess.Popen[bytes], log: IO[str], report: Report) -> str:
     # How long a start may take is the service's own business: it gives up by itself.
-    reported = False
-    while process.poll() is None:
-        told = _told(log)
-        exporting, listening = _EXPORTING.search(told), _LISTENING.search(told)
-        if exporting and not reported:
-            report(exporting.group(1))
-            reported = True
-        if listening and _is_ready(listening.group(1)):
-            return listening.group(1)
-        time.sleep(POLL_S)
+    address = None
+    with contextlib.ExitStack() as stack:
+        while process.poll() is None:
+            if address is None:
+                told = _told(log)
+                if exporting := _EXPORTING.search(told):
+                    report(exporting.group(1))
+                    report = _say_nothing
+                if listening := _LISTENING.search(told):
+                    address = listening.group(1)
+                    client = stack.enter_context(connect(address, retry=Retry(attempts=1)))
+            elif _is_ready(client):
+                return address
+            time.sleep(POLL_S)
     raise ValueError(_last_words(process, log))
 
 
-def _is_ready(address: str) -> bool:
-    with connect(address, retry=Retry(attempts=1)) as client, contextlib.suppress(AbinetError):
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def _is_ready(client: Client) -> bool:
+    with contextlib.suppress(AbinetError):
         return client.health().is_ready
     return False
 

@@ -26,14 +26,14 @@ class CallError(EngineError):
 
 
 class Loaded(NamedTuple):
-    """What a worker says once it is ready: its library and release, and what each graph costs."""
+    """What a worker says once it is ready: its library and release, and what each compiled graph costs."""
 
     release: str
     costs: list[Cost]
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Loaded:
-        return cls(answer["release"], [Cost(*cost) for cost in answer["costs"]])
+        return cls(answer["release"], _costs(answer))
 
 
 class WorkerConnection:
@@ -69,7 +69,7 @@ class WorkerConnection:
         (BlockingIOError at once, if that is 0).
         """
         message = self.receive_message(timeout)
-        return Answer(self._arena.read(message.get("tensors", [])), message.get("took", {}))
+        return Answer(self._arena.read(message.get("tensors", [])), message.get("took", {}), _costs(message))
 
     def close(self) -> None:
         """Tells the worker that no more calls come."""
@@ -97,3 +97,7 @@ class WorkerConnection:
     def _closed(self) -> WorkerDiedError:
         """What to say if the other end is closed."""
         return WorkerDiedError("the engine worker has ended")
+
+
+def _costs(message: dict[str, Any]) -> list[Cost]:
+    return [Cost(*cost) for cost in message.get("costs", [])]

@@ -49,12 +49,16 @@ class EngineProcess(WorkerConnection):
         self._process, control, arena = _spawn(python, options, bundle.call_bytes(), listener)
         super().__init__(Connection(control), arena)
 
-    def load(self, timeout: float = 300.0) -> Loaded:
+    def load(self, timeout: float = 300.0, *, early: bool = False) -> Loaded:
         """Loads the bundle and runs each of its graphs: the worker is ready when this returns.
+
+        With `early` it may be so once it has run the smallest batch size: others are compiled between calls,
+        or by the first call that wants one, and their costs come with a later answer.
 
         Raises BundleError if the worker refuses the bundle, EngineError if it fails or takes too long.
         """
-        self.send_message({"call": "load", "bundle": self._bundle.folder, "options": self._options._asdict()})
+        options = self._options._asdict()
+        self.send_message({"call": "load", "bundle": self._bundle.folder, "options": options, "early": early})
         try:
             return Loaded.of(self.receive_message(timeout))
         except socket.timeout:

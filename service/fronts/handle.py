@@ -32,6 +32,8 @@ _NEVER_HEARD = 60
 """And after so many, if it has not yet said that it is up."""
 _LONGEST_PAUSE_S = 10.0
 _AGAIN_S = 0.1
+_SPARE_AFTER_S = 2.0
+"""How long a front has served before it gets a spare one."""
 
 
 class _Process(NamedTuple):
@@ -207,7 +209,8 @@ class Front:
         return process
 
     async def _keep_spare(self) -> None:
-        await self.ready.wait()  # until then the cores have other things to do
+        await self.ready.wait()
+        await asyncio.sleep(_SPARE_AFTER_S)  # until then the cores have other things to do
         while self._has_spare:
             try:
                 self._spare = self._spare or await _Process.begin(self._counts)

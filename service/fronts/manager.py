@@ -22,8 +22,8 @@ from service.fronts.connections import Connections
 from service.fronts.handle import Front
 from service.fronts.shared_models import SharedChange, SharedReader
 from service.fronts.sighup import SighupHandler
+from service.http.connection_limit import most_connections
 from service.http.listener import address_of
-from service.http.server import most_connections
 from service.observability.counts import Counts, new_counts
 from service.observability.observer import Observer
 from service.settings.model import Settings

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import math
-import resource
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,15 +14,14 @@ from typing import cast
 import uvicorn
 
 from service.http.app import create_app
+from service.http.connection_limit import most_connections
 from service.http.limits import LimitedProtocol, OpenConnections
 from service.observability.all_fronts import Fronts
 from service.reading.model_change import Change
 from service.reading.reader import Reader
-from service.settings.model import Settings
 
 _GARBAGE = 20_000
 """Objects that may pile up before Python looks for cycles among them."""
-_OTHER_FILES = 100
 _GRACE_S = 5.0
 _SWITCH_S = 2e-4
 """How long a thread that decodes may have to wait for the interpreter; Python's own 5 ms is 50 images."""
@@ -83,19 +81,6 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE, 20, 20)
-
-
-def most_connections(settings: Settings) -> int:
-    """How many a front may have open: as many as are set, if the system allows it so many files."""
-    files = open_files()
-    return min(settings.max_connections, files - min(_OTHER_FILES, files // 2))
-
-
-def open_files() -> int:
-    """How many files this process may have open, which is raised as far as the system allows it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 def share_interpreter() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from service.engines.engine import Cost
 
@@ -21,6 +21,21 @@ BatchCosts = Mapping[str, Mapping[int, float]]
 def in_milliseconds(costs: BatchCosts) -> dict[str, dict[int, float]]:
     """For people and JSON."""
     return {kind: {size: round(1e3 * s, 3) for size, s in sizes.items()} for kind, sizes in costs.items()}
+
+
+def with_guesses(costs: Sequence[Cost], graphs: Iterable[tuple[str, int]]) -> list[Cost]:
+    """Costs of all these graphs (kinds and batch sizes) whose kinds have costs.
+
+    One that was not measured is taken to cost as much a crop as the smallest batch that was.
+    """
+    smallest = {cost.kind: cost for cost in sorted(costs, reverse=True)}
+    known = {(cost.kind, cost.batch) for cost in costs}
+    guesses = [
+        Cost(kind, batch, batch / smallest[kind].batch * smallest[kind].seconds)
+        for kind, batch in graphs
+        if kind in smallest and (kind, batch) not in known
+    ]
+    return [*costs, *guesses]
 
 
 class BatchSizes:
@@ -56,6 +71,11 @@ class BatchSizes:
         planned_with = self._planned_with
         if any(not 1 / _STALE < now / planned_with[other] < _STALE for other, now in self.seconds.items()):
             self._plan = self._planned()
+
+    def measured(self, size: int, seconds: float) -> None:
+        """What a batch size costs, which was a guess until now."""
+        self._least[size] = seconds
+        self.note(size, seconds)
 
     def _planned(self) -> list[int]:
         """For each number of crops the size to begin with, so that all take least; the largest of equals."""

@@ -18,14 +18,14 @@ import numpy as np
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
-from service.engines.engine import described
+from service.engines.engine import Cost, described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.image_decoding.regions import Outline
 from service.observability.observer import READ, Observer
-from service.reading.batch_sizes import BatchCosts
+from service.reading.batch_sizes import BatchCosts, with_guesses
 from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
@@ -297,13 +297,14 @@ class Deployment:
             await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
         self.engine = loaded.release
         log.info("%s: a batch takes %s", loaded.release, described(loaded.costs))
-        self._serving.append(asyncio.create_task(self._keep_serving(engine, loaded)))
+        costs = with_guesses(loaded.costs, [(graph.kind, graph.batch) for graph in self.bundle.graphs])
+        self._serving.append(asyncio.create_task(self._keep_serving(engine, costs)))
 
-    async def _keep_serving(self, engine: ManagedEngine, loaded: Loaded) -> None:
+    async def _keep_serving(self, engine: ManagedEngine, costs: Sequence[Cost]) -> None:
         """A fault costs the crops that were being begun, never those that come after."""
         while True:
             try:
-                await self._scheduler.serve(engine, loaded.costs)
+                await self._scheduler.serve(engine, costs)
             except Exception:
                 log.exception("the scheduler failed; it goes on")
                 await asyncio.sleep(_AFTER_FAULT_S)

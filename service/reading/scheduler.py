@@ -332,6 +332,8 @@ class Scheduler:
         try:
             answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
             took = answer.took
+            for cost in answer.costs:
+                lane.sizes[cost.kind].measured(cost.batch, cost.seconds)
             self._observer.statistics.call(self._model.version, len(crops), sum(took.values()))
             for graph, seconds in answer.took.items():
                 self._observer.batch(graph, len(crops), size, seconds)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -151,7 +152,7 @@ class Supervisor:
             if self._closing:
                 raise EngineError("the service is stopping")
             self._process = process
-            loaded = await self._in_thread(self._starts, process.load)
+            loaded = await self._in_thread(self._starts, partial(process.load, early=True))
         except Exception:
             await _end(process)
             self._process = None
