@@ -107,8 +107,8 @@ class Photo:
         # For OpenCV the middle of the first pixel is 0, 0.
         origin = np.array([left, top]) + 0.5
         if places is not None:
-            source = (places - origin).astype(np.float32)
-            bent: np.ndarray = cv2.remap(near, source, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            across, down = cv2.split((places - origin).astype(np.float32))
+            bent: np.ndarray = cv2.remap(near, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
             return bent
         straight = np.array([[0, 0], [size[0], 0], size, [0, size[1]]], np.float32)
         transform = cv2.getPerspectiveTransform(

@@ -155,7 +155,8 @@ def bent(
     away = np.hypot(across, down) * np.sign(radius)
     angle = np.arctan2(across * np.sign(radius), down * np.sign(radius))
     source = np.stack([(angle / bend + 0.5) * width, radius + height / 2 - away], axis=-1) - 0.5
-    photo = cv2.remap(flat, source.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    across, down = cv2.split(source.astype(np.float32))
+    photo = cv2.remap(flat, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     along = np.linspace(0, width, points)
     edges = np.concatenate([on_arc(along, 0), on_arc(along[::-1], height)])
     return photo, edges.tolist()

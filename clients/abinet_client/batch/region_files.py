@@ -117,7 +117,7 @@ def overlap(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) ->
     areas = [cv2.contourArea(hull) for hull in hulls]
     if not all(areas):
         return 0.0
-    common: float = cv2.intersectConvexConvex(*hulls)[0]
+    common: float = cv2.intersectConvexConvex(hulls[0], hulls[1])[0]
     return common / (sum(areas) - common)
 
 
