@@ -23,7 +23,7 @@ def fit(probability: np.ndarray, right: np.ndarray) -> Calibration:
     yes = int(right.sum())
     no = len(right) - yes
     if not yes or not no:
-        raise ValueError(f"{yes} of {len(right)} crops are read rightly; a calibration needs both kinds")
+        raise ValueError(f"{yes} of {len(right)} crops are read correctly; a calibration needs both kinds")
     # Platt's targets: 0 and 1 themselves would make the slope infinite if one threshold parts both kinds.
     target = np.where(right, (yes + 1) / (yes + 2), 1 / (no + 2))
     inputs = np.stack([log_odds(probability), np.ones(len(right))], axis=1)
@@ -41,7 +41,7 @@ def fit(probability: np.ndarray, right: np.ndarray) -> Calibration:
     slope, intercept = (round(float(weight), 4) for weight in weights)
     if slope <= 0:
         raise ValueError(
-            f"the likelier words are not oftener right on these {len(right)} crops; calibrate on more of them"
+            f"likelier words are not right more often on these {len(right)} crops; calibrate on more of them"
         )
     return Calibration(slope, intercept, len(right))
 

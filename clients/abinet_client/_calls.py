@@ -228,6 +228,6 @@ def _validated(kind: type[M], value: bytes | dict[str, Any], url: str = "") -> M
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the body"
         raise UnexpectedAnswer(
-            f"What answered at {url or 'the address'} is no abinet service that this client knows: "
+            f"The answer from {url or 'the service'} is not one that this client knows: "
             f"{place}: {fault['msg']}."
         ) from None

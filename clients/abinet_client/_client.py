@@ -115,7 +115,7 @@ class _Settings:
         """Raises UnexpectedAnswer for the answer to another of our requests. A proxy may name them anew."""
         name = response.headers.get("x-request-id", "")
         if name.startswith(self.own_name) and name not in request.headers.get_list("x-request-id"):
-            raise UnexpectedAnswer(f"The answer is that to another request ({name}).")
+            raise UnexpectedAnswer(f"The answer belongs to another request ({name}).")
 
     def attempts(self, call: Call[Any], timeout: Timeout) -> Attempts:
         retry = self.retry if call.may_retry else Retry(attempts=1)

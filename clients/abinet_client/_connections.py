@@ -95,4 +95,4 @@ def _blame(names: tuple[str, ...], error: Exception) -> str:
     found = [f"{name}={value}" for name, value in os.environ.items() if name.upper() in names and value]
     if not found:
         return str(error)
-    return f"{', '.join(found)} in the environment: {str(error).partition('.')[0]}; unset it, or mend it"
+    return f"{', '.join(found)} in the environment: {str(error).partition('.')[0]}; unset or correct it"

@@ -159,7 +159,7 @@ def error_of_answer(status: int, headers: Mapping[str, str], body: bytes, url: s
         problem = Problem.model_validate_json(body)
     except ValidationError:
         title = _phrase(status)
-        detail = f"{url} answered {status} {title}, and not in the words of an abinet service."
+        detail = f"{url} answered {status} {title}, but not as an abinet service does."
         request_id = headers.get("x-request-id", "")
         problem = Problem(
             type="about:blank", title=title, status=status, detail=detail, request_id=request_id

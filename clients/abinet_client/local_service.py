@@ -42,7 +42,7 @@ def local_service(options: Sequence[str], report: Report = lambda line: None) ->
         ValueError: it cannot serve, or has ended meanwhile; with its own words.
     """
     if importlib.util.find_spec("service") is None:
-        raise ValueError("no abinet-ascend here to start a service with: say with --url where one runs")
+        raise ValueError("abinet-ascend is not installed, so no service can start: name one with --url")
     # The settings of some other service on this machine are not meant for this one; the cache is everybody's.
     environment = {
         name: value

@@ -134,7 +134,7 @@ def read_parameters(path: Union[str, Path]) -> Dict[str, np.ndarray]:
         parameters = ms.load_checkpoint(str(path))
     except Exception:  # whatever MindSpore's parser met; its own text guesses at permissions
         raise CheckpointError(
-            f"{path}: truncated or not a MindSpore checkpoint; copy or train it anew"
+            f"{path}: truncated or not a MindSpore checkpoint; copy or train it again"
         ) from None
     return {name: parameter.asnumpy() for name, parameter in parameters.items()}
 
@@ -214,7 +214,7 @@ def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, np.ndarray], Side
 def check_hash(path: Union[str, Path], sidecar: Sidecar) -> None:
     """Raises CheckpointError if the weights at ``path`` are not those that ``sidecar`` was written for."""
     if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
-        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
+        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both again")
 
 
 def save_checkpoint(network: "ABINet", path: Union[str, Path], sidecar: Sidecar) -> None:

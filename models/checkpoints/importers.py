@@ -107,7 +107,7 @@ def import_checkpoint(
     if source.suffix == ".ckpt":
         if normalise is None:
             raise CheckpointError(
-                f"{source}: MindOCR trains on normalised images but evaluates without: state --normalise yes "
+                f"{source}: MindOCR trains on normalised images but evaluates without: give --normalise yes "
                 "(as trained) or --normalise no (as its published accuracy was measured)"
             )
         origin, length_rule = "MindOCR", "full"
@@ -196,7 +196,7 @@ def read_torch(path: Path) -> Dict[str, np.ndarray]:
         state: Any = torch.load(str(path), map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever it met
         raise CheckpointError(
-            f"{path}: cannot be read as a PyTorch file of tensors ({one_line(error)}); copy it anew"
+            f"{path}: cannot be read as a PyTorch file of tensors ({one_line(error)}); copy it again"
         ) from None
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]

@@ -14,7 +14,7 @@ COMMANDS = {
     "render": (render_command, "render labelled word crops from fonts and words"),
     "pack": (pack_command, "write labelled images as one LMDB"),
     "text": (text_command, "count the words of running text, for the language stage"),
-    "stats": (stats_command, "say what labelled sets hold, and show it"),
+    "stats": (stats_command, "count what labelled sets hold, and draw a sheet of it"),
 }
 
 TERMINATED = 128 + signal.SIGTERM

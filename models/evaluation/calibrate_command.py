@@ -95,8 +95,9 @@ def _early_stop_text(chosen: EarlyStop, judging: Half) -> str:
     from models.early_stop import Stages, outcome
 
     lines = [
-        f"\nEarly stop: every character {chosen.vision} sure to vision, or {chosen.settled} to a refinement "
-        f"that changes nothing; chosen to lose {chosen.loss:g} points at most. On the other half:",
+        f"\nEarly stop if vision gives every character at least {chosen.vision}, or a refinement gives "
+        f"{chosen.settled} and changes nothing; chosen to lose {chosen.loss:g} points at most. "
+        "On the other half:",
         f"{'set':<24}{'crops':>7}{'points lost':>13}{'refinements saved, %':>22}",
     ]
     names = [*dict.fromkeys(judging.sets.tolist()), "all crops"]

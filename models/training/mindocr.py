@@ -184,14 +184,14 @@ def _refuse(flat: Mapping[str, Any]) -> None:
     faults = [_fault(key, value) for key, value in flat.items()]
     optimizer = str(flat.get("optimizer.opt", "adam")).lower()
     if optimizer not in OPTIMIZERS:
-        faults.append(f"optimizer.opt {optimizer}: write {', '.join(OPTIMIZERS)}; the method's is adam")
+        faults.append(f"optimizer.opt {optimizer}: write {', '.join(OPTIMIZERS)}; the paper's is adam")
     for key, spared in (
         ("grouping_strategy", flat.get("optimizer.grouping_strategy")),
         ("no_weight_decay_params", _in_one(flat.get("optimizer.no_weight_decay_params"))),
     ):
         if spared and spared not in NORMS_SPARED:
             faults.append(
-                f"optimizer.{key} {spared}: biases and norms are spared, or nothing; remove it and write"
+                f"optimizer.{key} {spared}: only biases and norms can be spared; remove it and write"
                 " filter_bias_and_bn"
             )
     for part in ("train", "eval"):

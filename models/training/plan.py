@@ -27,7 +27,7 @@ def fonts_line(found: int, made_with: int | None) -> str:
         return line
     line += f", the recipe was made with {made_with}"
     if found < made_with / 2:
-        line += "; with so few a reader learns fewer looks: docs/data.md names packages with more"
+        line += "; with so few the network sees fewer looks; docs/data.md names packages with more"
     return line
 
 

@@ -149,9 +149,10 @@ class Trainer:
         batch = stage.crops * self.ranks.count
         if saved.batch not in (0, batch):
             raise ValueError(
-                f"{self.folder.state}: stage {saved.stage} was left by processes that together took batches"
-                f" of {saved.batch}, these {self.ranks.count} take {batch}: start as many as before, or write"
-                f" global_batch_size: {saved.batch} in place of batch_size: any number of processes keeps it"
+                f"{self.folder.state}: stage {saved.stage} was trained with global batches"
+                f" of {saved.batch}, these {self.ranks.count} processes take {batch}: start as many"
+                f" as before, or write global_batch_size: {saved.batch} instead of batch_size, which any"
+                " number of processes keeps"
             )
 
     def _say_what_is_missing(self) -> None:

@@ -42,7 +42,7 @@ class Output:
             return
         if not _is_file(path):
             if resume:
-                raise ValueError(f"{path}: no file, so --resume cannot know what it has")
+                raise ValueError(f"{path}: not a regular file, so --resume cannot tell what it has")
             self._file = _opened(path, format.header())
             self._is_terminal = self._file.isatty()
             return
@@ -88,7 +88,7 @@ def format_named(name: str | None, path: str | None) -> type[Format]:
         if name == "json":
             raise ValueError(f"{path}: rows are a JSON object each, so name it {path}l")
         if name not in FORMATS:
-            raise ValueError(f"{path}: ends in none of .csv, .tsv and .jsonl; say which with --format")
+            raise ValueError(f"{path}: does not end in .csv, .tsv or .jsonl; choose one with --format")
     return FORMATS[name or "tsv"]
 
 

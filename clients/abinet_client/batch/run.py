@@ -251,6 +251,6 @@ def _about(args: argparse.Namespace) -> dict[str, str]:
     if args.lexicon:
         settings.append(f"lexicon {args.lexicon}")
     if args.min_confidence is not None:
-        settings.append(f"a person for less than {args.min_confidence:g}")
+        settings.append(f"to review below {args.min_confidence:g}")
     told = {"Source": ", ".join(map(str, args.inputs)), "Service": service, "Settings": ", ".join(settings)}
     return {**told, "Labels": args.labels} if args.labels else told
