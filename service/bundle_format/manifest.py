@@ -148,7 +148,7 @@ def check_hash(folder: str | os.PathLike[str], entry: StoredFile) -> None:
     if sha256_of(path) != entry["sha256"]:
         raise BundleError(
             f"{path}: its sha256 is not the manifest's, so it has changed since the export; "
-            "copy the bundle anew or export it again"
+            "copy the bundle again or export it again"
         )
 
 

@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop-with-stdin",
         action="store_true",
-        help="stop when the standard input ends, and so with the program that holds its other end",
+        help="stop when the standard input ends, that is, with the program that started the service",
     )
 
 

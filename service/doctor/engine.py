@@ -95,7 +95,7 @@ def _one_crop(worker: EngineProcess, bundle: Bundle, options: EngineOptions) -> 
         answer = worker.run(kind, tensors)
         tensors, seconds = answer.tensors, seconds + answer.seconds
         if not all(np.isfinite(tensor).all() for tensor in tensors):
-            raise EngineError(f"the {kind} graph gives infinite numbers or none")
+            raise EngineError(f"the {kind} graph gives numbers that are not finite")
     return seconds
 
 

@@ -44,7 +44,7 @@ async def serve_with_fronts(
     """Serves until SIGTERM or Ctrl-C. Raises ValueError if a worker cannot start."""
     most = most_connections(settings)
     if most < settings.max_connections:
-        log.warning("a front can take %d connections only: more files may not be open (ulimit -n)", most)
+        log.warning("a front can take only %d connections: the limit of open files is low (ulimit -n)", most)
     with tempfile.TemporaryDirectory(prefix="abinet-", dir=_short_folder()) as folder:
         own, *counts = [new_counts() for _ in range(1 + settings.fronts)]
         observer = Observer(counts=Counts(own))

@@ -52,7 +52,7 @@ class BodyRoom:
         if self.held > self._limit:
             raise ServiceError(
                 Problem.BODIES_FULL,
-                f"Bodies of {self._limit} bytes are held already; try again.",
+                f"Bodies of {self._limit} bytes are in memory already; try again.",
                 retry_after=1,
             )
 
@@ -67,7 +67,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     if encoding not in (b"", b"identity"):
         raise ServiceError(
             Problem.UNSUPPORTED_BODY,
-            f"Content-Encoding {encoding.decode('latin-1')[:32]!r} is not read here: send the body as it is.",
+            f"Content-Encoding {encoding.decode('latin-1')[:32]!r} is not supported: send the plain body.",
         )
     state = request.scope["state"]
     room: BodyRoom = state["body_room"]

@@ -75,7 +75,7 @@ class OpenConnections:
         now = time.monotonic()
         if now - self._logged_at >= _QUIET_LOG_S:
             log.warning(
-                "%d connections are open, as many as may be (max_connections); %d had to go",
+                "%d connections are open, as many as max_connections allows; %d were closed",
                 self._most,
                 self._turned_away,
             )

@@ -224,7 +224,7 @@ class DecoderPool:
         """A large image waits for others of its kind; where they are too many, it fails."""
         waiting = sum(one.pixels for one in self._large if not one.submission.given_up)
         if waiting + pixels > self._most_large_pixels:
-            detail = f"Images of {waiting} pixels wait to be decoded; shrink it, or try again."
+            detail = f"Images of {waiting} pixels wait to be decoded; shrink the image, or try again."
             return ServiceError(Problem.QUEUE_FULL, detail, retry_after=1)
         arrival.pixels = pixels
         self._large.add(arrival.submission, [arrival])
@@ -257,7 +257,7 @@ class DecoderPool:
         log.warning("an image decoder has ended on an image of %d bytes, another is started", size)
         if culprit.is_suspect:
             batch.remove(culprit)
-            detail = "The image's decoder crashed, or found no end within 2 s."
+            detail = "The image's decoder crashed, or did not end within 2 s."
             self._fail(culprit, ServiceError(Problem.BROKEN_IMAGE, detail))
         culprit.is_suspect = True
         for arrival in batch:

@@ -36,7 +36,7 @@ def quad_of(points: Sequence[Sequence[float]]) -> Quad:
         raise _bad("A coordinate of the region is no number, or far beyond any photo.")
     outline = np.array(points, np.float64)
     if _crosses_itself(outline):
-        raise _bad("The region's outline crosses itself: its points go around the text.")
+        raise _bad("The region's outline crosses itself: put its points in order around the text.")
     area = _area(outline)
     if not area:
         raise _bad("The region has no area.")

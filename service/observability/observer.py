@@ -187,10 +187,10 @@ class Observer:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily(
             "abinet_queue_depth",
-            "Crops that wait for their first batch, each as often as it is to be read.",
+            "Readings of crops that wait for their first batch.",
             self._depth,
         )
-        yield GaugeMetricFamily("abinet_queue_limit", "As many may wait.", self._limit)
+        yield GaugeMetricFamily("abinet_queue_limit", "Readings that may wait.", self._limit)
         info = GaugeMetricFamily(
             "abinet_model_info", "1 for each model being served.", labels=["name", "version", "role"]
         )

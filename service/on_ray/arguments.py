@@ -32,9 +32,9 @@ class Replicas(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     replicas: Count = 1
-    """Copies of the service; with max_replicas the fewest."""
+    """Copies of the service; if max_replicas is set, the fewest."""
     max_replicas: Count | None = None
-    """The most: between both Ray chooses by the requests under way."""
+    """Most copies: Ray chooses between replicas and this by the requests under way."""
     target_ongoing: Annotated[float, Field(gt=0)] = 32
     """Requests under way in each replica that autoscaling aims at."""
     cpus: Annotated[float, Field(ge=0)] = 1

@@ -81,7 +81,7 @@ def read(
     """
     places, folder = [place_of(source) for source in sources], place_of(output)
     if not is_empty(folder):
-        raise ValueError(f"{output}: has something in it already; name a new folder")
+        raise ValueError(f"{output}: is not empty; name a new folder")
     parts = list(_parts(places, part_files))
     if not parts:
         raise ValueError(f"{', '.join(sources)}: no image files ({' '.join(IMAGES)})")
