@@ -18,15 +18,15 @@ Run = Callable[[List[np.ndarray]], List[np.ndarray]]
 RUNTIMES = {"mindspore": "service.engines.mindspore", "lite": "service.engines.mindspore_lite"}
 ENGINES = (*RUNTIMES, "simulated")
 KINDS = {"stepwise": ("vision", "refine"), "fused": ("abinet",)}
-"""Which graphs a worker loads: vision and refinement apart, or the whole network as one."""
+"""The graphs that a worker loads: vision and refinement, or the whole network as one."""
 _MEASURED_RUNS = 3
 
 
 class EngineOptions(NamedTuple):
     """How a worker runs a bundle.
 
-    Ascend devices are counted from 0; `threads` is for the CPU, and `bind_threads` gives each of them a core
-    of its own, which helps only if nothing else wants these cores. A call of the simulated engine takes
+    Ascend devices are counted from 0; `threads` is for the CPU. `bind_threads` binds each of them to a core
+    of its own, which helps only if nothing else uses these cores. A call of the simulated engine takes
     `simulated_ms`, and `simulated_ms_per_crop` for each crop of its batch.
     """
 
@@ -50,7 +50,7 @@ class Cost(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a call gave, and how many seconds each of its graphs ran."""
+    """The tensors of a call, and how many seconds each of its graphs ran."""
 
     tensors: list[np.ndarray]
     took: dict[str, float]
@@ -80,7 +80,7 @@ class Engine:
     """
 
     _binds_threads = False
-    """Whether the threads that compute get a core each."""
+    """Whether each thread that computes is bound to a core."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self._binds_threads = options.bind_threads and options.device == "cpu"
@@ -103,12 +103,12 @@ class Engine:
                     ) from error
 
     def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
-        """Runs a graph at the batch size of its tensors, refinement as many `times` as is said.
+        """Runs a graph at the batch size of its tensors; refinement runs `times` times.
 
-        vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D).
-        refine: logits (N,T,C), features (N,T,D) -> language and fused logits (N,T,C) of every iteration.
-        read: images -> vision's logits, then those of `times` refinements: both graphs in one call.
-        abinet: the same of the fused graph, with all iterations.
+        vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D). refine: logits (N,T,C),
+        features (N,T,D) -> language and fused logits (N,T,C) of every iteration. read: images -> vision's
+        logits, then those of `times` refinements: both graphs in one call. abinet: images -> the same logits
+        from the fused graph, with all iterations.
         """
         batch, took = len(tensors[0]), {}
         started = time.perf_counter()
@@ -126,9 +126,10 @@ class Engine:
         return Answer(outputs, took)
 
     def warm_up(self) -> list[Cost]:
-        """Runs every graph to compile it, to give its threads their cores, and to see what it costs.
+        """Runs every graph, to compile it, to bind its threads to cores, and to measure its cost.
 
-        The cost is the least of a few runs, which take turns: a bad moment is none of one batch size alone.
+        The cost is the least of a few runs. Batch sizes take turns, so that a busy moment does not hit only
+        one.
         """
         runs = {graph: self._run_of_zeros(*graph) for graph in self._graphs}
         for run in runs.values():
@@ -180,7 +181,7 @@ def _open_runtime(options: EngineOptions) -> Runtime:
 
 
 def _first_line(error: RuntimeError) -> str:
-    """Its first sentence: MindSpore goes on for screens."""
+    """The first sentence of an error, because MindSpore's errors fill screens."""
     return str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
 
 

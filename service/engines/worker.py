@@ -1,4 +1,4 @@
-"""The engine worker: a process that loads one bundle and runs its graphs for the front, nothing else.
+"""The engine worker: a process that only loads one bundle and runs its graphs for fronts.
 
 It needs NumPy and the engine's own package, on any Python from 3.7 on. It ends when the front closes the
 socket or is gone, and leaves Ctrl-C, SIGTERM and SIGHUP to the front, which finishes what is in flight first.
@@ -24,17 +24,17 @@ _INTRODUCTION_S = 1.0
 
 
 class Peer(NamedTuple):
-    """Who calls: the front that started this worker, or another one."""
+    """A caller: the front that started this worker, or another one."""
 
     connection: Connection
     arena: Arena
 
 
 class Worker:
-    """Answers calls, one at a time, of whichever front calls first.
+    """Answers calls of all fronts, one at a time, in the order in which they come.
 
-    `owner` started this process, and has it load; when it goes, the worker ends. Other fronts connect at the
-    `listener`, and are answered once there is something to run.
+    `owner` started this process and asks it to load; when it goes, the worker ends. Other fronts connect at
+    the `listener`, and get answers once a bundle is loaded.
     """
 
     def __init__(self, owner: Peer, listener: socket.socket | None = None) -> None:
@@ -46,7 +46,7 @@ class Worker:
         self._selector.register(owner.connection, selectors.EVENT_READ, owner)
 
     def run(self) -> None:
-        """Until its owner closes the socket."""
+        """Answers calls until its owner closes the socket."""
         while True:
             for key, _ in self._selector.select():
                 if key.data is None:
@@ -55,7 +55,7 @@ class Worker:
                     return
 
     def _take_in(self) -> None:
-        """Another front."""
+        """Accepts another front."""
         assert self._listener is not None
         connection = Connection(self._listener.accept()[0])
         try:
@@ -69,7 +69,7 @@ class Worker:
             self._selector.register(connection, selectors.EVENT_READ, peer)
 
     def _serve(self, peer: Peer) -> bool:
-        """Answers one call; false if the peer has gone."""
+        """Answers one call; returns false if the peer has gone."""
         try:
             peer.connection.send(self._answer(peer.connection.receive(), peer.arena))
         except ConnectionClosedError:

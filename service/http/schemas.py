@@ -96,7 +96,7 @@ _BATCH: dict[str, Any] = {
 
 
 class LexiconChoice(BaseModel):
-    """The word of the request's lexicon that the last stage favours."""
+    """The word of the request's lexicon that is likeliest by the last stage."""
 
     word: str = Field(description="The word, spelled as in the lexicon.")
     probability: Confidence = Field(
@@ -113,7 +113,7 @@ class Alternative(BaseModel):
 
 
 class Reading(BaseModel):
-    """One crop, read: the final text, and with `detail` what was believed after every stage."""
+    """A crop's reading: the final text, and with `detail` what was believed after every stage."""
 
     text: str
     confidence: Confidence = Field(
@@ -264,7 +264,7 @@ class BatchResult(BaseModel):
 
 
 class LoadRequest(BaseModel):
-    """A bundle to be served: in place of the present one, or beside it."""
+    """A bundle to serve: instead of the present one, or beside it."""
 
     model_config = ConfigDict(extra="forbid")
 

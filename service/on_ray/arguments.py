@@ -1,4 +1,4 @@
-"""What the service on Ray can be told: the settings of `abinet serve`, and how many replicas there are."""
+"""The arguments of the service on Ray: the settings of `abinet serve`, and the number of replicas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_RAY = {
         "one replica alone would change its model; deploy the application again with another bundle",
     ),
 }
-"""Settings that mean nothing here, and why."""
+"""Settings that do not apply here, and why."""
 
 
 class ArgumentError(click.ClickException, ValueError):
@@ -27,7 +27,7 @@ class ArgumentError(click.ClickException, ValueError):
 
 
 class Replicas(BaseModel):
-    """How many copies of the service there are, and what each takes of its machine."""
+    """How many copies of the service there are, and what each takes from its machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -48,7 +48,9 @@ class Replicas(BaseModel):
 
 
 class Arguments(NamedTuple):
-    """Checked. `given` are the settings that are not defaults: a replica adds the defaults of its machine."""
+    """Checked arguments. `given` are the settings that are not defaults; a replica adds its machine's
+    defaults.
+    """
 
     replicas: Replicas
     settings: Settings
@@ -56,7 +58,7 @@ class Arguments(NamedTuple):
 
 
 def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
-    """Raises ArgumentError.
+    """Checks the arguments. Raises ArgumentError.
 
     Settings may also come from the environment and from a file (`config`), as those of `abinet serve` do.
     """

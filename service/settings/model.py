@@ -1,4 +1,4 @@
-"""What `abinet serve` can be told, with its defaults and its contradictions."""
+"""The settings of `abinet serve`, their defaults, and the check for contradictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.types import Turns
 
 _DEVICE = re.compile(r"cpu|ascend|(ascend:)?\d+", re.ASCII)
 _SMALLEST_IMAGE_BYTES = 58
-"""A BMP of one pixel."""
+"""The size of a BMP of one pixel."""
 
 
 def _listed(value: Any) -> Any:
@@ -30,7 +30,7 @@ _OWN_PATHS = ("v1", "v2", "docs", "health", "metrics", "web", "openapi.json", "f
 
 
 def is_root_path(path: str) -> bool:
-    """Whether it can be a prefix: with the service's own paths below it, not with the names of these."""
+    """Whether a path can be a prefix of the service's paths, and does not begin like one of them."""
     return bool(_ROOT_PATH.fullmatch(path)) and path.split("/")[1] not in _OWN_PATHS
 
 
@@ -57,7 +57,7 @@ def _device(name: Any) -> str:
 
 Device = Annotated[str, BeforeValidator(_device)]
 Key = Annotated[SecretStr, Field(min_length=1)]
-# Lists may also come as one string with commas.
+# A list may also be one string with commas.
 Devices = Annotated[tuple[Device, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
@@ -72,7 +72,7 @@ Milliseconds = Annotated[float, Field(ge=0)]
 class Settings(BaseSettings):
     """Limits count crops, bytes, pixels and seconds.
 
-    Holds what it is given and the defaults; `service.settings.sources.read_settings` asks flags, environment
+    Holds the given values and the defaults; `service.settings.sources.read_settings` reads flags, environment
     and file. Raises ValidationError if a value is out of range or two contradict each other.
     """
 
@@ -207,7 +207,9 @@ class Settings(BaseSettings):
         return self
 
     def of_front(self) -> dict[str, Any]:
-        """Plain values, secrets and all, for one of the fronts: its share of queue, bytes and connections."""
+        """The settings of one front as plain values, including secrets, with its share of queue, bytes and
+        connections.
+        """
         values = self.model_dump(mode="json", exclude={"api_keys", "admin_keys"})
         for name in ("api_keys", "admin_keys"):
             values[name] = [key.get_secret_value() for key in getattr(self, name)]
@@ -222,7 +224,7 @@ class Settings(BaseSettings):
         threads = self.threads or max(1, len(os.sched_getaffinity(0)) // len(self.devices))
         return tuple(
             EngineOptions(
-                # Whoever starts a service has chosen by then (service.engine_choice).
+                # `auto` is usually replaced before (service.engine_choice).
                 engine="mindspore" if self.engine == "auto" else self.engine,
                 graph=self.graph,
                 threads=threads,

@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Reads; returns the exit code: 0, or 1 if a row has an error. Raises ValueError and OSError."""
     # Under `uv run` Ray would pack the folder it is called in, and start every worker with uv as well.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # Ray warns for every pool of actors that their arguments may be lost: this process has them.
+    # Ray warns for every pool of actors that their arguments may be lost; this process keeps them.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
