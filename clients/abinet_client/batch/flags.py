@@ -1,4 +1,4 @@
-"""The command line of ``abinet read``: its flags, and what is wrong between them."""
+"""The command line of ``abinet read``: its flags, and the check of their combinations."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _share(text: str) -> float:
 
 
 def check(args: argparse.Namespace) -> None:
-    """All that a command line can have wrong is said before the long work."""
+    """Checks the whole command line before the long work."""
     if args.output == "-":
         args.output = None
     if args.url:

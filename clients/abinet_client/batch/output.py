@@ -1,4 +1,4 @@
-"""Where rows go: a file that is whole after every row, or the standard output."""
+"""The output of rows: a file that is complete after every row, or the standard output."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ class Output:
 
 
 def format_named(name: str | None, path: str | None) -> type[Format]:
-    """The format of that name, or the one that a file's ending says; TSV for the standard output.
+    """The format with this name, or the one of the file's ending; TSV for the standard output.
 
     Raises:
-        ValueError: the ending says nothing.
+        ValueError: the ending is not known.
     """
     if name is None and path is not None and (_is_file(path) or os.path.splitext(path)[1]):
         name = os.path.splitext(path)[1].lower().lstrip(".")
