@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     module, _ = COMMANDS[args.data_command]
-    # As with Ctrl-C, what is half written is removed.
+    # As after Ctrl-C, unfinished output is removed.
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         return module.run(args)

@@ -1,6 +1,6 @@
-"""``abinet calibrate``: fits confidences and thresholds of early stop of a checkpoint on labelled crops.
+"""``abinet calibrate``: fits a checkpoint's confidences and thresholds of early stop on labelled crops.
 
-It must not have been trained on them.
+The checkpoint must not have been trained on them.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Half(NamedTuple):
 
 
 def _early_stop_text(chosen: EarlyStop, judging: Half) -> str:
-    """What the thresholds cost and save on crops that they were not chosen on, set by set."""
+    """The cost and the saving of the thresholds on crops that they were not chosen on, set by set."""
     from models.early_stop import Stages, outcome
 
     lines = [
@@ -134,7 +134,7 @@ def _halves(reader: CheckpointReader, paths: Sequence[SetPath]) -> tuple[Half, H
 
 
 def _half(crops: Sequence[tuple[StagedReading, str, str]]) -> Half:
-    """Of readings, labels and names of sets."""
+    """A half from readings, labels and names of sets."""
     from models.early_stop import Stages
     from models.evaluation.scoring import reads
 

@@ -31,7 +31,7 @@ from models.training.stopping import Stopped, Stopping
 from models.training.validation import accuracy, corrections, joined, shares, total
 from service.bundle_format.preprocessing import Preprocessing
 
-#: By which of its figures a stage's best checkpoint is chosen.
+#: The figure by which a stage's best checkpoint is chosen.
 DECISIVE = {"language": "corrected", "vision": "vision", "joint": "fused", "self_training": "fused"}
 
 
@@ -43,8 +43,8 @@ class Trainer:
     recipe.yaml, curves.csv, validation.csv and curves.png. Started again after a kill it goes on from the
     last validation, with the same losses as if it had not been stopped.
 
-    Each of ``ranks`` trains on its share of the batch and validates its share of the crops. The first one
-    alone reads and writes the folder: if the training is, and with which weights, the others take from it.
+    Each of ``ranks`` trains on its share of the batch and validates its share of the crops. Only the first
+    one reads and writes the folder; the others get progress and weights from it.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Trainer:
         Raises:
             ValueError: the folder holds another recipe's training, or data is missing.
             RuntimeError: a process that prepares batches failed.
-            Stopped: ``stopping`` was wanted; where the training is is saved.
+            Stopped: ``stopping`` was wanted; the state is saved.
         """
         self._check_pretrained()
         finished, saved = self._begin()
