@@ -21,15 +21,15 @@ GraphKey = Tuple[str, int]
 RUNTIMES = {"mindspore": "service.engines.mindspore", "lite": "service.engines.mindspore_lite"}
 ENGINES = (*RUNTIMES, "simulated")
 KINDS = {"stepwise": ("vision", "refine"), "fused": ("abinet",)}
-"""Which graphs a worker loads: vision and refinement apart, or the whole network as one."""
+"""The graphs that a worker loads: vision and refinement, or the whole network as one."""
 _MEASURED_RUNS = 3
 
 
 class EngineOptions(NamedTuple):
     """How a worker runs a bundle.
 
-    Ascend devices are counted from 0; `threads` is for the CPU, and `bind_threads` gives each of them a core
-    of its own, which helps only if nothing else wants these cores. A call of the simulated engine takes
+    Ascend devices are counted from 0; `threads` is for the CPU. `bind_threads` binds each of them to a core
+    of its own, which helps only if nothing else uses these cores. A call of the simulated engine takes
     `simulated_ms`, and `simulated_ms_per_crop` for each crop of its batch.
     """
 
@@ -53,7 +53,7 @@ class Cost(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a call gave, the seconds that each of its graphs ran, and costs measured since the last."""
+    """The tensors of a call, how many seconds each of its graphs ran, and costs measured since the last call."""
 
     tensors: list[np.ndarray]
     took: dict[str, float]
@@ -87,7 +87,7 @@ class Engine:
     may_compile_later = False
     """Whether a worker may be ready before all batch sizes are compiled."""
     _binds_threads = False
-    """Whether the threads that compute get a core each."""
+    """Whether each thread that computes is bound to a core."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self._binds_threads = options.bind_threads and options.device == "cpu"
@@ -113,12 +113,12 @@ class Engine:
                     ) from error
 
     def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
-        """Runs a graph at the batch size of its tensors, refinement as many `times` as is said.
+        """Runs a graph at the batch size of its tensors; refinement runs `times` times.
 
-        vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D).
-        refine: logits (N,T,C), features (N,T,D) -> language and fused logits (N,T,C) of every iteration.
-        read: images -> vision's logits, then those of `times` refinements: both graphs in one call.
-        abinet: the same of the fused graph, with all iterations.
+        vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D). refine: logits (N,T,C),
+        features (N,T,D) -> language and fused logits (N,T,C) of every iteration. read: images -> vision's
+        logits, then those of `times` refinements: both graphs in one call. abinet: images -> the same logits
+        from the fused graph, with all iterations.
         """
         batch, took = len(tensors[0]), {}
         started = time.perf_counter()
@@ -137,17 +137,19 @@ class Engine:
 
     @property
     def graphs(self) -> list[GraphKey]:
-        """What may be run, the largest batch sizes first."""
+        """The graphs that may be run, the largest batch sizes first."""
         return sorted(self._graphs, key=lambda graph: -graph[1])
 
     def warm_up(self, graphs: Sequence[GraphKey]) -> list[Cost]:
-        """Runs these graphs: to compile them, to give their threads cores, and to see what they cost."""
+        """Runs these graphs, to compile them, to bind their threads to cores, and to measure their cost."""
         return [cost for costs in self.warming_up(graphs) for cost in costs]
 
     def warming_up(self, graphs: Sequence[GraphKey]) -> Iterator[list[Cost]]:
-        """The same, a run at each step, which yields what is known now: nothing, until the last one.
+        """Warms up in steps of one run. A step yields no costs, except the last, which yields all.
 
-        The cost is the least of a few runs, which take turns: a bad moment is none of one batch size alone.
+
+        The cost is the least of a few runs. Batch sizes take turns, so that a busy moment does not hit only
+        one.
         """
         runs = {graph: self._run_of_zeros(*graph) for graph in graphs}
         for run in runs.values():
@@ -204,7 +206,7 @@ def _open_runtime(options: EngineOptions) -> Runtime:
 
 
 def _first_line(error: RuntimeError) -> str:
-    """Its first sentence: MindSpore goes on for screens."""
+    """The first sentence of an error, because MindSpore's errors fill screens."""
     return str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
 
 

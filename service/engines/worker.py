@@ -1,4 +1,4 @@
-"""The engine worker: a process that loads one bundle and runs its graphs for the front, nothing else.
+"""The engine worker: a process that only loads one bundle and runs its graphs for fronts.
 
 It needs NumPy and the engine's own package, on any Python from 3.7 on. It ends when the front closes the
 socket or is gone, and leaves Ctrl-C, SIGTERM and SIGHUP to the front, which finishes what is in flight first.
@@ -26,7 +26,7 @@ _INTRODUCTION_S = 1.0
 
 
 class Peer:
-    """Who calls: the front that started this worker, or another one."""
+    """A caller: the front that started this worker, or another one."""
 
     def __init__(self, connection: Connection, arena: Arena) -> None:
         self.connection = connection
@@ -36,10 +36,10 @@ class Peer:
 
 
 class Worker:
-    """Answers calls, one at a time, of whichever front calls first.
+    """Answers calls of all fronts, one at a time, in the order in which they come.
 
-    `owner` started this process, and has it load; when it goes, the worker ends. Other fronts connect at the
-    `listener`, and are answered once there is something to run.
+    `owner` started this process and asks it to load; when it goes, the worker ends. Other fronts connect at
+    the `listener`, and get answers once a bundle is loaded.
     """
 
     def __init__(self, owner: Peer, listener: socket.socket | None = None) -> None:
@@ -53,7 +53,7 @@ class Worker:
         self._selector.register(owner.connection, selectors.EVENT_READ, owner)
 
     def run(self) -> None:
-        """Until its owner closes the socket."""
+        """Answers calls until its owner closes the socket."""
         while True:
             events = self._selector.select(None if self._warming_up is None else 0)
             if not events:
@@ -66,11 +66,11 @@ class Worker:
 
     @property
     def leaves_nothing(self) -> bool:
-        """Whether its process may end at once: on a CPU MindSpore tidies up for 0.4 s what is gone anyway."""
+        """Whether the process may end at once. On a CPU MindSpore takes 0.4 s to tidy up what ends anyway."""
         return self._engine is not None and self._engine.is_on_cpu
 
     def _take_in(self) -> None:
-        """Another front."""
+        """Accepts another front."""
         assert self._listener is not None
         connection = Connection(self._listener.accept()[0])
         try:
@@ -84,7 +84,7 @@ class Worker:
             self._selector.register(connection, selectors.EVENT_READ, peer)
 
     def _serve(self, peer: Peer) -> bool:
-        """Answers one call; false if the peer has gone."""
+        """Answers one call; returns false if the peer has gone."""
         try:
             peer.connection.send(self._answer(peer.connection.receive(), peer))
         except ConnectionClosedError:

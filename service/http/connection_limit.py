@@ -11,13 +11,13 @@ _OTHER_FILES = 100
 
 
 def most_connections(settings: Settings) -> int:
-    """How many a front may have open: as many as are set, if the system allows it so many files."""
+    """How many connections a front may have: the setting, if the system allows as many files."""
     files = open_files()
     return min(settings.max_connections, files - min(_OTHER_FILES, files // 2))
 
 
 def open_files() -> int:
-    """How many files this process may have open, which is raised as far as the system allows it."""
+    """Raises the limit of open files as far as the system allows, and returns it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return sys.maxsize if most == resource.RLIM_INFINITY else most

@@ -1,4 +1,4 @@
-"""Regions of a photo, as detectors give them: what they may be, and the crops that are cut out for them."""
+"""Regions of a photo, as detectors give them: their forms, and the crops that are cut out for them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from service.errors import Problem, ServiceError
 from service.image_decoding import strips
 
 Outline = list[list[float]]
-"""The corners (x, y) of what is cut, in pixels of the photo as it is seen upright: clockwise, from where the
-text begins. More than four are the edges of curved text, 2n points (see strips.py). A pixel reaches from its
-number to the next: 0, 0 is the photo's corner."""
+"""The corners (x, y) of the crop, in pixels of the upright photo, clockwise from where the text begins. More
+than four are the edges of curved text, 2n points (see strips.py). A pixel reaches from its number to the
+next: 0, 0 is the photo's corner.
+"""
 
 MOST_POINTS = 64
 _FARTHEST = 1e6
@@ -26,11 +27,11 @@ _LONGEST = 1 << 14
 """Pixels of a side of a crop, or of the part of the photo that it is cut from; also for this it is halved.
 OpenCV warps no image of more than 32,767."""
 _MARGIN = 3
-"""Pixels around a region that interpolation looks at, and one for rounding."""
+"""Pixels around a region that interpolation uses, and one for rounding."""
 
 
 def outline_of(points: Sequence[Sequence[float]]) -> Outline:
-    """What is cut for the outline of a text. Raises ServiceError if that is no region.
+    """The outline of the crop for a text. Raises ServiceError if it is no region.
 
     Four points are corners in the order of the text: its upper left, upper right, lower right, lower left.
     An even number of more is the upper edge and then the lower one, if they can be; straight edges become
@@ -42,7 +43,7 @@ def outline_of(points: Sequence[Sequence[float]]) -> Outline:
         raise _bad("A coordinate of the region is no number, or far beyond any photo.")
     outline = np.array(points, np.float64)
     if _crosses_itself(outline):
-        raise _bad("The region's outline crosses itself: its points go around the text.")
+        raise _bad("The region's outline crosses itself: put its points in order around the text.")
     area = _area(outline)
     if not area:
         raise _bad("The region has no area.")
@@ -61,7 +62,7 @@ def outline_of(points: Sequence[Sequence[float]]) -> Outline:
 
 
 def size_of(outline: Outline) -> tuple[float, float]:
-    """Width and height of the crop that is cut, in pixels: of the longer edge, and where it is highest."""
+    """Width and height of the crop in pixels: the longer edge, and the highest place."""
     half = len(outline) // 2
     upper, lower = outline[:half], outline[: half - 1 : -1]
     return (
@@ -71,22 +72,22 @@ def size_of(outline: Outline) -> tuple[float, float]:
 
 
 def pixels_of_cuts(outlines: Sequence[Outline]) -> int:
-    """How many pixels are computed to cut these, about."""
+    """About how many pixels are computed to cut these regions."""
     sizes = (size_of(outline) for outline in outlines)
     return sum(min(int(width * height), _LARGEST_CROP) for width, height in sizes)
 
 
 class Photo:
-    """RGB pixels (height, width, 3), uint8, that crops are cut out of."""
+    """A photo to cut crops out of: RGB pixels (height, width, 3), uint8."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self._levels = [pixels]
 
     def cut(self, outline: Outline) -> np.ndarray:
-        """The crop of a region (height, width, 3), uint8, straightened, at the size that it has in the photo.
+        """The straightened crop of a region (height, width, 3), uint8, at the size that it has in the photo.
 
-        A crop of more than 131,072 pixels is cut from the photo at half its size, and so on. What lies
-        beyond the photo's edge looks as the edge does. Raises ServiceError if that is more than half.
+        A crop of more than 131,072 pixels is cut from the photo at half its size, and so on. Beyond the
+        photo's edge, the edge is repeated. Raises ServiceError if more than half lies there.
         """
         full_height, full_width = self._levels[0].shape[:2]
         corners = np.array(outline, np.float64)
@@ -145,7 +146,7 @@ def _is_convex(outline: np.ndarray) -> bool:
 
 
 def _area(outline: np.ndarray) -> float:
-    """Positive if its points (N, 2) go around clockwise as one sees them, with y downwards."""
+    """The signed area: positive if the points (N, 2) go around clockwise, with y downwards."""
     following = np.roll(outline, -1, axis=0)
     return 0.5 * float(np.sum(outline[:, 0] * following[:, 1] - following[:, 0] * outline[:, 1]))
 
@@ -155,7 +156,7 @@ def _crosses_itself(outline: np.ndarray) -> bool:
     ends = np.roll(outline, -1, axis=0)
 
     def sides(points: np.ndarray) -> np.ndarray:
-        """On which side of each edge (rows) each point (columns) lies."""
+        """The side of each edge (rows) on which each point (columns) lies."""
         along, away = (ends - outline)[:, None], points[None] - outline[:, None]
         sign: np.ndarray = np.sign(along[..., 0] * away[..., 1] - along[..., 1] * away[..., 0])
         return sign
@@ -165,20 +166,20 @@ def _crosses_itself(outline: np.ndarray) -> bool:
 
 
 def _rectangle_around(outline: np.ndarray) -> np.ndarray:
-    """Corners of the smallest one; its first side is the one that points most to the right."""
+    """Corners of the smallest rectangle; its first side is the one that points most to the right."""
     corners = cv2.boxPoints(cv2.minAreaRect(outline.astype(np.float32)))
     if _area(corners) < 0:
         corners = corners[::-1]
     sides = np.roll(corners, -1, axis=0) - corners
     rightward = sides[:, 0] / np.maximum(np.hypot(sides[:, 0], sides[:, 1]), 1e-9)
-    # Of two at 45 degrees the first in the rectangle's own order.
+    # Of two sides at 45 degrees, the first in the rectangle's own order.
     first = int(rightward.round(6).argmax())
     ordered: np.ndarray = corners[[(first + step) % 4 for step in range(4)]].astype(np.float64)
     return ordered
 
 
 def _share_within(corners: np.ndarray, width: int, height: int) -> float:
-    """How much of a convex region's area the photo has."""
+    """The share of a convex region's area that lies within the photo."""
     frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     region = corners.astype(np.float32)
     area = cv2.contourArea(region)

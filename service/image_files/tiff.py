@@ -59,7 +59,7 @@ _OF_AN_EXTRA = {34925: "LZMA TIFF", 50000: "Zstandard TIFF"}
 """Compressions that OpenCV's libtiff has not, and the names of what they make (see look.DECODERS)."""
 _UNREAD = {6: "JPEG (old)", 7: "JPEG", 34712: "JPEG 2000", 50001: "WebP"}
 _ASSOCIATED = 1
-"""Alpha by which the colours have been multiplied."""
+"""The code of an alpha by which the colours have been multiplied."""
 _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE = 0, 1, 2, 3
 _SHAPES = {
     _WHITE_IS_0: ((1, 2), (1, 2, 4, 8, 16)),
@@ -72,7 +72,7 @@ _OF_PILLOW = ((_BLACK_IS_0, 1, 8), (_BLACK_IS_0, 1, 16), (_RGB, 3, 8))
 
 
 def look_at_tiff(body: bytes) -> Picture:
-    """The first directory written anew as TIFF, with the tags that make its picture and its strips.
+    """Writes the first directory again as TIFF, with the tags of its picture and the strips that it names.
 
     Grey, RGB or palette, whole samples side by side, in strips, no JPEG within TIFF. A tag that stands twice,
     or is of another type than SHORT, LONG or BigTIFF's LONG8, is refused. Raises BrokenImage.
@@ -100,7 +100,7 @@ def look_at_tiff(body: bytes) -> Picture:
 
 
 def _tags(body: bytes, order: str) -> Tags:
-    """Those known here, of the first directory."""
+    """The known tags of the first directory."""
     is_big = body.startswith(_BIG)
     file = _BIG_TIFF if is_big else _TIFF
     check(not is_big or unpack(order + "HH", body, 4) == (8, 0), "its places are not of 8 bytes")
@@ -182,7 +182,7 @@ def _strips(body: bytes, tags: Tags, count: int) -> list[bytes]:
 
 
 def _written(order: str, tags: Tags, strips: list[bytes]) -> bytes:
-    """A file of one directory, the longer values, and the strips."""
+    """A file with one directory, the longer values, and the strips."""
     tags = {tag: values for tag, values in sorted(tags.items())}
     values_at = 8 + 2 + 12 * len(tags) + 4
     layouts = {tag: f"{order}{len(values)}{'I' if tag in _WIDE else 'H'}" for tag, values in tags.items()}

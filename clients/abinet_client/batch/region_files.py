@@ -1,4 +1,4 @@
-"""Where the texts of photos are, as the files of the field's detection sets and of detectors have it.
+"""The outlines of texts in photos, from the files of detection sets and of detectors.
 
 | form | LABELS | a line |
 |---|---|---|
@@ -65,7 +65,7 @@ class RegionFiles:
         self._root = root_of(path, list(self._listed))
 
     def of(self, item: Item) -> list[TextRegion]:
-        """Those that somebody could read. Raises NoRegionsError, or ValueError if they are broken."""
+        """The legible regions of a photo. Raises NoRegionsError, or ValueError if they are broken."""
         regions = [region for region in self._all(item) if region.text not in DONT_CARE]
         return regions if self._truth is None else self._truth.labelled(item, regions)
 
