@@ -37,7 +37,7 @@ from service.cli import main
 from service.engines.simulated import TEXT
 from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import descendants
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, shared_service
 
 pytestmark = pytest.mark.slow
 
@@ -48,12 +48,6 @@ COMMAND = [sys.executable, "-m", "service", "read"]
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     return empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-
-
-@pytest.fixture(scope="module")
-def url(bundle: str) -> Iterator[str]:
-    with service("--bundle", bundle, "--engine", "simulated", "--simulated-ms", "0") as running:
-        yield str(running.client.base_url)
 
 
 @pytest.fixture

@@ -14,16 +14,11 @@ import pytest
 from service.errors import ServiceError
 from service.http.schemas import BatchResult
 from service.image_decoding.regions import Photo, quad_of
-from tests.support.tiny_service import ServiceProcess, encoded, problem, service, shared_service, tiny_bundle
+from tests.support.tiny_service import ServiceProcess, encoded, problem, service, tiny_bundle
 
 PHOTO = np.random.default_rng(7).integers(0, 256, (300, 400, 3), np.uint8)
 BOXES = [(10, 20, 90, 24), (120, 40, 100, 30), (0, 0, 400, 300), (200, 250, 64, 32)]
 slow = pytest.mark.slow
-
-
-@pytest.fixture
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 def quad(left: float, top: float, width: float, height: float) -> list[list[float]]:
