@@ -202,6 +202,8 @@ def test_a_mistake_is_said_in_the_flags_own_name(
 class _Silent(http.server.BaseHTTPRequestHandler):
     """A service that is ready and never answers a crop."""
 
+    was_asked = threading.Event()
+
     def do_GET(self) -> None:
         body = b'{"status":"ready"}'
         self.send_response(200)
@@ -210,6 +212,7 @@ class _Silent(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
+        self.was_asked.set()
         time.sleep(60)
 
 
@@ -220,9 +223,7 @@ def test_ctrl_c_ends_while_an_answer_is_awaited_and_says_how_to_go_on(crops: Pat
         url, rows = f"http://127.0.0.1:{silent.server_port}", tmp_path / "rows.csv"
         command = [*COMMAND, str(crops), "--url", url, "-o", str(rows)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            while not rows.exists():
-                time.sleep(0.1)
-            time.sleep(2)
+            assert _Silent.was_asked.wait(60)
             process.send_signal(signal.SIGINT)
             _, told = process.communicate(timeout=20)
         silent.shutdown()

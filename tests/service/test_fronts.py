@@ -7,7 +7,6 @@ import os
 import re
 import resource
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,10 +51,19 @@ def read(client: httpx.Client) -> httpx.Response:
     return client.post("/v1/read", content=encoded(crop()))
 
 
-def crops_counted(client: httpx.Client) -> float:
-    found = re.search(r"^abinet_crops_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+def metric(client: httpx.Client, name: str) -> float:
+    found = re.search(rf"^{name} (\S+)$", client.get("/metrics").text, re.MULTILINE)
     assert found
     return float(found.group(1))
+
+
+def crops_counted(client: httpx.Client) -> float:
+    return metric(client, "abinet_crops_total")
+
+
+def stop_while_it_reads(running: ServiceProcess) -> None:
+    until(lambda: metric(running.client, "abinet_queue_depth") == 1)
+    running.process.terminate()
 
 
 def test_every_front_reads_and_each_tells_what_all_have_counted(running: ServiceProcess) -> None:
@@ -107,7 +115,7 @@ def test_a_worker_that_is_killed_is_replaced_for_all_fronts(running: ServiceProc
 
 
 def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(folder: Path) -> None:
-    slow = ("--engine", "simulated", "--simulated-ms", "300", "--fronts", "2")
+    slow = ("--engine", "simulated", "--simulated-ms", "1000", "--fronts", "2")
     with service("--bundle", str(folder), *slow) as running:
         processes = [
             *children(running.process.pid, "fronts.process"),
@@ -121,8 +129,7 @@ def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(folder: Path) 
                 statuses.append(client.send(request).status_code)
 
             with _in_background(answer):
-                time.sleep(0.2)
-                running.process.terminate()
+                stop_while_it_reads(running)
             assert statuses == [200]
         assert running.process.wait(30) == 0
         assert len(processes) == 3
@@ -300,8 +307,7 @@ def test_what_takes_longer_than_a_service_has_to_stop_is_told_so(folder: Path) -
     with service("--bundle", str(folder), *slow) as running, connections(running, 1) as (client,):
         answers = []
         with _in_background(lambda: answers.append(read(client))):
-            time.sleep(0.5)
-            running.process.terminate()
+            stop_while_it_reads(running)
         assert [answer.status_code for answer in answers] == [503]
         assert answers[0].json()["type"].endswith("not-ready")
         assert running.process.wait(30) == 0
