@@ -29,6 +29,20 @@ async def test_a_client_that_hangs_up_leaves_its_task_uncancelled_as_well() -> N
     await _turns()
 
 
+async def test_a_client_that_stays_does_not_keep_the_deadline_from_passing() -> None:
+    async def client_gone() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(DeadlineError, match=r"within 0\.2 s"):
+        async with Deadline(0.2, client_gone):
+            await asyncio.Event().wait()
+    task = asyncio.current_task()
+    assert task is not None
+    if sys.version_info >= (3, 11):
+        assert task.cancelling() == 0
+    await _turns()
+
+
 async def test_the_outer_of_two_deadlines_passes_although_the_inner_one_has_time() -> None:
     with pytest.raises(DeadlineError, match=r"within 0\.01 s"):
         async with Deadline(0.01), Deadline(60):
