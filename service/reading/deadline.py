@@ -1,4 +1,4 @@
-"""How long a request is worth working for: until its deadline, or until its client has hung up."""
+"""How long a request is worked on: until its deadline, or until its client has hung up."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from types import TracebackType
 from async_timeout import Timeout, timeout, timeout_at
 
 _SOON_S = 0.1
-"""A client is listened to only after this time: most have been answered by then."""
+"""Whether a client hangs up is watched only after this time, when most have been answered."""
 
 
 class GivenUpError(Exception):
-    """The work before a `Deadline` was given up."""
+    """The work within a `Deadline` was given up."""
 
 
 class DeadlineError(GivenUpError):
-    """The time was over."""
+    """The time has passed."""
 
 
 class ClientGoneError(GivenUpError):
-    """Nobody is there to be answered."""
+    """The client has hung up."""
 
 
 class Deadline:
@@ -49,7 +49,7 @@ class Deadline:
             self._timeout = timeout(self._seconds)
             await self._timeout.__aenter__()
         else:
-            # Most requests need no more than this timer; with a timeout beside it, it costs half as much again.
+            # Most requests need only this timer. With a timeout beside it, it costs half as much again.
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(
                 _SOON_S, self._listen, self._client_gone, loop.time() + self._seconds
@@ -76,7 +76,7 @@ class Deadline:
             raise self._late() from None
 
     def _uncancel(self) -> int:
-        """Takes back one cancellation; how many are left. Python 3.10 does not count them."""
+        """Takes back one cancellation and returns how many are left. Python 3.10 does not count them."""
         assert self._task is not None
         return self._task.uncancel() if sys.version_info >= (3, 11) else 0
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 def calibration_of(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
     """From the probability that the network gives a word to the probability that the word is right.
 
-    A bundle that states none is not calibrated: p stays as it is. Raises BundleError.
+    A bundle without one is not calibrated: p stays as it is. Raises BundleError if its numbers cannot be used.
     """
     if bundle.calibration is None:
         return lambda probability: probability
@@ -28,9 +28,9 @@ def calibration_of(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def early_stop_of(bundle: Bundle, settings: Settings) -> EarlyStop:
-    """The settings' thresholds; those that they leave open are the bundle's, or usual ones.
+    """The settings' thresholds; where they have none, the bundle's, and else the defaults.
 
-    Raises BundleError.
+    Raises BundleError if the manifest's numbers cannot be used.
     """
     chosen = EarlyStop()
     if bundle.early_stop is not None:

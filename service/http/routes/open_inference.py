@@ -55,7 +55,7 @@ _INFER_BODY = {
 
 
 def open_inference_router(reader: Reader, version: str) -> APIRouter:
-    """`version` is that of the service."""
+    """The routes of `/v2`; `version` is the version of the service."""
     name = reader.settings.model_name or NAME
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
     model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
@@ -65,7 +65,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
 
     @get("", ServerMetadata)
     async def server(request: Request) -> Response:
-        """What answers here."""
+        """The server's name, version and extensions."""
         return JsonResponse(
             {"name": NAME, "version": version, "extensions": ["binary_tensor_data", "statistics"]}
         )
@@ -100,7 +100,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         )
 
     async def config(request: Request) -> Response:
-        """The same in the words of Triton's configuration."""
+        """The same as Triton's configuration."""
         _check_model(request, reader)
         image, *outputs = [
             {"name": tensor, "data_type": _TRITON_TYPES[output.datatype], "dims": [_ANY]}
@@ -132,7 +132,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         return await _infer(request, reader)
 
     async def stats(request: Request) -> Response:
-        """What Triton's statistics extension tells of each version."""
+        """The statistics of each version, as in Triton's extension."""
         asked = None
         if "name" in request.path_params:
             _check_model(request, reader)
@@ -192,7 +192,7 @@ def _check_model(request: Request, reader: Reader) -> None:
 
 
 def _version(request: Request) -> str:
-    """As the path names it, or else a header."""
+    """The version that the path names, or else a header."""
     version: str = request.path_params.get("version") or model_version(request)
     return version
 
@@ -232,7 +232,7 @@ async def _infer(request: Request, reader: Reader) -> Response:
 
 
 def _json_bytes(request: Request, body: bytes) -> int:
-    """How much of the body is JSON: all of it, unless a header says otherwise."""
+    """How many bytes of the body are JSON: all, unless a header says otherwise."""
     announced = request.headers.get(_HEADER_LENGTH, str(len(body)))
     if not _COUNT.fullmatch(announced) or int(announced) > len(body):
         raise ServiceError(

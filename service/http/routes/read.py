@@ -50,7 +50,7 @@ from service.settings.model import Settings
 from service.types import ReadOptions
 
 _TEXT_FIELDS = ("lexicon",)
-"""Of a form, beside its files."""
+"""Fields of a form, beside its files."""
 _BINARY = {"type": "string", "format": "binary"}
 _LEXICON = {
     "type": "string",
@@ -144,7 +144,7 @@ _OF_THE_BATCH = (
     Problem.DEADLINE,
 )
 _OF_THE_PHOTO = (Problem.NOT_AN_IMAGE, Problem.BROKEN_IMAGE, Problem.TOO_MANY_PIXELS, Problem.QUEUE_FULL)
-"""What is wrong with the file that all regions are in, if one of them says so."""
+"""Problems of the whole photo, if one region reports them."""
 
 
 def read_router(reader: Reader) -> APIRouter:
@@ -247,7 +247,7 @@ def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
 
 
 async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
-    """With that of the form, if it has one: JSON, a list of words or a name."""
+    """The options with the form's lexicon, if it has one: JSON, a list of words or a name."""
     if "lexicon" not in form.fields:
         return options
     listed = await _json_field(form, "lexicon", partial(json_object, most_crops=0), LexiconField)
@@ -257,7 +257,7 @@ async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
 async def _json_field(
     form: Form, name: str, document_of: Callable[[bytes], dict[str, Any]], model: type[Model]
 ) -> Model:
-    """A field of JSON: as the member of an object it is bounded and validated as any JSON here."""
+    """A field of JSON. Put into an object, it is bounded and validated like any JSON here."""
     body = b'{"%b":%b}' % (name.encode(), form.fields.get(name, b"null"))
     return await parsed(body, lambda: validated(model, document_of(body), "form"))
 
@@ -280,7 +280,7 @@ def _regions_document(settings: Settings, body: bytes) -> dict[str, Any]:
 
 
 def _limit(listed: Any, settings: Settings, what: str) -> None:
-    """Before they are validated one by one."""
+    """Refuses too many items before they are validated one by one."""
     if isinstance(listed, list) and len(listed) > settings.max_batch_items:
         raise ServiceError(
             Problem.TOO_MANY_CROPS, f"{len(listed)} {what} has {settings.max_batch_items} at most."
