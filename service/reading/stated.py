@@ -19,7 +19,7 @@ T = TypeVar("T")
 def calibration_of(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
     """From the probability that the network gives a word to the probability that the word is right.
 
-    A bundle without one is not calibrated: p stays as it is. Raises BundleError if its numbers cannot be used.
+    A bundle without one is not calibrated: p stays as it is. Raises BundleError if its numbers are unusable.
     """
     if bundle.calibration is None:
         return lambda probability: probability
