@@ -53,7 +53,7 @@ class Cost(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The tensors of a call, the seconds each of its graphs ran, and costs measured since the last call."""
+    """The tensors of a call, the seconds that each graph ran, and costs measured since the last call."""
 
     tensors: list[np.ndarray]
     took: dict[str, float]
