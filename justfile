@@ -16,9 +16,16 @@ test-fast:
     uv run --group dev pytest -m "not slow"
 
 # What the tests run through, also in the processes that they start
-coverage *arguments:
+coverage *arguments: coverage-begin (coverage-part arguments) coverage-report
+
+# The same in parts: first this, then a part for each folder of tests, then the report
+coverage-begin:
     rm -rf .coverage && mkdir .coverage
+
+coverage-part *arguments:
     uv run --group dev coverage run -m pytest {{arguments}}
+
+coverage-report:
     uv run --group dev coverage combine --quiet
     uv run --group dev coverage report --show-missing
 

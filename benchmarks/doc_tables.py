@@ -75,11 +75,33 @@ def serving(document: dict[str, Any]) -> str:
     return _markdown([f"{document['benchmark']}, {document['measured']}", "measured", "unit", "aim"], cells)
 
 
-KINDS: dict[str, Callable[[dict[str, Any]], str]] = {
+def engines(timings: list[dict[str, Any]]) -> str:
+    """Of `benchmarks/engines.py NETWORK --json`: ms per image of each engine, and what Lite is between."""
+    releases = {one["engine"]: one["release"] for one in timings}
+    ms: dict[tuple[int, int], dict[str, float]] = {}
+    for one in timings:
+        ms.setdefault((one["threads"], one["batch"]), {})[one["engine"]] = one["ms_per_image"]
+    cells = [
+        [
+            str(threads),
+            str(batch),
+            *(f"{of[engine]:.1f}" for engine in releases),
+            f"{of['mindspore'] / of['lite']:.2f}",
+            f"{of['lite'] / of['onnx']:.2f}",
+        ]
+        for (threads, batch), of in sorted(ms.items())
+    ]
+    return _markdown(
+        ["threads", "batch", *releases.values(), "MindSpore / Lite", "Lite / ONNX Runtime"], cells
+    )
+
+
+KINDS: dict[str, Callable[[Any], str]] = {
     "accuracy": accuracy,
     "reliability": reliability,
     "readers": readers,
     "serving": serving,
+    "engines": engines,
 }
 
 

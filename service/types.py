@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -62,7 +63,8 @@ class ReadOptions(BaseModel):
     ] = None
 
 
-class Timings(BaseModel):
+@dataclass
+class Timings:
     """Where the time of a crop went, in milliseconds.
 
     `decode` is from its arrival to the network's input; `queue` all the waiting for an engine; `vision` and
@@ -71,6 +73,8 @@ class Timings(BaseModel):
     with the wait there for the batch before; `encode` from logits to this answer. `total` is the sum of them,
     except for rounding.
     """
+
+    # No model: it would be validated for every crop, by what takes longer than all that it holds.
 
     decode: Milliseconds
     queue: Milliseconds

@@ -8,8 +8,8 @@ from service.engines.bundle import Bundle
 from service.engines.engine import EngineOptions, open_engine
 from service.engines.simulated import TEXT
 from service.image_decoding.preprocess import Preprocessor, decode_image
-from service.reading.calibration import calibration_of
 from service.reading.decode import Decoder
+from service.reading.stated import calibration_of
 
 _MAX_PIXELS = 16_000_000
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
 
@@ -27,6 +28,7 @@ _AT_ONCE = 1 << 18
 """Bytes of a body that are parsed on the event loop."""
 _PLAIN = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b"\r\n \t"
+_ODD = "-_\r\n \t"
 
 
 async def parsed(body: bytes, parse: Callable[[], Parsed]) -> Parsed:
@@ -36,8 +38,9 @@ async def parsed(body: bytes, parse: Callable[[], Parsed]) -> Parsed:
 
 def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
     """The object that a body is. Raises ServiceError if it is none, or far too large for so many crops."""
-    # Only a parser can count the elements; there are never more than this.
-    elements = sum(map(body.count, (b",", b"[", b"{")))
+    # Only a parser can count the elements; there are never more than this. NumPy counts in half the time.
+    codes = np.frombuffer(body, np.uint8)
+    elements = sum(np.count_nonzero(codes == code) for code in b",[{")
     if elements > _ELEMENTS_A_CROP * (1 + most_crops) + MOST_LEXICON_WORDS:
         raise ServiceError(Problem.INVALID_REQUEST, "The body has too many elements.")
     try:
@@ -57,9 +60,11 @@ def base64_of(image: str) -> str:
         image = image.partition(",")[2]
     if not image.isascii():
         return image  # which is no base64
-    # On bytes, because on a string it takes ten times as long.
-    plain = image.encode("ascii").translate(_PLAIN, _BLANKS).decode("ascii")
-    return plain + "=" * (-len(plain) % 4)
+    # Looked for first, which takes a tenth of the time, because most crops have none of this.
+    if any(character in image for character in _ODD):
+        # On bytes, because on a string it takes ten times as long.
+        image = image.encode("ascii").translate(_PLAIN, _BLANKS).decode("ascii")
+    return image + "=" * (-len(image) % 4)
 
 
 def validated(model: type[Model], document: dict[str, Any], where: str = "") -> Model:

@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.observability.observer import STAGES
 from service.observability.request_log import PROBES
 from service.types import Timings
 
-_STAGES = tuple(name for name in Timings.model_fields if name != "total")
+_STAGES = tuple(stage for stage in STAGES if stage != "total")
 
 
 def new_tracer() -> Tracer:

@@ -19,6 +19,8 @@ _MOST_SCANS = 32
 _MOST_STRAYS, _MOST_PLACES = 16, 4
 _MOST_SEGMENTS = 512
 """A colour profile alone may have 255."""
+_MOST_FILL = 512
+_MARKER = re.compile(rb"\xff{1,%d}[^\xff]" % _MOST_FILL)
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """Within coded pixels 0xFF is followed by 0 or is a restart marker."""
 
@@ -41,10 +43,13 @@ def look_at_jpeg(body: bytes) -> Picture:
             check(scans > 0, "it has no pixels")
             assert size is not None
             return Picture(*size, cut(body, 0, position), orientation or UPRIGHT)
-        check(marker in _SEGMENTS, f"marker {marker:02X} is not known here")
+        # Not by check(): what it is to say would be put together for each segment.
+        if marker not in _SEGMENTS:
+            raise BrokenImage(f"marker {marker:02X} is not known here")
         (length,) = unpack(">H", body, position)
         segment, position = position, position + length
-        check(length >= 2 and position <= len(body), f"its segment {marker:02X} is longer than what is there")
+        if length < 2 or position > len(body):
+            raise BrokenImage(f"its segment {marker:02X} is longer than what is there")
         if marker == _APP1 and orientation is None and body.startswith(EXIF, segment + 2):
             orientation = orientation_of(body[segment + 2 : position])
         elif marker in _FRAMES:
@@ -53,7 +58,8 @@ def look_at_jpeg(body: bytes) -> Picture:
         elif marker == _SCAN:
             check(size is not None, "its pixels come before its size")
             scans += 1
-            check(scans <= _MOST_SCANS, f"it has more than {_MOST_SCANS} scans")
+            if scans > _MOST_SCANS:
+                raise BrokenImage(f"it has more than {_MOST_SCANS} scans")
             found = _NEXT_MARKER.search(body, position)
             check(found is not None, "it is cut off")
             assert found is not None
@@ -69,14 +75,13 @@ def _without_strays(body: bytes, position: int) -> bytes:
 
 def _marker(body: bytes, position: int) -> tuple[int, int]:
     """The marker at this place, after any fill bytes, and the place after the marker."""
-    (first,) = unpack("B", body, position)
-    check(first == 0xFF, "something that is no segment lies between two")
-    start = position
-    while position < len(body) and body[position] == 0xFF:
-        position += 1
-        check(position - start <= _MOST_SEGMENTS, "it is filled with 0xFF")
-    (marker,) = unpack("B", body, position)
-    return position + 1, marker
+    found = _MARKER.match(body, position)
+    if found is None:
+        first = body[position : position + 1]
+        check(first in (b"", b"\xff"), "something that is no segment lies between two")
+        check(len(body) - position <= _MOST_FILL, "it is filled with 0xFF")
+        raise BrokenImage("it is cut off")
+    return found.end(), body[found.end() - 1]
 
 
 def _size(body: bytes, segment: int, length: int) -> tuple[int, int]:

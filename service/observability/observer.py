@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -15,7 +16,7 @@ from service.observability.metrics import CROPS, SECONDS, Counter, Histogram
 from service.observability.statistics import ModelStatistics
 from service.types import Timings
 
-STAGES = tuple(Timings.model_fields)
+STAGES = tuple(field.name for field in fields(Timings))
 """The stages of a crop's way, by the names in its timings."""
 
 READ = "read"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from service.observability.counts import Counts, totals
@@ -17,17 +18,17 @@ class ModelStatistics:
 
     def __init__(self, counts: Counts, beside: Sequence[Counts] = ()) -> None:
         """Reports also what others count `beside` it."""
-        self._counts = counts
+        self._cells, self._place = counts.cells, cache(counts.place)
         self._all = [counts, *beside]
 
     def request(self, version: str, has_failed: bool, seconds: float) -> None:
-        place = self._counts.place(_REQUESTS, (version,), 4) + 2 * has_failed
-        self._counts.cells[place] += 1
-        self._counts.cells[place + 1] += seconds
-        self._counts.cells[self._counts.place(_LATEST, (version,), 1)] = time.time()
+        place = self._place(_REQUESTS, (version,), 4) + 2 * has_failed
+        self._cells[place] += 1
+        self._cells[place + 1] += seconds
+        self._cells[self._place(_LATEST, (version,), 1)] = time.time()
 
     def crop(self, version: str, timings: Timings) -> None:
-        place, cells = self._counts.place(_CROPS, (version,), 5), self._counts.cells
+        place, cells = self._place(_CROPS, (version,), 5), self._cells
         cells[place] += 1
         cells[place + 1] += timings.queue
         cells[place + 2] += timings.decode
@@ -36,9 +37,9 @@ class ModelStatistics:
 
     def call(self, version: str, size: int, seconds: float) -> None:
         """Counts an engine call with `size` crops."""
-        place = self._counts.place(_CALLS, (version, size), 2)
-        self._counts.cells[place] += 1
-        self._counts.cells[place + 1] += seconds
+        place = self._place(_CALLS, (version, size), 2)
+        self._cells[place] += 1
+        self._cells[place + 1] += seconds
 
     def of(self, version: str) -> dict[str, Any]:
         """The members that the extension gives a version, apart from its name.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
-from async_timeout import timeout
+from async_timeout import Timeout, timeout, timeout_at
 
 _SOON_S = 0.1
 """Whether a client hangs up is watched only after this time, when most have been answered."""
@@ -37,17 +37,23 @@ class Deadline:
     def __init__(self, seconds: float, client_gone: Callable[[], Awaitable[None]] | None = None) -> None:
         self._seconds = seconds
         self._client_gone = client_gone
+        self._timeout: Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._listening: asyncio.Task[None] | None = None
-        self._is_gone = False
+        self._end: type[GivenUpError] | None = None
 
     async def __aenter__(self) -> None:
         self._task = asyncio.current_task()
-        # anyio's cancel scope costs twice as much.
-        self._timeout = timeout(self._seconds)
-        await self._timeout.__aenter__()
-        if self._client_gone is not None and self._seconds > _SOON_S:
-            self._timer = asyncio.get_running_loop().call_later(_SOON_S, self._listen, self._client_gone)
+        if self._client_gone is None or self._seconds <= _SOON_S:
+            # anyio's cancel scope costs twice as much.
+            self._timeout = timeout(self._seconds)
+            await self._timeout.__aenter__()
+        else:
+            # Most requests need only this timer. With a timeout beside it, it costs half as much again.
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(
+                _SOON_S, self._listen, self._client_gone, loop.time() + self._seconds
+            )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -56,25 +62,36 @@ class Deadline:
             self._timer.cancel()
         if self._listening is not None:
             self._listening.cancel()
-        is_cancelled_elsewhere = self._is_gone and self._uncancel() > 0
-        try:
-            await self._timeout.__aexit__(kind, error, traceback)
-        except asyncio.TimeoutError:
-            raise DeadlineError(f"Not read within {self._seconds:g} s.") from None
-        if self._is_gone and kind is asyncio.CancelledError and not is_cancelled_elsewhere:
+        is_cancelled_elsewhere = self._end is not None and self._uncancel() > 0
+        if self._timeout is not None:
+            try:
+                await self._timeout.__aexit__(kind, error, traceback)
+            except asyncio.TimeoutError:
+                raise self._late() from None
+        if kind is not asyncio.CancelledError or is_cancelled_elsewhere:
+            return
+        if self._end is ClientGoneError:
             raise ClientGoneError("The client has gone.") from None
+        if self._end is DeadlineError:
+            raise self._late() from None
 
     def _uncancel(self) -> int:
         """Takes back one cancellation and returns how many are left. Python 3.10 does not count them."""
         assert self._task is not None
         return self._task.uncancel() if sys.version_info >= (3, 11) else 0
 
-    def _listen(self, client_gone: Callable[[], Awaitable[None]]) -> None:
+    def _listen(self, client_gone: Callable[[], Awaitable[None]], until: float) -> None:
         async def listen() -> None:
-            await client_gone()
-            self._is_gone = True
-            # Moving the timeout would not do: on Python 3.10 it would belong to this task from then on.
+            try:
+                async with timeout_at(until):
+                    await client_gone()
+                self._end = ClientGoneError
+            except asyncio.TimeoutError:
+                self._end = DeadlineError
             if self._task is not None:
                 self._task.cancel()
 
         self._listening = asyncio.get_running_loop().create_task(listen())
+
+    def _late(self) -> DeadlineError:
+        return DeadlineError(f"Not read within {self._seconds:g} s.")

@@ -26,14 +26,13 @@ from service.image_decoding.preprocess import Preprocessor
 from service.image_decoding.regions import Outline
 from service.observability.observer import READ, Observer
 from service.reading.batch_sizes import BatchCosts, with_guesses
-from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
-from service.reading.early_stop import early_stop_of
 from service.reading.lexicon import Lexicon, alternatives, read_lexicons
 from service.reading.request import ReadRequest
 from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
 from service.reading.smoke_test import try_out
+from service.reading.stated import calibration_of, early_stop_of
 from service.reading.turns import surest, ways_up, ways_up_of_region
 from service.settings.model import Settings
 from service.types import ModelName, Turns

@@ -40,7 +40,14 @@ from abinet_client._images import file_bytes
 from service.engines.simulated import TEXT
 from tests.support.both_clients import Connect, both_clients
 from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
+from tests.support.tiny_service import (
+    ServiceProcess,
+    crop,
+    encoded,
+    service,
+    shared_service,
+    simulated_service,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -49,10 +56,9 @@ CROP = encoded(crop())
 
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    bundle = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+def simulated() -> Iterator[ServiceProcess]:
     limits = ("--max-batch-items", "5", "--max-body-bytes", "100000")
-    with service("--bundle", str(bundle), "--engine", "simulated", "--simulated-ms", "0", *limits) as running:
+    with simulated_service("--simulated-ms", "0", *limits) as running:
         yield running
 
 
@@ -345,7 +351,7 @@ def test_options_change_on_the_same_connections(connect: Connect, simulated: Ser
         assert client.read(CROP).request_id not in ("", "of-this-client")
         assert [one.result().request_id for one in named.read_many([CROP] * 2)] == ["of-this-client"] * 2
         with pytest.raises(DeadlineExceeded):
-            client.with_options(timeout=1e-6).read(CROP)
+            client.with_options(timeout=1e-9).read(CROP)
 
 
 @both_clients

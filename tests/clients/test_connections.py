@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,20 +16,12 @@ import pytest
 from abinet_client import AsyncClient, Client, Retry, UnexpectedAnswer
 from service.engines.simulated import TEXT
 from tests.support.both_clients import Connect, both_clients
-from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+from tests.support.tiny_service import ServiceProcess, crop, encoded
 
 pytestmark = pytest.mark.slow
 
 CROP = encoded(crop())
 ONCE = Retry(attempts=1)
-
-
-@pytest.fixture(scope="module")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    bundle = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    with service("--bundle", str(bundle), "--engine", "simulated", "--simulated-ms", "0") as running:
-        yield running
 
 
 class _Echo(BaseHTTPRequestHandler):

@@ -37,7 +37,7 @@ from service.cli import main
 from service.engines.simulated import TEXT
 from tests.support.empty_bundle import empty_bundle
 from tests.support.processes import descendants
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, shared_service
 
 pytestmark = pytest.mark.slow
 
@@ -48,12 +48,6 @@ COMMAND = [sys.executable, "-m", "service", "read"]
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
     return empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-
-
-@pytest.fixture(scope="module")
-def url(bundle: str) -> Iterator[str]:
-    with service("--bundle", bundle, "--engine", "simulated", "--simulated-ms", "0") as running:
-        yield str(running.client.base_url)
 
 
 @pytest.fixture
@@ -208,6 +202,8 @@ def test_a_mistake_is_said_in_the_flags_own_name(
 class _Silent(http.server.BaseHTTPRequestHandler):
     """A service that is ready and never answers a crop."""
 
+    was_asked = threading.Event()
+
     def do_GET(self) -> None:
         body = b'{"status":"ready"}'
         self.send_response(200)
@@ -216,6 +212,7 @@ class _Silent(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
+        self.was_asked.set()
         time.sleep(60)
 
 
@@ -226,9 +223,7 @@ def test_ctrl_c_ends_while_an_answer_is_awaited_and_says_how_to_go_on(crops: Pat
         url, rows = f"http://127.0.0.1:{silent.server_port}", tmp_path / "rows.csv"
         command = [*COMMAND, str(crops), "--url", url, "-o", str(rows)]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            while not rows.exists():
-                time.sleep(0.1)
-            time.sleep(2)
+            assert _Silent.was_asked.wait(60)
             process.send_signal(signal.SIGINT)
             _, told = process.communicate(timeout=20)
         silent.shutdown()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,11 @@ from abinet_client.batch.sources import Item
 from service.cli import main
 from service.engines.simulated import TEXT
 from tests.support.both_clients import Connect, both_clients
-from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import encoded, service
+from tests.support.tiny_service import encoded
 
 PHOTO = np.random.default_rng(7).integers(0, 256, (300, 400, 3), np.uint8)
 QUAD = [[10.0, 20.0], [100.0, 20.0], [100.0, 44.0], [10.0, 44.0]]
 slow = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    bundle = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    with service("--bundle", bundle, "--engine", "simulated", "--simulated-ms", "0") as running:
-        yield str(running.client.base_url)
 
 
 @pytest.fixture

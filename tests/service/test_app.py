@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import cast
 
 import httpx
@@ -29,19 +28,16 @@ class FailingReader:
         raise self._error
 
 
-def response_to(error: Exception) -> httpx.Response:
-    async def post() -> httpx.Response:
-        app = create_app(cast(Reader, FailingReader(error)))
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.post("/v1/read", content=b"crop")
-
-    return asyncio.run(post())
+async def response_to(error: Exception) -> httpx.Response:
+    app = create_app(cast(Reader, FailingReader(error)))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.post("/v1/read", content=b"crop")
 
 
 @pytest.mark.parametrize("problem", Problem)
-def test_every_failure_has_its_status_and_its_problem_document(problem: Problem) -> None:
-    response = response_to(ServiceError(problem, "Details."))
+async def test_every_failure_has_its_status_and_its_problem_document(problem: Problem) -> None:
+    response = await response_to(ServiceError(problem, "Details."))
     assert response.status_code == problem.status
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json() == {
@@ -53,13 +49,13 @@ def test_every_failure_has_its_status_and_its_problem_document(problem: Problem)
     }
 
 
-def test_a_full_queue_says_when_to_come_again() -> None:
-    response = response_to(ServiceError(Problem.QUEUE_FULL, "Full.", retry_after=3))
+async def test_a_full_queue_says_when_to_come_again() -> None:
+    response = await response_to(ServiceError(Problem.QUEUE_FULL, "Full.", retry_after=3))
     assert response.headers["retry-after"] == "3"
 
 
-def test_a_fault_of_ours_tells_the_client_nothing_of_its_inside() -> None:
-    response = response_to(ZeroDivisionError("secret"))
+async def test_a_fault_of_ours_tells_the_client_nothing_of_its_inside() -> None:
+    response = await response_to(ZeroDivisionError("secret"))
     assert (response.status_code, response.json()["type"]) == (500, "urn:abinet:problem:fault")
     assert response.json()["request_id"] == response.headers["x-request-id"]
     assert "secret" not in response.text

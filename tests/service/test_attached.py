@@ -15,6 +15,7 @@ import pytest
 
 from service.engines.protocol import listening_at
 from service.workers.attached import RemoteEngine
+from tests.support.waiting import until
 
 HELLO = json.dumps({"release": "fake", "costs": []}).encode()
 FAULTS: dict[str, Callable[[socket.socket], object]] = {
@@ -32,7 +33,7 @@ def open_files() -> int:
 
 
 @pytest.mark.parametrize("fault", list(FAULTS))
-def test_a_worker_whose_lines_break_is_tried_again_and_no_descriptor_leaks(
+async def test_a_worker_whose_lines_break_is_tried_again_and_no_descriptor_leaks(
     fault: str, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "engine")
@@ -51,17 +52,14 @@ def test_a_worker_whose_lines_break_is_tried_again_and_no_descriptor_leaks(
 
         playing = threading.Thread(target=play)
 
-        async def attach() -> None:
-            engine = RemoteEngine(path, 4096, is_failing=lambda: False)
-            assert (await asyncio.wait_for(engine.start(), 20)).release == "fake"
-            await engine.wait_until_ready()
-            assert engine.ready
-            await engine.close()
-
         before = open_files()
         playing.start()
-        asyncio.run(attach())
+        engine = RemoteEngine(path, 4096, is_failing=lambda: False)
+        assert (await asyncio.wait_for(engine.start(), 20)).release == "fake"
+        await engine.wait_until_ready()
+        assert engine.ready
+        await engine.close()
         over.set()
         playing.join()
         gc.collect()  # the memory of a line goes with its last tensor
-        assert open_files() == before
+        await until(lambda: open_files() == before)

@@ -13,25 +13,12 @@ import httpx
 import pytest
 
 from service.http.schemas import BatchResult
-from tests.support.tiny_service import (
-    ServiceProcess,
-    crop,
-    encoded,
-    problem,
-    service,
-    shared_service,
-    tiny_bundle,
-)
+from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service, tiny_bundle
 
 pytestmark = pytest.mark.slow
 
 FILES = [("images", (f"{seed}.png", encoded(crop(seed)))) for seed in range(6)]
 BASE64 = base64.b64encode(encoded(crop())).decode()
-
-
-@pytest.fixture
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 def batch(running: ServiceProcess, files: list = FILES, **options: Any) -> httpx.Response:

@@ -15,8 +15,7 @@ import httpx
 import pytest
 
 from service.engines.simulated import TEXT
-from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, simulated_service
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +27,9 @@ WIDE = encoded(crop().repeat(2, axis=1))
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    simulated = ("--engine", "simulated", "--simulated-ms", str(CALL_MS), "--simulated-ms-per-crop", "20")
-    with service("--bundle", folder, *simulated, "--iterations", "0") as running:
+def running() -> Iterator[ServiceProcess]:
+    call = ("--simulated-ms", str(CALL_MS), "--simulated-ms-per-crop", "20")
+    with simulated_service(*call, "--iterations", "0") as running:
         yield running
 
 

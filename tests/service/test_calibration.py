@@ -31,7 +31,7 @@ from service.bundled import NAME
 from service.cli import main
 from service.commands.evaluate.service_reader import ServiceReader
 from service.engines.bundle import Bundle
-from service.reading import calibration as served
+from service.reading.stated import calibration_of
 from tests.support.tiny_service import (
     ServiceProcess,
     crop,
@@ -52,7 +52,7 @@ intercepts = st.floats(-1e3, 1e3)
 
 
 def of_a_bundle(calibration: Any) -> Callable[[np.ndarray], np.ndarray]:
-    return served.calibration_of(cast(Bundle, SimpleNamespace(folder="tiny", calibration=calibration)))
+    return calibration_of(cast(Bundle, SimpleNamespace(folder="tiny", calibration=calibration)))
 
 
 # The formula.

@@ -285,7 +285,7 @@ def test_every_request_has_its_answer_and_nothing_is_lost(
         pytest.skip("only root may mount the file systems that are to be full")
     for _ in range(ROUNDS):
         with Load(running.service.client.base_url) as load:
-            time.sleep(0.5)
+            until(lambda: len(load.statuses) >= CLIENTS)
             act(running)
             until(lambda: is_well(running), seconds=60)
             time.sleep(0.5)

@@ -159,7 +159,7 @@ async def test_many_fatal_images_cost_none_of_the_others() -> None:
 async def test_an_image_does_not_wait_for_all_those_of_a_hostile_request(hostile: bytes) -> None:
     async with taking() as (intake, _):
         many = add(intake, *[hostile] * 60)
-        await asyncio.sleep(0.5)
+        await until(lambda: all(decoder.load for decoder in intake._decoders))
         one = add(intake, b"sound")
         await asyncio.wait_for(one.done, 30)
         assert one.crops[0].image is not None

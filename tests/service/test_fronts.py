@@ -7,8 +7,8 @@ import os
 import re
 import resource
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -52,10 +52,24 @@ def read(client: httpx.Client) -> httpx.Response:
     return client.post("/v1/read", content=encoded(crop()))
 
 
-def crops_counted(client: httpx.Client) -> float:
-    found = re.search(r"^abinet_crops_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+def metric(client: httpx.Client, name: str) -> float:
+    found = re.search(rf"^{name} (\S+)$", client.get("/metrics").text, re.MULTILINE)
     assert found
     return float(found.group(1))
+
+
+def crops_counted(client: httpx.Client) -> float:
+    return metric(client, "abinet_crops_total")
+
+
+def answer_while_it_stops(running: ServiceProcess) -> httpx.Response:
+    """What a request is answered that a service has begun to read when it is told to stop."""
+    crops = [("images", encoded(crop()))] * 5  # at least one waits while a batch is read
+    with connections(running, 1) as (client,), ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(client.post, "/v1/read/batch", files=crops)
+        until(lambda: metric(running.client, "abinet_queue_depth") > 0)
+        running.process.terminate()
+        return answer.result()
 
 
 def test_every_front_reads_and_each_tells_what_all_have_counted(running: ServiceProcess) -> None:
@@ -107,23 +121,13 @@ def test_a_worker_that_is_killed_is_replaced_for_all_fronts(running: ServiceProc
 
 
 def test_sigterm_finishes_what_is_in_flight_and_leaves_no_process(folder: Path) -> None:
-    slow = ("--engine", "simulated", "--simulated-ms", "300", "--fronts", "2")
+    slow = ("--engine", "simulated", "--simulated-ms", "500", "--fronts", "2")
     with service("--bundle", str(folder), *slow) as running:
         processes = [
             *children(running.process.pid, "fronts.process"),
             *children(running.process.pid, "engines.worker"),
         ]
-        with connections(running, 1) as (client,):
-            request = client.build_request("POST", "/v1/read", content=encoded(crop()))
-            statuses = []
-
-            def answer() -> None:
-                statuses.append(client.send(request).status_code)
-
-            with _in_background(answer):
-                time.sleep(0.2)
-                running.process.terminate()
-            assert statuses == [200]
+        assert answer_while_it_stops(running).status_code == 200
         assert running.process.wait(30) == 0
         assert len(processes) == 3
         until(lambda: not any(Path(f"/proc/{process}").exists() for process in processes))
@@ -220,18 +224,6 @@ def test_sighup_changes_the_model_of_every_front(models: tuple[ServiceProcess, P
         until(lambda: versions(clients) == ["2"] * 4)
 
 
-@contextlib.contextmanager
-def _in_background(work: Callable[[], None]) -> Iterator[None]:
-    from threading import Thread
-
-    thread = Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
-
 def test_counters_go_on_while_a_front_is_stopped_and_when_another_takes_its_place(
     running: ServiceProcess,
 ) -> None:
@@ -297,15 +289,12 @@ def test_sigterm_ends_a_service_whose_fronts_cannot_start(running: ServiceProces
 
 def test_what_takes_longer_than_a_service_has_to_stop_is_told_so(folder: Path) -> None:
     slow = ("--engine", "simulated", "--simulated-ms", "4000", "--fronts", "2", "--drain-s", "0.5")
-    with service("--bundle", str(folder), *slow) as running, connections(running, 1) as (client,):
-        answers = []
-        with _in_background(lambda: answers.append(read(client))):
-            time.sleep(0.5)
-            running.process.terminate()
-        assert [answer.status_code for answer in answers] == [503]
-        assert answers[0].json()["type"].endswith("not-ready")
+    with service("--bundle", str(folder), *slow) as running:
+        answer = answer_while_it_stops(running)
+        assert answer.status_code == 503
+        assert answer.json()["type"].endswith("not-ready")
         assert running.process.wait(30) == 0
-        assert "route=/v1/read status=503 " in "".join(running.lines)
+        assert "route=/v1/read/batch status=503 " in "".join(running.lines)
         assert "Traceback" not in "".join(running.lines)
 
 

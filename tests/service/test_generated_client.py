@@ -11,15 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny_service import ServiceProcess, crop, encoded, shared_service
+from tests.support.tiny_service import ServiceProcess, crop, encoded
 
 pytest.importorskip("openapi_python_client")  # of Python 3.11 and later
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ import pytest
 from abinet_client.batch.thumbnail import Thumbnails
 from service.image_files import BrokenImage, NotAnImage, decode, look
 from tests.support.decoder_trial import DECODERS, Trial, TrialFailed
-from tests.support.empty_bundle import empty_bundle
 from tests.support.hostile_images import (
     chunk,
     corpus,
@@ -35,7 +34,7 @@ from tests.support.hostile_images import (
     webp_chunk,
 )
 from tests.support.processes import children, descendants
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, simulated_service
 
 pytestmark = pytest.mark.slow
 
@@ -158,10 +157,8 @@ def test_nothing_is_printed_of_a_broken_image(capfd: pytest.CaptureFixture[str])
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    bundle = empty_bundle(tmp_path_factory.mktemp("bundle"))
-    flags = ("--engine", "simulated", "--simulated-ms", "0", "--no-access-log")
-    with service("--bundle", bundle.folder, *flags) as process:
+def running() -> Iterator[ServiceProcess]:
+    with simulated_service("--simulated-ms", "0", "--no-access-log") as process:
         yield process
 
 

@@ -17,10 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.empty_bundle import empty_bundle
 from tests.support.hostile_requests import hostile_requests, wait_beside
 from tests.support.processes import children
-from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, simulated_service
 
 pytestmark = pytest.mark.slow
 
@@ -34,9 +33,8 @@ _BESIDE_HOSTILE_MS = 200.0
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    with service("--bundle", folder, "--engine", "simulated", "--simulated-ms", "1") as running:
+def running() -> Iterator[ServiceProcess]:
+    with simulated_service("--simulated-ms", "1") as running:
         yield running
 
 
@@ -285,12 +283,11 @@ def test_a_few_pipelined_requests_are_answered_in_order(running: ServiceProcess)
 
 
 @pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def narrow() -> Iterator[ServiceProcess]:
     """A service with little room: 20 connections, 16 MiB of bodies, 3 seconds, 8 between requests."""
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
     limits = ("--max-connections", "20", "--max-held-bytes", str(16 << 20))
     seconds = ("--timeout-s", "3", "--keep-alive-s", "8")
-    with service("--bundle", folder, "--engine", "simulated", *limits, *seconds) as running:
+    with simulated_service(*limits, *seconds) as running:
         yield running
 
 
@@ -430,11 +427,10 @@ def test_no_json_is_a_fault_of_the_service(running: ServiceProcess, path: str) -
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def locked() -> Iterator[ServiceProcess]:
     """A service that asks for a key."""
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
     keys = {"ABINET_API_KEYS": "secret", "ABINET_ADMIN_KEYS": "admin"}
-    with service("--bundle", folder, "--engine", "simulated", environment=keys) as running:
+    with simulated_service(environment=keys) as running:
         yield running
 
 

@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from service.engines.simulated import TEXT
-from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, simulated_service
 
 pytestmark = pytest.mark.slow
 
@@ -36,10 +35,9 @@ HABITS = {
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+def running() -> Iterator[ServiceProcess]:
     arguments = ("--host", "localhost", "--root-path", "/ocr", "--trusted-proxies", "127.0.0.1")
-    with service("--bundle", folder, "--engine", "simulated", *arguments) as running:
+    with simulated_service(*arguments) as running:
         yield running
 
 

@@ -6,20 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.empty_bundle import empty_bundle
-from tests.support.hostile_interface import ADMIN, fuzz
-from tests.support.tiny_service import ServiceProcess, service
+from tests.support.hostile_interface import changeable_service, fuzz
+from tests.support.tiny_service import ServiceProcess
 
 pytest.importorskip("schemathesis", reason="Schemathesis asks for Python 3.11")
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = tmp_path_factory.mktemp("bundle")
-    options = ("--bundle", empty_bundle(folder).folder, "--bundles", str(folder))
-    engine = ("--engine", "simulated", "--simulated-ms", "0")
-    with service(*options, *engine, environment={"ABINET_ADMIN_KEYS": ADMIN}) as running:
+def running() -> Iterator[ServiceProcess]:
+    with changeable_service() as running:
         yield running
 
 

@@ -19,25 +19,12 @@ from service.cli import main
 from service.errors import ServiceError
 from service.http.schemas import BatchResult, ReadResult
 from service.reading.lexicon import Lexicon, alternatives, log_probabilities, read_lexicons
-from tests.support.tiny_service import (
-    ServiceProcess,
-    crop,
-    encoded,
-    problem,
-    service,
-    shared_service,
-    tiny_bundle,
-)
+from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service, tiny_bundle
 
 FIELD_LEXICONS = Path(__file__).parents[2] / "benchmarks" / "field_lexicons.py"
 CHARSET = "abcdefghijklmnopqrstuvwxyz1234567890"
 FEW, STEPS = "ab", 4
 slow = pytest.mark.slow
-
-
-@pytest.fixture
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 def logits(count: int, steps: int = 26, classes: int = 37, seed: int = 0) -> np.ndarray:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from service.crop import Submission, Wish, Word
@@ -26,12 +24,9 @@ def test_a_long_text_that_is_very_unsure_has_a_note(text: str, probability: floa
     assert note_of(Word(text, probability, probability, [0.5] * len(text))) == (NOTE if has_note else None)
 
 
-def test_the_answer_has_the_note_and_otherwise_no_such_member() -> None:
-    async def test() -> None:
-        (crop,) = Submission(1, Wish(0, detail=False), ModelName(name="m", version="1")).crops
-        crop.words = [Word("twowordsofwhich", 0.02, 0.02, [0.5] * 15)]
-        assert Reading.model_validate(answer(crop).reading).note == NOTE
-        crop.words = [Word("word", 0.9, 0.9, [0.5] * 4)]
-        assert "note" not in answer(crop).reading
-
-    asyncio.run(test())
+async def test_the_answer_has_the_note_and_otherwise_no_such_member() -> None:
+    (crop,) = Submission(1, Wish(0, detail=False), ModelName(name="m", version="1")).crops
+    crop.words = [Word("twowordsofwhich", 0.02, 0.02, [0.5] * 15)]
+    assert Reading.model_validate(answer(crop).reading).note == NOTE
+    crop.words = [Word("word", 0.9, 0.9, [0.5] * 4)]
+    assert "note" not in answer(crop).reading

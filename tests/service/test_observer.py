@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,23 +49,19 @@ def timings(milliseconds: float) -> Timings:
     return Timings(**{stage: milliseconds for stage in STAGES})
 
 
-def get(observer: Observer, path: str, ready: bool = True, **headers: str) -> httpx.Response:
+async def get(observer: Observer, path: str, ready: bool = True, **headers: str) -> httpx.Response:
     app = FastAPI()
     reader = SimpleNamespace(
         state="ready" if ready else "starting", main=SimpleNamespace(batch_costs=[{"vision": {4: 0.0302}}])
     )
     app.include_router(observability_router(Fronts(observer), cast(Reader, reader)))
-
-    async def ask() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.get(path, headers=headers)
-
-    return asyncio.run(ask())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return await client.get(path, headers=headers)
 
 
-def samples(observer: Observer, ready: bool = True) -> dict[tuple[str, ...], float]:
+async def samples(observer: Observer, ready: bool = True) -> dict[tuple[str, ...], float]:
     """What Prometheus would store: (name, label values in the order of the labels' names) -> value."""
-    families = text_string_to_metric_families(get(observer, "/metrics", ready).text)
+    families = text_string_to_metric_families((await get(observer, "/metrics", ready)).text)
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in families
@@ -149,13 +144,13 @@ def _arrays(observer: Observer) -> Iterator[np.ndarray]:
     return (value for value in vars(observer.latencies).values() if isinstance(value, np.ndarray))
 
 
-def test_the_latency_route_shows_every_stage_over_both_windows() -> None:
+async def test_the_latency_route_shows_every_stage_over_both_windows() -> None:
     clock = Clock()
     observer = Observer(clock)
     observer.crop(timings(10.0))
     clock.now += 100
     observer.crop(timings(20.0))
-    windows = get(observer, "/v1/latency").json()["windows"]
+    windows = (await get(observer, "/v1/latency")).json()["windows"]
     assert {name: window["stages"]["total"]["count"] for name, window in windows.items()} == {
         "1m": 1,
         "5m": 2,
@@ -164,12 +159,12 @@ def test_the_latency_route_shows_every_stage_over_both_windows() -> None:
     assert windows["5m"]["stages"]["total"]["max"] == 20.0
 
 
-def test_the_latency_route_shows_how_full_batches_were() -> None:
+async def test_the_latency_route_shows_how_full_batches_were() -> None:
     observer = Observer()
     observer.batch("vision", 3, 4, 0.01)
     observer.batch("vision", 3, 4, 0.01)
     observer.batch("vision", 1, 1, 0.01)
-    window = get(observer, "/v1/latency").json()["windows"]["1m"]
+    window = (await get(observer, "/v1/latency")).json()["windows"]["1m"]
     assert window["batches"] == {"vision": {"calls": 3, "fill": 0.778, "sizes": {"1": 1, "3": 2}}}
 
 
@@ -178,12 +173,12 @@ def test_the_example_in_the_description_is_a_valid_report() -> None:
     assert LatencyReport.model_validate(example)
 
 
-def test_prometheus_sees_requests_by_route_and_code() -> None:
+async def test_prometheus_sees_requests_by_route_and_code() -> None:
     observer = Observer()
     observer.request("/v1/read", 200, 0.02)
     observer.request("/v1/read", 200, 0.04)
     observer.request("/v1/read", 429, 0.001)
-    seen = samples(observer)
+    seen = await samples(observer)
     assert seen["abinet_requests_total", "200", "/v1/read"] == 2
     assert seen["abinet_requests_total", "429", "/v1/read"] == 1
     assert seen["abinet_request_duration_seconds_count", "/v1/read"] == 3
@@ -191,7 +186,7 @@ def test_prometheus_sees_requests_by_route_and_code() -> None:
     assert seen["abinet_request_duration_seconds_bucket", "0.025", "/v1/read"] == 2
 
 
-def test_prometheus_sees_crops_batches_and_refusals() -> None:
+async def test_prometheus_sees_crops_batches_and_refusals() -> None:
     observer = Observer()
     observer.crop(timings(30.0))
     observer.batch("refine", 3, 4, 0.004)
@@ -200,7 +195,7 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     observer.limit(256)
     observer.devices(["cpu", "ascend:0"])
     observer.worker_restarted("cpu")
-    seen = samples(observer)
+    seen = await samples(observer)
     assert seen["abinet_crops_total",] == 1
     assert seen["abinet_queue_wait_seconds_sum",] == pytest.approx(0.03)
     assert seen["abinet_batch_size_bucket", "refine", "2.0"] == 0
@@ -213,21 +208,21 @@ def test_prometheus_sees_crops_batches_and_refusals() -> None:
     assert seen["abinet_worker_restarts_total", "ascend:0"] == 0
 
 
-def test_prometheus_sees_a_silent_service_too() -> None:
-    seen = samples(Observer(), ready=False)
+async def test_prometheus_sees_a_silent_service_too() -> None:
+    seen = await samples(Observer(), ready=False)
     assert seen["abinet_ready",] == 0
     assert seen["abinet_crops_total",] == 0
     assert seen["abinet_queue_wait_seconds_count",] == 0
     assert seen["process_resident_memory_bytes",] > 0
 
 
-def test_openmetrics_is_spoken_where_it_is_asked_for() -> None:
-    response = get(Observer(), "/metrics", Accept="application/openmetrics-text")
+async def test_openmetrics_is_spoken_where_it_is_asked_for() -> None:
+    response = await get(Observer(), "/metrics", Accept="application/openmetrics-text")
     assert response.headers["content-type"].startswith("application/openmetrics-text")
     assert response.text.endswith("# EOF\n")
 
 
-def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
+async def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
     observer = Observer()
     observer.request("/v1/read", 200, 0.02)
     observer.batch("vision", 1, 1, 0.01)
@@ -241,7 +236,7 @@ def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
             tuple(name for name in family.samples[0].labels if name != "le"),
             family.documentation,
         )
-        for family in text_string_to_metric_families(get(observer, "/metrics").text)
+        for family in text_string_to_metric_families((await get(observer, "/metrics")).text)
         if family.name.startswith("abinet_")
     }
     text = (project / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -250,7 +245,7 @@ def test_the_documented_metrics_are_those_that_there_are(project: Path) -> None:
     assert documented == {(name, tuple(sorted(labels)), help) for name, labels, help in families}
 
 
-def test_what_several_fronts_have_seen_adds_up() -> None:
+async def test_what_several_fronts_have_seen_adds_up() -> None:
     mine, others, managers = Counts(), Counts(), Counts()
     one, other = Observer(counts=mine, beside=[others, managers]), Observer(counts=others)
     for observer, milliseconds in ((one, 1.0), (other, 100.0), (other, 100.0)):
@@ -262,7 +257,7 @@ def test_what_several_fronts_have_seen_adds_up() -> None:
     other.depth(3)
     states = [orjson.loads(orjson.dumps(observer.state())) for observer in (one, other)]
     merged = one.with_others(states)
-    seen = samples(merged)
+    seen = await samples(merged)
     assert seen["abinet_crops_total",] == 3
     assert seen["abinet_requests_total", "200", "/v1/read"] == 3
     assert seen["abinet_queue_depth",] == 5
@@ -274,5 +269,5 @@ def test_what_several_fronts_have_seen_adds_up() -> None:
     assert merged.batches.calls(300) == {("vision", 3, 4): 3}
 
 
-def test_latency_shows_what_batches_cost() -> None:
-    assert get(Observer(), "/v1/latency").json()["batch_ms"] == [{"vision": {"4": 30.2}}]
+async def test_latency_shows_what_batches_cost() -> None:
+    assert (await get(Observer(), "/v1/latency")).json()["batch_ms"] == [{"vision": {"4": 30.2}}]

@@ -13,18 +13,13 @@ import numpy as np
 import pytest
 
 from service.http.routes.open_inference_messages import InferResponse, ModelStats
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service, shared_service, tiny_bundle
+from tests.support.tiny_service import ServiceProcess, crop, encoded, service, tiny_bundle
 
 pytestmark = pytest.mark.slow
 
 INFER = "/v2/models/abinet/infer"
 FILES = [encoded(crop(seed)) for seed in range(3)]
 BASE64 = [base64.b64encode(file).decode() for file in FILES]
-
-
-@pytest.fixture
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 def infer(running: ServiceProcess, **request: Any) -> httpx.Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import cast
@@ -32,17 +31,14 @@ class IdleReader:
         self.model = ModelName(name="tiny", version="1")
 
 
-def ask(path: str, method: str = "GET", headers: dict[str, str] | None = None) -> httpx.Response:
-    async def main() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(cast(Reader, IdleReader())))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.request(method, path, headers=headers)
-
-    return asyncio.run(main())
+async def ask(path: str, method: str = "GET", headers: dict[str, str] | None = None) -> httpx.Response:
+    transport = httpx.ASGITransport(create_app(cast(Reader, IdleReader())))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.request(method, path, headers=headers)
 
 
-def test_the_root_is_the_page() -> None:
-    response = ask("/")
+async def test_the_root_is_the_page() -> None:
+    response = await ask("/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "<title>abinet" in response.text
 
@@ -56,8 +52,8 @@ def test_the_root_is_the_page() -> None:
         ("/web/samples/telescope.png", "image/png"),
     ],
 )
-def test_a_file_has_its_media_type(path: str, media_type: str) -> None:
-    response = ask(path)
+async def test_a_file_has_its_media_type(path: str, media_type: str) -> None:
+    response = await ask(path)
     assert (response.status_code, response.headers["content-type"]) == (200, media_type)
 
 
@@ -73,38 +69,38 @@ def test_a_file_names_only_files_that_are_served(file: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PAGE_PATHS))
-def test_nothing_comes_from_elsewhere_and_no_script_from_the_markup(path: str) -> None:
-    policy = ask(path).headers["content-security-policy"]
+async def test_nothing_comes_from_elsewhere_and_no_script_from_the_markup(path: str) -> None:
+    policy = (await ask(path)).headers["content-security-policy"]
     assert policy.startswith("default-src 'self';")
     assert "unsafe" not in policy
     assert "http" not in policy
 
 
-def test_a_browser_that_has_the_file_gets_304() -> None:
-    tag = ask("/web/page.js").headers["etag"]
-    again = ask("/web/page.js", headers={"If-None-Match": f'"other", W/{tag}'})
+async def test_a_browser_that_has_the_file_gets_304() -> None:
+    tag = (await ask("/web/page.js")).headers["etag"]
+    again = await ask("/web/page.js", headers={"If-None-Match": f'"other", W/{tag}'})
     assert (again.status_code, again.content) == (304, b"")
-    assert ask("/web/page.js", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert (await ask("/web/page.js", headers={"If-None-Match": '"other"'})).status_code == 200
 
 
-def test_head_is_answered() -> None:
-    assert ask("/", "HEAD").status_code == 200
+async def test_head_is_answered() -> None:
+    assert (await ask("/", "HEAD")).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/web/", "/web/nothing.js", "/web/%2e%2e/app.py", "/web/samples/..%2f..%2fabinet_small_en.json"]
 )
-def test_no_other_file_is_opened(path: str) -> None:
-    assert ask(path).status_code == 404
+async def test_no_other_file_is_opened(path: str) -> None:
+    assert (await ask(path)).status_code == 404
 
 
-def test_the_description_of_the_interface_leaves_the_page_out() -> None:
-    paths = ask("/openapi.json").json()["paths"]
+async def test_the_description_of_the_interface_leaves_the_page_out() -> None:
+    paths = (await ask("/openapi.json")).json()["paths"]
     assert not [path for path in paths if path == "/" or path.startswith(("/web", "/favicon"))]
 
 
-def test_the_description_asks_nobody_elsewhere_for_its_scripts() -> None:
-    page = ask("/docs").text
+async def test_the_description_asks_nobody_elsewhere_for_its_scripts() -> None:
+    page = (await ask("/docs")).text
     assert "http" not in page
     for name in re.findall(r'(?:src|href)="([^"]+)"', page):
-        assert ask(f"/{name}").status_code == 200
+        assert (await ask(f"/{name}")).status_code == 200

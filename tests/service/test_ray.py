@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import os
 import signal
@@ -229,22 +228,18 @@ def test_a_worker_that_sees_every_npu_takes_the_assigned_ones() -> None:
     assert assigned_devices(("ascend:0", "ascend:1"), ["5", "7"], None) == ("ascend:5", "ascend:7")
 
 
-def asked(answer: Callable[[Scope, Receive, Send], Awaitable[None]]) -> httpx.Response:
+async def asked(answer: Callable[[Scope, Receive, Send], Awaitable[None]]) -> httpx.Response:
     """What a client is told if Ray's proxy answers so."""
-
-    async def ask() -> httpx.Response:
-        transport = httpx.ASGITransport(ProblemMiddleware(answer))
-        async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
-            return await client.get("/", headers={"x-request-id": "mine"})
-
-    return asyncio.run(ask())
+    transport = httpx.ASGITransport(ProblemMiddleware(answer))
+    async with httpx.AsyncClient(transport=transport, base_url="http://proxy") as client:
+        return await client.get("/", headers={"x-request-id": "mine"})
 
 
-def test_a_request_whose_replica_died_may_be_tried_again() -> None:
+async def test_a_request_whose_replica_died_may_be_tried_again() -> None:
     async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
-    response = asked(nothing)
+    response = await asked(nothing)
     assert problem(response) == (503, "not-ready")
     assert response.headers["retry-after"] == "1"
 
@@ -252,14 +247,14 @@ def test_a_request_whose_replica_died_may_be_tried_again() -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(404, "about:blank"), (408, "urn:abinet:problem:deadline-exceeded")]
 )
-def test_what_the_proxy_says_in_plain_text_becomes_problem_details(status: int, kind: str) -> None:
-    response = asked(PlainTextResponse("words of Ray", status))
+async def test_what_the_proxy_says_in_plain_text_becomes_problem_details(status: int, kind: str) -> None:
+    response = await asked(PlainTextResponse("words of Ray", status))
     assert response.headers["content-type"] == "application/problem+json"
     assert (response.json()["type"], response.json()["request_id"]) == (kind, "mine")
 
 
-def test_what_a_replica_answers_passes_the_proxy_unchanged() -> None:
-    response = asked(JSONResponse({"status": "starting"}, 503))
+async def test_what_a_replica_answers_passes_the_proxy_unchanged() -> None:
+    response = await asked(JSONResponse({"status": "starting"}, 503))
     assert (response.status_code, response.json()) == (503, {"status": "starting"})
 
 

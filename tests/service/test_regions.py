@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies
 from service.errors import ServiceError
 from service.http.schemas import BatchResult
 from service.image_decoding.regions import Photo, outline_of
-from tests.support.tiny_service import ServiceProcess, encoded, problem, service, shared_service, tiny_bundle
+from tests.support.tiny_service import ServiceProcess, encoded, problem, service, tiny_bundle
 
 PHOTO = np.random.default_rng(7).integers(0, 256, (300, 400, 3), np.uint8)
 BOXES = [(10, 20, 90, 24), (120, 40, 100, 30), (0, 0, 400, 300), (200, 250, 64, 32)]
@@ -27,11 +27,6 @@ slow = pytest.mark.slow
 def bundled() -> Iterator[ServiceProcess]:
     with service() as started:
         yield started
-
-
-@pytest.fixture
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 def quad(left: float, top: float, width: float, height: float) -> list[list[float]]:

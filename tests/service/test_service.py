@@ -15,22 +15,9 @@ from pydantic import BaseModel
 
 from service.http.schemas import BatchResult, ReadResult
 from tests.support.hostile_images import png
-from tests.support.tiny_service import (
-    ServiceProcess,
-    crop,
-    encoded,
-    problem,
-    service,
-    shared_service,
-    tiny_bundle,
-)
+from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service, tiny_bundle
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 def without_timings(response: httpx.Response) -> dict:

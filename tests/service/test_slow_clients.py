@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, simulated_service
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +24,8 @@ _STALL_S = 5.0
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    with service("--bundle", folder, "--engine", "simulated", "--simulated-ms", "20") as running:
+def running() -> Iterator[ServiceProcess]:
+    with simulated_service("--simulated-ms", "20") as running:
         yield running
 
 

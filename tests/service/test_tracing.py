@@ -19,8 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from abinet_client import Client
 from service.engines.simulated import TEXT
 from service.observability.tracing import is_tracing, tracing_fault
-from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import ROOT, ServiceProcess, crop, encoded, service
+from tests.support.tiny_service import ROOT, ServiceProcess, crop, encoded, simulated_service
 
 pytestmark = pytest.mark.slow
 
@@ -88,11 +87,9 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="module")
-def traced(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
+def traced(collector: Collector) -> Iterator[ServiceProcess]:
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "50"}
-    arguments = ("--bundle", folder, "--engine", "simulated")
-    with service(*arguments, environment=variables) as running:
+    with simulated_service(environment=variables) as running:
         yield running
 
 

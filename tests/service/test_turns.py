@@ -25,15 +25,7 @@ from service.image_files.turns import turned
 from service.reading.decode import Decoder, certainty
 from service.reading.turns import surest, ways_up
 from service.types import Turns
-from tests.support.tiny_service import (
-    ServiceProcess,
-    crop,
-    encoded,
-    problem,
-    service,
-    shared_service,
-    tiny_bundle,
-)
+from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, service, tiny_bundle
 
 pytestmark = pytest.mark.slow
 
@@ -143,11 +135,6 @@ def test_a_reading_that_failed_is_the_answer() -> None:
 
 
 # Over HTTP.
-
-
-@pytest.fixture(scope="module")
-def running() -> ServiceProcess:
-    return shared_service()
 
 
 @pytest.mark.parametrize("image", [TALL, WIDE, crop(7), crop(8)], ids=["tall", "wide", "third", "fourth"])

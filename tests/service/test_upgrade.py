@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import ServiceProcess, crop, encoded, service
+from tests.support.tiny_service import ServiceProcess, crop, encoded, simulated_service
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +29,8 @@ PLAIN = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = empty_bundle(tmp_path_factory.mktemp("bundle")).folder
-    with service("--bundle", folder, "--engine", "simulated") as running:
+def running() -> Iterator[ServiceProcess]:
+    with simulated_service() as running:
         yield running
 
 

@@ -9,17 +9,19 @@ one that the description does not have: its status, media type, headers and docu
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 
 from tests.support.empty_bundle import empty_bundle
-from tests.support.tiny_service import service
+from tests.support.tiny_service import ServiceProcess, service
 
 _CONFIGURATION = """
 [checks]
@@ -52,24 +54,31 @@ def fuzz(url: httpx.URL, *arguments: str) -> tuple[int, str]:
     return int(found[1]), done.stdout
 
 
+@contextlib.contextmanager
+def changeable_service() -> Iterator[ServiceProcess]:
+    """A service whose model may be changed, so that all its operations can be tried."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--bundle", empty_bundle(Path(folder)).folder, "--bundles", folder)
+        engine = ("--engine", "simulated", "--simulated-ms", "0")
+        with service(*options, *engine, environment={"ABINET_ADMIN_KEYS": ADMIN}) as running:
+            yield running
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Fuzzes the HTTP interface.")
     parser.add_argument("--seconds", type=int, default=180)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = empty_bundle(Path(folder)).folder
-        options = ("--bundle", bundle, "--bundles", folder, "--engine", "simulated", "--simulated-ms", "0")
-        with service(*options, environment={"ABINET_ADMIN_KEYS": ADMIN}) as running:
-            try:
-                count, _ = fuzz(
-                    running.client.base_url,
-                    *("--max-time", str(arguments.seconds), "--seed", str(arguments.seed)),
-                )
-            except ValueError as found:
-                print(found, file=sys.stderr)
-                return 1
+    with changeable_service() as running:
+        try:
+            count, _ = fuzz(
+                running.client.base_url,
+                *("--max-time", str(arguments.seconds), "--seed", str(arguments.seed)),
+            )
+        except ValueError as found:
+            print(found, file=sys.stderr)
+            return 1
     print(f"{count:,} requests, and every answer is as described")
     return 0
 

@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 
 from service.engines.process import module_command
+from tests.support.empty_bundle import empty_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -159,6 +160,15 @@ def service(
         running.process.kill()
         running.process.wait()
         running.client.close()
+
+
+@contextlib.contextmanager
+def simulated_service(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[ServiceProcess]:
+    """A ready service that runs no network: its simulated engine reads one word in every crop."""
+    with tempfile.TemporaryDirectory(prefix="abinet-tests-") as folder:
+        simulated = ("--bundle", empty_bundle(Path(folder)).folder, "--engine", "simulated")
+        with service(*simulated, *arguments, environment=environment) as running:
+            yield running
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from service.errors import Problem, ServiceError
 from service.http.answers import answer
 from service.http.body import is_form, is_json, read_body, read_form
-from service.http.json_body import base64_of, json_object, parsed, validated
+from service.http.json_body import Model, base64_of, json_object, parsed, validated
 from service.http.lean import (
     JsonResponse,
     LeanRoute,
@@ -219,11 +219,7 @@ def read_router(reader: Reader) -> APIRouter:
             form = await read_form(request, settings.max_body_bytes, 1, ("regions", *_TEXT_FIELDS))
             ((_, image),) = form.files
             options = await _with_lexicon(options, form)
-            # Put into an object, the field is bounded and validated like any JSON here.
-            text = b'{"regions":' + form.fields.get("regions", b"null") + b"}"
-            listed = await parsed(
-                text, lambda: validated(RegionList, _regions_document(text, settings), "form")
-            )
+            listed = await _json_field(form, "regions", partial(_regions_document, settings), RegionList)
         else:
             _expect_json(
                 request, "A photo and its regions are a form (multipart/form-data) or application/json."
@@ -252,13 +248,18 @@ def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
 
 async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
     """The options with the form's lexicon, if it has one: JSON, a list of words or a name."""
-    field = form.fields.get("lexicon")
-    if field is None:
+    if "lexicon" not in form.fields:
         return options
-    listed = await parsed(
-        field, lambda: validated(LexiconField, json_object(b'{"lexicon":' + field + b"}", 0), "form")
-    )
+    listed = await _json_field(form, "lexicon", partial(json_object, most_crops=0), LexiconField)
     return options.model_copy(update={"lexicon": listed.lexicon})
+
+
+async def _json_field(
+    form: Form, name: str, document_of: Callable[[bytes], dict[str, Any]], model: type[Model]
+) -> Model:
+    """A field of JSON. Put into an object, it is bounded and validated like any JSON here."""
+    body = b'{"%b":%b}' % (name.encode(), form.fields.get(name, b"null"))
+    return await parsed(body, lambda: validated(model, document_of(body), "form"))
 
 
 def _expect_json(request: Request, otherwise: str) -> None:
@@ -268,11 +269,11 @@ def _expect_json(request: Request, otherwise: str) -> None:
 
 def _json_photo(body: bytes, settings: Settings) -> tuple[str, RegionList, dict[str, Any]]:
     """A photo in base64, its regions, and the options beside them."""
-    sent = validated(RegionsRequest, _regions_document(body, settings), "body")
+    sent = validated(RegionsRequest, _regions_document(settings, body), "body")
     return base64_of(sent.image), sent, sent.model_dump(exclude={"image", "regions"}, exclude_unset=True)
 
 
-def _regions_document(body: bytes, settings: Settings) -> dict[str, Any]:
+def _regions_document(settings: Settings, body: bytes) -> dict[str, Any]:
     document = json_object(body, settings.max_batch_items)
     _limit(document.get("regions"), settings, "regions; a request")
     return document
