@@ -66,8 +66,8 @@ class BodyRoom:
 async def read_body(request: Request, limit: int) -> bytes:
     """Unpacked, if it was sent packed.
 
-    Raises ServiceError if the body is longer than `limit` bytes, packed or not, too slow, packed in a way that is
-    not read here, or its client hangs up.
+    Raises ServiceError if the body is longer than `limit` bytes, packed or not, too slow, packed in a way
+    that is not read here, or its client hangs up.
     """
     encoding = header(request, b"content-encoding").strip().lower()
     if encoding in (b"", b"identity"):
