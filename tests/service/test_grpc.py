@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import queue
+import re
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -177,7 +177,7 @@ def test_a_line_of_the_log_has_the_requests_identifier(running: ServiceProcess) 
         ([FILES[0]], {"sequence_id": 1}, "INVALID_ARGUMENT", "parameters.sequence_id"),
         ([FILES[0]], {"parameters": {"iterations": 9}}, "INVALID_ARGUMENT", "refines 3 times at most"),
         ([FILES[0]], {"timeout": 1}, "DEADLINE_EXCEEDED", "Not read within"),
-        (FILES[:1] * 65, {}, "INVALID_ARGUMENT", "More than 64 crops"),
+        ([b"x"] * 65, {}, "INVALID_ARGUMENT", "More than 64 crops"),
         ([bytes(200_001)], {}, "RESOURCE_EXHAUSTED", "larger than max"),
         ([bytes(9_000_000)], {"compression_algorithm": "gzip"}, "RESOURCE_EXHAUSTED", "larger than max"),
         (
@@ -272,28 +272,36 @@ def test_the_clients_own_deadline_counts(slow: ServiceProcess) -> None:
     assert time.monotonic() - begun < 10
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def waiting(running: ServiceProcess) -> float:
+    found = re.search(r"^abinet_queue_depth (.*)$", running.client.get("/metrics").text, re.MULTILINE)
+    assert found
+    return float(found.group(1))
+
+
 @pytest.mark.slow
 def test_a_cancelled_call_takes_its_crops_out_and_a_full_queue_is_exhausted(slow: ServiceProcess) -> None:
-    ended = threading.Event()
+    def begin(name: str) -> Any:
+        headers = {**KEY, "x-request-id": name}
+        return asking.async_infer("abinet", [tensor(*FILES, FILES[0])], lambda *_: None, headers=headers)
+
     with client(slow) as asking:
-        # Each of the first takes the engine, or waits for it; the third finds the queue full.
-        calls = [
-            asking.async_infer(
-                "abinet",
-                [tensor(*FILES)],
-                lambda result, error: ended.set(),
-                headers={**KEY, "x-request-id": name},
-            )
-            for name in ("first", "second")
-        ]
-        while "abinet_queue_depth 3.0" not in slow.client.get("/metrics").text:
-            time.sleep(0.01)
-        assert refusal(slow, *FILES, headers=KEY)[0] == "RESOURCE_EXHAUSTED"
+        calls = [begin("first")]
+        wait_until(lambda: waiting(slow) > 0)
+        wait_until(lambda: waiting(slow) == 0)  # the engine has them, for seconds
+        calls.append(begin("second"))
+        wait_until(lambda: waiting(slow) > 0)
+        assert refusal(slow, *FILES, FILES[0], headers=KEY)[0] == "RESOURCE_EXHAUSTED"
         for call in calls:
             call.cancel()
         slow._match(r"request_id=second .*status=499 .*problem=client-gone")
-        while "abinet_queue_depth 0.0" not in slow.client.get("/metrics").text:
-            time.sleep(0.01)
+        wait_until(lambda: waiting(slow) == 0)
 
 
 @pytest.mark.slow
