@@ -1,6 +1,6 @@
 """The command `abinet`, also as `python -m abinet`.
 
-The project's packages have common names: they are found beside this file, whatever `PYTHONPATH` has of them.
+The project's packages have common names, so they are looked for beside this file, before `PYTHONPATH`.
 """
 
 from __future__ import annotations

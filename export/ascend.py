@@ -1,7 +1,7 @@
 """Offline compilation of a bundle's graphs for Ascend, by MindSpore Lite's converter and CANN.
 
-Not checked on Ascend hardware: the machine this was written on has neither the converter's CANN libraries nor
-an NPU. The command line and the settings are those of MindSpore Lite's documentation.
+Not checked on Ascend hardware: the machine on which this was written has neither the converter's CANN
+libraries nor an NPU. The command line and the settings are those of MindSpore Lite's documentation.
 """
 
 import os

@@ -1,6 +1,6 @@
 """A new bundle: a folder of graphs and a manifest, the unit of deployment.
 
-It appears whole or not at all, and every file's hash stands in ``manifest.json``.
+It appears whole or not at all, and ``manifest.json`` has the hash of every file.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from service.bundle_format.manifest import (
 REFERENCE = "reference.npz"
 
 #: Largest difference of logits between a graph and its network that still counts as rounding; of the largest
-#: logit if that is above 1, because rounding grows with what is rounded.
+#: logit if that is above 1, because rounding errors grow with the values.
 TOLERANCE = 1e-4
 
 
@@ -43,7 +43,7 @@ def check_hashes(bundle: Path, manifest: Manifest) -> None:
 
 @contextlib.contextmanager
 def new_bundle(output: Path, force: bool) -> Iterator[Path]:
-    """A folder to fill, which becomes ``output`` when the block ends well and vanishes when it does not.
+    """A folder to fill, which becomes ``output`` if the block succeeds and vanishes if it fails.
 
     Raises:
         BundleError: ``output`` exists without ``force``, is no bundle, or the disk refuses.

@@ -55,7 +55,7 @@ def export_bundle(
     ascend_target: Optional[str] = None,
     report: Callable[[str], None] = print,
 ) -> Manifest:
-    """Writes the bundle ``output`` and returns its manifest; ``report`` hears one line a graph.
+    """Writes the bundle ``output`` and returns its manifest; ``report`` gets a line for each graph.
 
     Batch 1 is always there, ``batch_sizes`` are added. ``precision`` fp16 stores weights in half precision
     and computes in single. Every graph is run on random images and on those of the folder ``images``, and
@@ -106,7 +106,7 @@ def mind_ir_version(path: Path) -> int:
 
 
 def _network_to_export(checkpoint: Path, precision: str, trained: Reference) -> Tuple[ABINet, Reference]:
-    """A second network from the checkpoint, as its graphs store it, and what these have to answer."""
+    """A second network from the checkpoint, as the graphs store it, and the answers that they must give."""
     network, _ = load_checkpoint(checkpoint)
     fold_batch_norm(network)
     fold_attention(network)
@@ -122,7 +122,8 @@ def _export_graph(
     try:
         with _inside(folder):
             ms.export(cell_of(network, graph), *inputs, file_name=path.name, file_format="MINDIR")
-        path.chmod(0o644)  # MindSpore writes it for its owner's eyes only, but a service may be another user
+        # MindSpore makes the file readable only for its owner, but a service may run as another user.
+        path.chmod(0o644)
         difference = largest_difference(path, graph, batch, reference)
     except Exception as error:
         free = shutil.disk_usage(str(folder)).free

@@ -1,4 +1,4 @@
-"""The graphs of a bundle, made of a trained network: products folded together, weights rounded if asked."""
+"""Makes the graphs of a bundle from a trained network: folds products, and rounds weights if asked."""
 
 from typing import Callable, Dict, List, Tuple
 
@@ -11,10 +11,10 @@ from models.abinet.abinet import ABINet
 from models.abinet.config import IMAGE_SIZE
 from models.abinet.transformer import MultiHeadAttention, dense
 
-#: Convolutions and the batch norms that follow them, as the network's cells name the two.
+#: Names of convolutions and of the batch norms that follow them in the network's cells.
 _CONV_AND_NORM = (("conv1", "bn1"), ("conv2", "bn2"), ("conv", "bn"), ("0", "1"))
 
-#: The products of four projections have 4 E^2 multiplications a row, the two that replace them 2 heads E^2.
+#: The four projections have 4 E^2 multiplications a row; the two products that replace them have 2 heads E^2.
 _MOST_FOLDED_HEADS = 2
 
 GRAPHS = ("abinet", "vision", "refine")
@@ -122,7 +122,7 @@ class FoldedAttention(nn.Cell):
 
 
 def fold_attention(network: ABINet) -> None:
-    """Folds the language model's attention, in place, if its heads are so few that no product gets larger."""
+    """Folds the language model's attention, in place, if it has so few heads that no product gets larger."""
     for layer in network.language.decoder:
         if layer.attention.heads <= _MOST_FOLDED_HEADS:
             layer.attention = FoldedAttention(layer.attention)
@@ -196,6 +196,6 @@ def _set_child(cell: nn.Cell, name: str, child: nn.Cell) -> None:
 
 
 def _name_parameters(network: ABINet) -> None:
-    """Gives parameters of exchanged cells their full names, which a graph needs to tell them apart."""
+    """Gives parameters of exchanged cells their full names, by which a graph tells them apart."""
     for name, parameter in network.parameters_and_names():
         parameter.name = name

@@ -119,7 +119,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default=DIRECTORY,
         metavar="DIRECTORY",
-        help="where it goes (default %(default)s)",
+        help="folder of the environment (default %(default)s)",
     )
     parser.add_argument(
         "--python", metavar="PYTHON", help="a Python 3.7 to use (default ABINET_PYTHON37, then a search)"

@@ -1,4 +1,4 @@
-"""What the network itself answers to random and to real images, and how far a graph is from it.
+"""The network's own answers to random and to real images, and how far a graph is from them.
 
 The bundle carries inputs and answers (``reference.npz``), so that any machine can repeat the comparison
 without the checkpoint.
@@ -64,7 +64,7 @@ def tolerance(reference: Reference) -> float:
 
 
 def largest_difference(path: Path, graph: str, batch: int, reference: Reference) -> float:
-    """Largest absolute difference between what the graph at ``path`` and the network answer.
+    """Largest absolute difference between the answers of the graph at ``path`` and of the network.
 
     Raises:
         BundleError: MindSpore cannot load or run the graph.
@@ -76,7 +76,7 @@ def largest_difference(path: Path, graph: str, batch: int, reference: Reference)
             for inputs, wanted in _cases(graph, reference)
             for got, want in zip(_run(cell, inputs, batch), wanted)
         )
-    except Exception as error:  # MindSpore raises whatever its parser or compiler met
+    except Exception as error:  # MindSpore raises any error of its parser or compiler
         reason = " ".join(str(error).split())[:120]
         raise BundleError(f"{path}: MindSpore {ms.__version__} cannot run it ({reason})") from None
 

@@ -1,4 +1,4 @@
-"""``abinet verify``: is this bundle whole, and do its graphs still answer as the network did?"""
+"""``abinet verify``: checks that a bundle is whole, and that its graphs still answer like the network."""
 
 import argparse
 from pathlib import Path

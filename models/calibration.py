@@ -1,7 +1,7 @@
 """From the probability that a network gives a word to the probability that the word is right.
 
-A network is surer of its words than they deserve, or less sure. Two numbers, fitted on labelled crops that it
-was not trained on, correct that (Platt 1999; Guo et al. 2017, section 4.1).
+Networks are often too sure of their words, or not sure enough. Two numbers, fitted on labelled crops that the
+network was not trained on, correct that (Platt 1999; Guo et al. 2017, section 4.1).
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ _ROUNDS = 100
 
 
 def fit(probability: np.ndarray, right: np.ndarray) -> Calibration:
-    """The calibration under which what happened is likeliest: probabilities of words, (N,), and whether each
-    was read rightly, (N,) bool.
+    """The calibration with the maximum likelihood for these probabilities of words, (N,), and whether each
+    was read correctly, (N,) bool.
 
     Raises:
         ValueError: all words are right, or all wrong, or the likelier ones are not the right ones.
@@ -23,8 +23,9 @@ def fit(probability: np.ndarray, right: np.ndarray) -> Calibration:
     yes = int(right.sum())
     no = len(right) - yes
     if not yes or not no:
-        raise ValueError(f"{yes} of {len(right)} crops are read rightly; a calibration needs both kinds")
-    # Platt's targets: 0 and 1 themselves would make the slope infinite if one threshold parts both kinds.
+        raise ValueError(f"{yes} of {len(right)} crops are read correctly; a calibration needs both kinds")
+    # Platt's targets: 0 and 1 themselves would make the slope infinite if one threshold separates right from
+    # wrong.
     target = np.where(right, (yes + 1) / (yes + 2), 1 / (no + 2))
     inputs = np.stack([log_odds(probability), np.ones(len(right))], axis=1)
     weights = np.array([1.0, 0.0])
@@ -41,7 +42,7 @@ def fit(probability: np.ndarray, right: np.ndarray) -> Calibration:
     slope, intercept = (round(float(weight), 4) for weight in weights)
     if slope <= 0:
         raise ValueError(
-            f"the likelier words are not oftener right on these {len(right)} crops; calibrate on more of them"
+            f"likelier words are not right more often on these {len(right)} crops; calibrate on more of them"
         )
     return Calibration(slope, intercept, len(right))
 

@@ -1,7 +1,7 @@
 """The texts that a network reads and writes: their characters, and how classes and logits spell them.
 
-The one home of both directions for training, evaluation and export. The service decodes by itself, faster
-(service/reading/decode.py); a test holds that decoder to this one.
+Encodes and decodes for training, evaluation and export. The service has a faster decoder
+(service/reading/decode.py); a test compares it with this one.
 """
 
 import unicodedata
@@ -16,13 +16,14 @@ NULL = 0
 #: reference implementations: 1 comes before 0.
 CHARSET_36 = "abcdefghijklmnopqrstuvwxyz1234567890"
 
-#: Characters of the longest text, its stop not counted (paper section 4.2).
+#: Characters of the longest text, without its stop (paper section 4.2).
 MAX_LENGTH = 25
 
 
 class Word(NamedTuple):
-    """A text as one stage reads it. The probability, in (0, 1], is what the network gives it: the product of
-    those of its characters and of its stop. ``weakest`` is the least of these, or 0 if it is not known."""
+    """A text as one stage reads it. The network's ``probability`` of the text, in (0, 1], is the product of
+    those of its characters and of its stop. ``weakest`` is the least of these, or 0 if it is not known.
+    """
 
     text: str
     probability: float
@@ -30,8 +31,9 @@ class Word(NamedTuple):
 
 
 def fold(text: str) -> str:
-    """What of a text is read and compared: accents taken off (NFKD), lower case, and then every character
-    outside of `CHARSET_36` dropped."""
+    """A text as it is read and compared: without accents (NFKD), in lower case, and without characters
+    outside `CHARSET_36`.
+    """
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join(character for character in decomposed.lower() if character in CHARSET_36)
 
@@ -40,7 +42,7 @@ def encode(labels: Sequence[str], charset: str, steps: int) -> Tuple[np.ndarray,
     """Labels -> classes (N, ``steps``) int32, null after the end, and lengths (N,) int32, the stop counted.
 
     Raises:
-        ValueError: a label leaves no step for its stop, or has a character that the charset has not.
+        ValueError: a label leaves no step for its stop, or has a character outside the charset.
     """
     lengths = np.array([len(label) for label in labels], np.int32) + 1
     if (lengths > steps).any():
@@ -79,7 +81,7 @@ def decode(logits: np.ndarray, charset: str) -> List[Word]:
 
 def certainty(logits: np.ndarray) -> np.ndarray:
     """Logits (N, T, classes) -> (N,), in (0, 1]: the exponentiated mean log-probability of a text's
-    characters and its stop (paper section 3.4, equation 9), which favours no text for being short."""
+    characters and its stop (paper section 3.4, equation 9), in which short texts have no advantage."""
     logs, read = _log_probabilities(logits)
     return np.exp(np.where(read, logs, 0).sum(axis=-1) / read.sum(axis=-1))
 

@@ -1,4 +1,4 @@
-"""Thresholds of early stop, chosen on labelled crops for what they may cost."""
+"""Thresholds of early stop, chosen on labelled crops by what they may cost."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from service.bundle_format.early_stop import EarlyStop
 
 __all__ = ["EarlyStop", "Outcome", "choose", "outcome"]
 
-#: From surely wrong to never: the last is out of reach for float32 probabilities of most crops.
+#: Thresholds to try, from the smallest to one that float32 probabilities reach for almost no crop.
 _STEPS = np.concatenate(
     [np.arange(0.3, 0.9, 0.05), np.arange(0.9, 0.99, 0.01), np.arange(0.99, 1.0, 0.001)]
 ).round(4)
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 def outcome(stages: Stages, vision: float, settled: float) -> Outcome:
-    """What thresholds cost and save on these crops."""
+    """The loss and the saving of thresholds on these crops."""
     stops = stages.same & (stages.weakest >= settled)
     stops[:, 0] = stages.weakest[:, 0] >= vision
     stops[:, -1] = True
@@ -45,7 +45,7 @@ def outcome(stages: Stages, vision: float, settled: float) -> Outcome:
 
 
 def choose(stages: Stages, loss: float) -> EarlyStop:
-    """The thresholds that save most and lose at most so many points of word accuracy; of equals the surest.
+    """The thresholds that save most and lose at most `loss` points of word accuracy; among equals the surest.
 
     Raises:
         ValueError: there are no refinements that could be left out.

@@ -1,6 +1,6 @@
 """The model that ships with the project: a checkpoint, exported once for each MindSpore release into a cache.
 
-A MindIR can be read only by the release that wrote it, so a bundle cannot ship; a checkpoint can.
+Only the release that wrote a MindIR can read it, so the project ships a checkpoint and not a bundle.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _ZOO = Path(__file__).resolve().parent.parent / "models" / "zoo"
 
 
 def bundled_model(python: str) -> Path:
-    """The bundled model's bundle for the MindSpore of this interpreter, exported now if it never was.
+    """The bundled model's bundle for the MindSpore of this interpreter, exported now if it was not yet.
 
-    Raises ValueError with a one-line reason if it cannot be.
+    Raises ValueError with a one-line reason if that fails.
     """
     checkpoint = _ZOO / f"{NAME}.ckpt"
     if not checkpoint.is_file():
@@ -52,7 +52,7 @@ def bundled_model(python: str) -> Path:
 
 
 def _is_sound(folder: Path) -> bool:
-    """Whether the bundle is there and as it was exported: a disk may have lost parts of it since."""
+    """Whether the bundle is there, complete and unchanged since its export."""
     if not folder.is_dir():
         return False
     try:
@@ -65,7 +65,7 @@ def _is_sound(folder: Path) -> bool:
 
 
 def cache() -> Path:
-    """Where what is made once for all services is kept."""
+    """The folder for what is made once for all services."""
     folder = os.environ.get("ABINET_CACHE")
     return Path(folder) if folder else Path.home() / ".cache" / "abinet"
 

@@ -16,12 +16,12 @@ from service.terminal import visible, visible_output
 
 
 class Command(NamedTuple):
-    """Where a subcommand lives: a module with `configure(parser)` and `run(arguments) -> exit code`."""
+    """A subcommand's module, with `configure(parser)` and `run(arguments) -> exit code`."""
 
     module: str
     summary: str
     ray_module: str | None = None
-    """Where it lives instead with --ray among its words."""
+    """The module to use if --ray is given."""
 
 
 COMMANDS = {
@@ -55,11 +55,11 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one subcommand and returns its exit code.
 
-    A command says that its user made a mistake by raising an OSError or a ValueError: the user sees one line,
-    and the traceback only with ABINET_DEBUG=1. All that serving needs is always installed; what data,
-    training and evaluation need is an extra.
+    If the user made a mistake, a command raises OSError or ValueError, and the user sees one line;
+    ABINET_DEBUG=1 shows the traceback. The packages for serving are always installed; those for data,
+    training and evaluation are extras.
     """
-    # What is started from here, as by multiprocessing, imports nothing from the current folder (Python 3.11).
+    # Processes that this one starts must not import from the current folder (Python 3.11).
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     with visible_output():
         return _main(list(sys.argv[1:] if arguments is None else arguments))
@@ -71,7 +71,7 @@ def _main(words: list[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone; Python would complain once more when it flushes at exit.
+        # Nobody reads our output any more; without this, Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ModuleNotFoundError as error:
@@ -113,7 +113,7 @@ def _module(command: Command, words: list[str]) -> ModuleType:
 
 
 class _Version(argparse.Action):
-    """Prints the installed version, which it looks up only then."""
+    """Prints the installed version; looks it up only when asked."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""A crop on its way through the service, the request that it came with, and the room that both take."""
+"""A crop on its way through the service, its request, and the room in the queue."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from service.types import ModelName
 class Word(NamedTuple):
     """A word as one stage reads it.
 
-    `characters` are the probabilities of the characters of `text`, one each, in (0, 1]. `probability` is the
-    product of theirs and the stop's, which the network gives the word; `confidence` is the probability that
-    the word is right, which follows from it by calibration. All are rounded to six digits.
+    `characters` are the probabilities of the characters of `text`, in (0, 1]. `probability` is the product of
+    these and of the stop's: what the network gives the word. `confidence`, computed from it by calibration,
+    is the probability that the word is right. All are rounded to six digits.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Word(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a request wants to know of its crops: `detail` means every stage and not only the last."""
+    """How a request wants its crops read; `detail` asks for every stage instead of the last one."""
 
     iterations: int
     early_stop: bool = False
@@ -36,9 +36,9 @@ class Wish(NamedTuple):
 
 
 class Room:
-    """How many crops may wait for their first batch, and how many do, whichever schedulers they wait in.
+    """How many crops may wait for their first batch in all schedulers together, and how many do.
 
-    A crop that is read several ways up counts as so many.
+    A crop counts once for each way up that is read.
     """
 
     def __init__(self, limit: int) -> None:
@@ -52,13 +52,13 @@ class Submission:
     def __init__(
         self, count: int, wish: Wish, model: ModelName, timeout_s: float = math.inf, apart_s: float = 0.0
     ) -> None:
-        """Its crops are due `apart_s` seconds apart."""
+        """The due times of its crops are `apart_s` seconds apart."""
         self.wish = wish
         self.model = model
         self.started = time.perf_counter()
         self.deadline = self.started + timeout_s
         self.given_up = False
-        """Nobody waits any more: what is left of the work is dropped."""
+        """Nobody waits for it any more, so its unfinished crops are dropped."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.crops = [Crop(self, self.started + index * apart_s) for index in range(count)]
         self.unfinished = count
@@ -76,13 +76,13 @@ class Submission:
 class Crop:
     """One crop on its way through the engines, and in the end what the network said about it.
 
-    One that is read several ways up is several of these: `turned` is by how many degrees clockwise.
+    There is one for each way up that is read, turned clockwise by `turned` degrees.
 
     `image` is (3, 32, 128), normalised; `logits` are (T, C): of vision, then of language and fusion for each
-    refinement. `insights` are further members of its answer, if any were asked for.
+    refinement. `insights` are further members of its answer, if the request asked for any.
 
-    Times are seconds; `since` is when the crop last began to wait, in the end when it was done;
-    crops leave the queue in the order in which they are `due`.
+    Times are seconds; `since` is when the crop last began to wait, and in the end when it was done. Crops
+    leave the queue in the order of `due`.
     """
 
     __slots__ = (
@@ -122,10 +122,10 @@ class Crop:
 
     @property
     def refinements(self) -> int:
-        """How many have run."""
+        """Number of refinements that have run."""
         return len(self.logits) // 2
 
     def take_times(self, other: Crop) -> None:
-        """Its times are those of another from now on."""
+        """Takes over the times of another crop."""
         self.since, self.decode_s, self.queue_s = other.since, other.decode_s, other.queue_s
         self.batch_s, self.vision_s, self.refine_s = other.batch_s, other.vision_s, other.refine_s

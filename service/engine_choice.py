@@ -1,4 +1,4 @@
-"""Which engine `--engine auto` stands for: the fastest that is there."""
+"""Which engine `--engine auto` runs: the fastest that is installed."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LITE_RELEASE = "2.0.0"
 
 
 class EngineChoice(NamedTuple):
-    """Settings that name their engine and its interpreter, and why it is this one."""
+    """Settings that name an engine and its interpreter, and the reason for the choice."""
 
     settings: Settings
     reason: str
 
 
 def lite_directory() -> Path:
-    """Where `abinet lite` makes the environment of MindSpore Lite."""
+    """The folder in which `abinet lite` makes MindSpore Lite's environment."""
     return cache() / f"lite-{LITE_RELEASE}"
 
 
 def chosen(settings: Settings) -> EngineChoice:
-    """What the settings say; for `auto` MindSpore Lite, if its environment and a bundle for it are there."""
+    """The settings' engine. `auto` is MindSpore Lite if its environment and a bundle for it are there."""
     if settings.engine != "auto":
         return EngineChoice(settings, "as set")
     reason = _against_lite(settings)
@@ -39,7 +39,7 @@ def chosen(settings: Settings) -> EngineChoice:
 
 
 def _against_lite(settings: Settings) -> str:
-    """Why MindSpore runs the graphs; empty if Lite may."""
+    """Why MindSpore runs the graphs, or "" if Lite may."""
     if settings.worker_python != sys.executable:
         return "--worker-python is set"
     if any(device != "cpu" for device in settings.devices):
@@ -54,7 +54,7 @@ def _against_lite(settings: Settings) -> str:
 
 
 def _written_by(bundle: Path) -> str:
-    """A bundle that cannot be read has its fault told by whoever opens it."""
+    """The release that wrote the bundle, if it can be read; its fault is reported when it is opened."""
     try:
         return read_manifest(bundle)["exporter"]["mindspore"]
     except BundleError:

@@ -23,7 +23,7 @@ class Problem(Enum):
     UNSUPPORTED_ENCODING = ("unsupported-encoding", 415, "The body is packed in a way that is not read here")
     BROKEN_BODY = ("broken-body", 400, "The body cannot be unpacked")
     NOT_AN_IMAGE = ("not-an-image", 415, "The body is not an image of a known format")
-    BAD_REGION = ("bad-region", 422, "There is no crop to be cut for the region")
+    BAD_REGION = ("bad-region", 422, "No crop can be cut for the region")
     BROKEN_IMAGE = ("broken-image", 400, "The image cannot be decoded")
     BODY_TOO_SLOW = ("body-too-slow", 408, "The body did not arrive in time")
     BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
@@ -31,7 +31,7 @@ class Problem(Enum):
     TOO_MANY_PIXELS = ("too-many-pixels", 413, "The image has too many pixels")
     QUEUE_FULL = ("queue-full", 429, "Too many crops are waiting")
     BODIES_FULL = ("bodies-full", 429, "Too many bytes of requests are held")
-    CLIENT_GONE = ("client-gone", 499, "The client has hung up before it was answered")
+    CLIENT_GONE = ("client-gone", 499, "The client hung up before it was answered")
     ENGINE_FAILED = ("engine-failed", 500, "The engine failed on this crop")
     FAULT = ("fault", 500, "The service has a fault")
     NOT_READY = ("not-ready", 503, "The service is not ready")
@@ -81,7 +81,7 @@ def problem_details(problem: Problem, detail: str, request_id: str) -> dict[str,
 
 
 def http_problem_details(status: int, detail: str, request_id: str) -> dict[str, str | int]:
-    """The same for a failure that is HTTP's own, such as an unknown path."""
+    """The members for a failure of HTTP itself, such as an unknown path."""
     return _document("about:blank", HTTPStatus(status).phrase, status, detail, request_id)
 
 

@@ -17,7 +17,7 @@ from service.reading.reader import Reader
 log = logging.getLogger("abinet")
 
 _ATTEMPTS = 3
-"""To start a replica, before the deployment fails with the reason."""
+"""How often Ray tries to start a replica before the deployment fails with the reason."""
 _REQUEST_ID = b"x-request-id"
 
 
@@ -30,7 +30,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
 
 
 def deployment(arguments: Arguments) -> serve.Application:
-    """The application of checked arguments."""
+    """The application for checked arguments."""
     replicas, settings, given = arguments
     options: dict[str, Any] = {"num_replicas": replicas.replicas}
     if replicas.max_replicas is not None:
@@ -44,7 +44,7 @@ def deployment(arguments: Arguments) -> serve.Application:
     return _deployment.options(
         **options,
         ray_actor_options={"num_cpus": replicas.cpus, "resources": resources(settings.devices)},
-        # More than a replica can have waiting: a request too many meets our queue and its problem details.
+        # More than a replica's queue can hold, so that the queue refuses with problem details and not Ray.
         max_ongoing_requests=2 * settings.max_queue,
         graceful_shutdown_timeout_s=settings.drain_s,
         max_constructor_retry_count=_ATTEMPTS,
@@ -52,7 +52,7 @@ def deployment(arguments: Arguments) -> serve.Application:
 
 
 class AbinetReplica:
-    """A whole service except for the listening: one reader, its scheduler and its engine workers."""
+    """A whole service that does not listen itself: one reader, its scheduler and its engine workers."""
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
@@ -72,7 +72,7 @@ class AbinetReplica:
             raise RuntimeError("no engine worker is ready")
 
     async def __del__(self) -> None:
-        # Ray calls it once, after the requests under way.
+        # Ray calls this once, after the requests under way have ended.
         if self._reader is not None:
             await self._reader.stop()
 

@@ -1,4 +1,4 @@
-"""Text from elsewhere, as it may be shown on a terminal."""
+"""Makes text from elsewhere safe to show on a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import re
 import sys
 from typing import Any, Iterator, TextIO, cast
 
-# Controls but tab and line feed, what changes direction or line for a reader, and bytes that are no text.
+# Controls except tab and line feed, characters that change the direction or the line, and bytes that are no
+# text.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -18,7 +19,7 @@ def visible(text: str) -> str:
 
 @contextlib.contextmanager
 def visible_output() -> Iterator[None]:
-    """Standard output and standard error, as far as they are terminals, are only shown what is `visible`."""
+    """Makes standard output and standard error show only `visible` text if they are terminals."""
     with contextlib.ExitStack() as stack:
         if sys.stdout.isatty():
             stack.enter_context(contextlib.redirect_stdout(cast(TextIO, Terminal(sys.stdout))))
@@ -28,7 +29,7 @@ def visible_output() -> Iterator[None]:
 
 
 class Terminal:
-    """A text stream to a terminal, which is only shown what is `visible`.
+    """A text stream to a terminal that passes on only `visible` text.
 
     Carriage returns around a text stay: a progress bar begins with one, and is cleared with another.
     """

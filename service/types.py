@@ -1,4 +1,4 @@
-"""What all rooms of the service speak of: what is asked, which model answers, where the time went."""
+"""Types for all folders of the service: options of a request, names of models, timings."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ class ReadOptions(BaseModel):
         str | LexiconWords | None,
         Field(
             description="Words, one of which the crop is expected to show, or the name of a list that the "
-            "service was started with: the answer says which of them the network favours, and how likely it "
+            "service was started with: the answer says which of them is the likeliest, and how likely it "
             "is none of them. A query takes a name only."
         ),
     ] = None
     alternatives: Annotated[
         int | None,
-        Field(ge=0, le=10, description="Answer with so many of the likeliest readings, the likeliest first."),
+        Field(
+            ge=0, le=10, description="How many of the likeliest readings to answer with, the likeliest first."
+        ),
     ] = None
 
 
@@ -65,9 +67,9 @@ class Timings(BaseModel):
 
     `decode` is from its arrival to the network's input; `queue` all the waiting for an engine; `vision` and
     `refine` the engine's own time for the batches that the crop was in (with the fused graph `vision` holds
-    the refinements too), `batch` what making these batches and carrying them to the engine and back took,
-    with the wait there of a full batch for the one before it; `encode` from logits to this answer. `total` is
-    the sum of them, except for rounding.
+    the refinements too), `batch` the time to make these batches and to carry them to the engine and back,
+    with the wait there for the batch before; `encode` from logits to this answer. `total` is the sum of them,
+    except for rounding.
     """
 
     decode: Milliseconds

@@ -25,7 +25,7 @@ class Model:
         self._engine = None
         if engine != "none":
             self._engine = open_engine(bundle, EngineOptions(engine=engine, graph="fused"))
-            self._engine.warm_up()
+            self._engine.warm_up(self._engine.graphs)
         self.largest = self._sizes[-1]
 
     def prepared(self, file: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is asked of the service and how its answers are understood, whoever carries them."""
+"""Requests to the service, and the reading of its answers, for both clients."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 Turns = Literal["auto", "none", "all"]
 Points = list[list[float]]
 Region = Union[Sequence[Sequence[float]], Sequence[float], "numpy.ndarray[Any, Any]"]
-"""Where a text is, in pixels of the upright photo: its corners (x, y), clockwise from the text's upper left,
-of more than four points the smallest rectangle around them; or a box x, y, width, height."""
+"""The outline of a text, in pixels of the upright photo: four corners (x, y), clockwise from the text's upper
+left; or more points, around which the smallest rectangle is cut; or a box x, y, width, height.
+"""
 
 
 class Answer(NamedTuple):
@@ -37,7 +38,7 @@ class Answer(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What a caller may ask for; None leaves it to the service."""
+    """Options of a request; None leaves the choice to the service."""
 
     iterations: int | None
     early_stop: bool
@@ -47,14 +48,14 @@ class Options(NamedTuple):
     alternatives: int | None = None
 
     def params(self) -> dict[str, str]:
-        """As a query, without what a query has no place for."""
+        """The options for the query, without those that a query cannot hold."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
         given.pop("lexicon", None)
         named = {"lexicon": self.lexicon} if isinstance(self.lexicon, str) else {}
         return {**{name: str(value).lower() for name, value in given.items()}, **named}
 
     def fields(self) -> dict[str, str]:
-        """The rest, as fields of a form."""
+        """The other options, as fields of a form."""
         if self.lexicon is None or isinstance(self.lexicon, str):
             return {}
         return {"lexicon": json.dumps(list(self.lexicon))}
@@ -62,7 +63,7 @@ class Options(NamedTuple):
 
 @dataclass(frozen=True)
 class Call(Generic[T_co]):
-    """One request, and what makes a value of its answer or raises AbinetError.
+    """One request, and the function that turns its answer into a value or raises AbinetError.
 
     `request` are further arguments of httpx's `build_request`.
     """
@@ -115,7 +116,7 @@ def read_regions(
 
 
 def points_of(region: Region) -> Points:
-    """The corners of a region, as plain numbers. Raises TypeError and ValueError for what is none."""
+    """The corners of a region, as plain numbers. Raises TypeError and ValueError if it is no region."""
     values = list(region)
     if len(values) == 4 and all(isinstance(value, numbers.Real) for value in values):
         left, top, width, height = map(float, values)
@@ -131,8 +132,8 @@ def points_of(region: Region) -> Points:
 def _form(bodies: Sequence[bytes], fields: Mapping[str, str]) -> tuple[bytes, str]:
     """The files and fields as multipart/form-data and its content type.
 
-    In one piece: of httpx's own forms every part is three writes to the socket, and for the service as many
-    reads.
+    In one piece, because httpx's own forms take three writes to the socket for each part, and the service as
+    many reads.
     """
     boundary = secrets.token_hex(16)
     part = (
@@ -152,18 +153,18 @@ def _form(bodies: Sequence[bytes], fields: Mapping[str, str]) -> tuple[bytes, st
 
 
 def is_too_much(error: AbinetError, bodies: Sequence[bytes]) -> bool:
-    """Whether a batch was refused for its size, so that its halves may be taken."""
+    """Whether a batch was refused for its size, so that its halves may succeed."""
     return len(bodies) > 1 and error.status == 413
 
 
 def are_too_many(error: AbinetError, regions: Sequence[Points]) -> bool:
-    """The same for the regions of a photo, which itself may be what is too large."""
+    """The same for the regions of a photo, unless the photo itself is too large."""
     too_many = error.problem is not None and error.problem.type.endswith(":too-many-crops")
     return len(regions) > 1 and too_many
 
 
 def health() -> Call[Health]:
-    """Asked once: its answer is about now."""
+    """Sent only once, because the answer is about now."""
     return Call("GET", "/health/ready", _health, may_retry=False)
 
 
@@ -189,7 +190,7 @@ def roll_back_model() -> Call[ModelInfo]:
 
 
 def _change(what: str, request: Mapping[str, Any]) -> Call[ModelInfo]:
-    """Asked once: a change whose answer was lost may have been made."""
+    """Sent only once, because a change may have been made although its answer was lost."""
     return Call("POST", f"/v1/model/{what}", _model(ModelInfo), request, may_retry=False)
 
 
@@ -228,6 +229,6 @@ def _validated(kind: type[M], value: bytes | dict[str, Any], url: str = "") -> M
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the body"
         raise UnexpectedAnswer(
-            f"What answered at {url or 'the address'} is no abinet service that this client knows: "
+            f"The answer from {url or 'the service'} is not one that this client knows: "
             f"{place}: {fault['msg']}."
         ) from None

@@ -1,4 +1,4 @@
-"""The client, twice: for threads and for asyncio. What differs is only how they wait."""
+"""The client for threads and the client for asyncio, which differ only in how they wait."""
 
 from __future__ import annotations
 
@@ -49,24 +49,26 @@ T = TypeVar("T")
 
 _CONNECT_S = 5.0
 _GRACE_S = 0.25
-"""How much longer than its deadline an answer is waited for: the service's own words say more than ours."""
+"""Seconds that the client waits beyond the deadline, because the service's own error says more than a
+timeout.
+"""
 _LONGEST_TIMEOUT_MS = 999_999_999
 
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 Timeout = Union[float, None, "Default"]
-"""Seconds, None for no limit, or what the client was made with."""
+"""Seconds, None for no limit, or the client's own timeout."""
 
 
 class Default:
-    """In place of a per-call option: as the client was made."""
+    """The default of an option of a call: the client's own."""
 
 
 DEFAULT = Default()
 
 
 class _Settings:
-    """What both clients are told, checked; environment variables stand in for what is not given."""
+    """The checked arguments of both clients; environment variables replace those that are not given."""
 
     def __init__(
         self,
@@ -106,16 +108,19 @@ class _Settings:
         return {**_of_the_trace(), **self.headers, **_deadline(seconds), **own}
 
     def name(self, request: httpx.Request) -> None:
-        """Gives a request that has no name one by which its answer is known: that of no other attempt, in a
-        forked process either."""
+        """Gives a request without a name one that no other attempt has, not even in a forked process, so that
+        its answer is recognised.
+        """
         if "x-request-id" not in request.headers:
             request.headers["X-Request-ID"] = f"{self.own_name}-{secrets.token_hex(8)}"
 
     def check(self, response: httpx.Response, request: httpx.Request) -> None:
-        """Raises UnexpectedAnswer for the answer to another of our requests. A proxy may name them anew."""
+        """Raises UnexpectedAnswer for the answer to another of our requests. A proxy may give answers other
+        names.
+        """
         name = response.headers.get("x-request-id", "")
         if name.startswith(self.own_name) and name not in request.headers.get_list("x-request-id"):
-            raise UnexpectedAnswer(f"The answer is that to another request ({name}).")
+            raise UnexpectedAnswer(f"The answer belongs to another request ({name}).")
 
     def attempts(self, call: Call[Any], timeout: Timeout) -> Attempts:
         retry = self.retry if call.may_retry else Retry(attempts=1)
@@ -135,17 +140,16 @@ class Client:
             http://127.0.0.1:8000.
         uds: the Unix socket on which it listens instead.
         api_key: one of the service's keys, if it asks for one; by default ABINET_API_KEY.
-        timeout: seconds for one call, the service's queue, retries and pauses included. The service is told,
-            and drops what is late. None is no limit.
-        retry: how often and how patiently a call is tried again.
+        timeout: seconds for one call, including the service's queue, retries and pauses. The
+            service gets this deadline, too, and drops late crops. None is no limit.
+        retry: how often a call is tried again, and after which pauses.
         headers: sent with every request.
-        verify: as httpx has it: whose certificates are trusted, or False for anybody's.
-        transport: carries the requests in place of the network.
-        http_client: an httpx client of your own, which is not closed; it has its own transport and
-            certificates.
+        verify: as in httpx: whose certificates are trusted, or False for anybody's.
+        transport: carries the requests instead of the network.
+        http_client: an httpx client of your own, with its own transport and certificates; it is not closed.
 
     Raises:
-        ValueError: an option that cannot be right.
+        ValueError: an option is impossible.
     """
 
     def __init__(
@@ -228,9 +232,9 @@ class Client:
                 the answer. The default is the service's own.
             detail: with `Reading.iterations`.
             lexicon: words, one of which the crop is expected to show, or the name of a list that the service
-                has: `Reading.lexicon` is the one that the network favours.
-            alternatives: so many of the likeliest readings, up to 10, in `Reading.alternatives`.
-            timeout: seconds, or None for no limit, in place of the client's own.
+                has: `Reading.lexicon` is the likeliest one.
+            alternatives: how many of the likeliest readings, up to 10, `Reading.alternatives` has.
+            timeout: seconds, or None for no limit, instead of the client's own.
 
         Raises:
             AbinetError: one of its kinds (see `abinet_client._exceptions`).
@@ -255,11 +259,11 @@ class Client:
         concurrency: int = 4,
         batch_size: int = 32,
     ) -> Iterator[Outcome]:
-        """Reads crops, in batch requests where they are small; yields what became of each, in their order.
+        """Reads crops, in batch requests if they are small; yields an outcome for each, in their order.
 
         A crop that cannot be read has its error in its outcome; the others go on. `images` may be endless: it
-        is taken from as outcomes are taken, and a bounded number of crops is in memory. The first crop leaves
-        at once; while it is under way, others gather for the next request.
+        is read as outcomes are taken, and a bounded number of crops is in memory. The first crop is sent at
+        once; meanwhile others gather for the next request.
 
         Args:
             timeout: seconds for each request.
@@ -292,16 +296,16 @@ class Client:
         timeout: Timeout = DEFAULT,
         batch_size: int = 64,
     ) -> list[RegionOutcome]:
-        """Reads texts in a photo, each cut out by the service; what became of each, in their order.
+        """Reads texts in a photo, each cut out by the service; yields an outcome for each, in their order.
 
         A region that cannot be cut or read has its error in its outcome. A photo with more than `batch_size`
         regions is sent several times.
 
         Args:
-            photo: as a crop of `read`.
+            photo: like the image of `read`.
             regions: for each text its corners, an array (N, 2) or the like: four, clockwise from the upper
-                left of the text, or the points of a polygon, of which the smallest rectangle around them is
-                cut; or a box (x, y, width, height). In pixels of the upright photo.
+                left of the text, or the points of a polygon, around which the smallest rectangle is cut; or
+                a box (x, y, width, height). In pixels of the upright photo.
             timeout: seconds for each request.
             others: as for `read`.
 
@@ -335,7 +339,8 @@ class Client:
     ) -> ModelInfo:
         """Serves another bundle, of the service's folder of bundles, or gives it a share of the requests.
 
-        It takes as long as loading does, and an admin key of the service's as `api_key`. Asks once.
+        It takes as long as the service needs to load, and needs one of its admin keys as `api_key`. Asks
+        once.
 
         Raises:
             Unauthorized: no admin key, or the service lets nobody change its model.
@@ -344,11 +349,11 @@ class Client:
         return self._send(calls.load_model(bundle, canary_percent), timeout)
 
     def promote_model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
-        """Has the canary take the place of the main model. Raises as `load_model`."""
+        """Replaces the main model by the canary. Raises like `load_model`."""
         return self._send(calls.promote_model(), timeout)
 
     def roll_back_model(self, *, timeout: Timeout = DEFAULT) -> ModelInfo:
-        """Ends the canary. Raises as `load_model`."""
+        """Ends the canary. Raises like `load_model`."""
         return self._send(calls.roll_back_model(), timeout)
 
     def _read_many(
@@ -416,7 +421,7 @@ class Client:
         ]
 
     def _send(self, call: Call[T], timeout: Timeout, pause: Callable[[float], Any] = time.sleep) -> T:
-        """`pause` returns something true if nobody waits for the answer any more."""
+        """`pause` returns a true value if nobody waits for the answer any more."""
         attempts = self._settings.attempts(call, timeout)
         while True:
             try:

@@ -1,4 +1,6 @@
-"""Connections to a service: which process and event loop may use them, and which the environment carries."""
+"""Connections to a service: which process and event loop may use them, and whether the environment's proxies
+apply.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 class Connections:
-    """Those of a process: after a fork parent and child would read one another's answers."""
+    """One process's connections, because after a fork parent and child would read one another's answers."""
 
     def __init__(self, new: Callable[[], httpx.Client]) -> None:
         self._new = new
@@ -42,11 +44,11 @@ class _OfALoop(NamedTuple):
 
 
 class AsyncConnections:
-    """Those of a process and an event loop: they end with the loop."""
+    """The connections of one process and one event loop, with which they end."""
 
     def __init__(self, new: Callable[[], httpx.AsyncClient]) -> None:
         self._new = new
-        self._unused: httpx.AsyncClient | None = new()  # what cannot be made is said at once
+        self._unused: httpx.AsyncClient | None = new()  # errors of the options appear at once
         self._kept: list[_OfALoop] = []
         self._is_closed = False
 
@@ -71,7 +73,7 @@ class AsyncConnections:
 
 
 def trusts_environment(base_url: str, uds: str | None) -> bool:
-    """Whether proxies and certificates of the environment are meant: not for what is on this machine."""
+    """Whether the environment's proxies and certificates apply: not to a service on this machine."""
     host = httpx.URL(base_url).host
     if uds is not None or host == "localhost" or host.endswith(".localhost"):
         return False
@@ -82,7 +84,7 @@ def trusts_environment(base_url: str, uds: str | None) -> bool:
 
 
 def naming_variables(make: Callable[[], T]) -> T:
-    """What `make` makes. Raises ValueError with the variables of the environment that hinder it."""
+    """The result of `make`. Raises ValueError that names the environment variables in the way."""
     try:
         return make()
     except OSError as error:
@@ -95,4 +97,4 @@ def _blame(names: tuple[str, ...], error: Exception) -> str:
     found = [f"{name}={value}" for name, value in os.environ.items() if name.upper() in names and value]
     if not found:
         return str(error)
-    return f"{', '.join(found)} in the environment: {str(error).partition('.')[0]}; unset it, or mend it"
+    return f"{', '.join(found)} in the environment: {str(error).partition('.')[0]}; unset or correct it"

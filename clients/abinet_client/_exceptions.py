@@ -33,8 +33,8 @@ _URN = "urn:abinet:problem:"
 class AbinetError(Exception):
     """The root of all that a call raises; its text says what is wrong.
 
-    `problem` is the service's own description, if there is one; `retry_after` the seconds after which the
-    service asked to come again.
+    `problem` is the service's own description, if there is one; `retry_after` is after how many seconds the
+    service asks to try again.
     """
 
     is_transient: ClassVar[bool] = False
@@ -54,7 +54,7 @@ class AbinetError(Exception):
 
     @property
     def status(self) -> int | None:
-        """The HTTP status, where the service named one."""
+        """The HTTP status, if the service sent one."""
         return self.problem.status if self.problem else None
 
     @property
@@ -76,7 +76,7 @@ class InvalidRequest(AbinetError):
 
 
 class Unauthorized(AbinetError):
-    """The service asks for an API key and did not get one of its own."""
+    """The service asks for an API key, and got none or a wrong one."""
 
 
 class Overloaded(AbinetError):
@@ -134,7 +134,7 @@ _BY_TYPE: dict[str, type[AbinetError]] = {
     "engine-failed": EngineFailed,
     "fault": ServiceFault,
 }
-# Also what a proxy before the service says for itself.
+# Also the answers of a proxy before the service.
 _BY_STATUS: dict[int, type[AbinetError]] = {
     401: Unauthorized,
     403: Unauthorized,
@@ -156,12 +156,12 @@ def error_of_problem(problem: Problem, retry_after: float | None = None) -> Abin
 
 
 def error_of_answer(status: int, headers: Mapping[str, str], body: bytes, url: str) -> AbinetError:
-    """The exception for an answer that is no success, whoever gave it."""
+    """The exception for an answer that is no success, from the service or a proxy."""
     try:
         problem = Problem.model_validate_json(body)
     except ValidationError:
         title = _phrase(status)
-        detail = f"{url} answered {status} {title}, and not in the words of an abinet service."
+        detail = f"{url} answered {status} {title}, but not as an abinet service does."
         request_id = headers.get("x-request-id", "")
         problem = Problem(
             type="about:blank", title=title, status=status, detail=detail, request_id=request_id
@@ -191,7 +191,7 @@ def _phrase(status: int) -> str:
 
 
 def _retry_after(value: str) -> float | None:
-    """Seconds from now, whether the header gives them or a date."""
+    """Seconds from now; the header has seconds or a date."""
     if value.isdecimal():
         return float(value)
     try:

@@ -1,4 +1,4 @@
-"""From what a caller holds to an image file's bytes."""
+"""From a caller's image to the bytes of an image file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FAST = 1
 
 
 def file_bytes(image: Image) -> bytes:
-    """The image as a file's bytes, without a look at what these are.
+    """The image as a file's bytes, which are not checked.
 
     Raises:
         BadImage: a file that cannot be read, an array or Pillow image that is no picture.
@@ -51,7 +51,7 @@ def file_bytes(image: Image) -> bytes:
             raise UnreadableFile(
                 f"{os.fspath(image)}: {getattr(error, 'strerror', None) or error}"
             ) from error
-    # Whoever has such an object has imported what it is made of.
+    # If the caller has such an object, its package has been imported.
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(image, numpy.ndarray):
         return _png(image)
@@ -91,7 +91,7 @@ def _png(array: numpy.ndarray[Any, Any]) -> bytes:
         array = array[:, :, [2, 1, 0, 3][:channels]]
     big_endian = array.astype(array.dtype.newbyteorder(">")).tobytes()
     row = len(big_endian) // height
-    # A row begins with its filter: none.
+    # A row begins with its filter; 0 is none.
     lines = b"".join(b"\0" + big_endian[start : start + row] for start in range(0, len(big_endian), row))
     head = struct.pack(">IIBBBBB", width, height, 8 * array.itemsize, _PNG_COLOUR[channels], 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(lines, _FAST)), (b"IEND", b""))
@@ -107,7 +107,7 @@ def _saved(image: PIL.Image.Image) -> bytes:
 
     file = io.BytesIO()
     try:
-        # As the service would turn the file that the image came from.
+        # Turned as the service would turn the file of the image.
         upright = ImageOps.exif_transpose(image)
         if upright.mode == "I":  # which Pillow 13 does not write as PNG any more
             upright = upright.convert("I;16")

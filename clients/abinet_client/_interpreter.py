@@ -1,4 +1,4 @@
-"""Another Python that runs one of our modules, and nothing of the folder that the user is in."""
+"""Runs one of our modules in another Python, without modules from the current folder."""
 
 from __future__ import annotations
 

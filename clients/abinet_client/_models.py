@@ -1,4 +1,4 @@
-"""What the service answers, as pydantic models. Members that it adds later are ignored."""
+"""The service's answers as pydantic models. Members that later releases add are ignored."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ class ModelName(_Answer):
 
 
 class LexiconChoice(_Answer):
-    """The word of a lexicon that the network favours.
+    """The likeliest word of a lexicon.
 
-    `probability`, 0 to 1, is what the network gives the word, `none` what it gives all texts that are not in
-    the lexicon together. Neither is calibrated.
+    `probability`, 0 to 1, is the network's probability of the word; `none` is that of all texts that are not
+    in the lexicon, together. Neither is calibrated.
     """
 
     word: str
@@ -88,16 +88,15 @@ class Alternative(_Answer):
 
 
 class Reading(_Answer):
-    """One crop, read.
+    """The reading of a crop.
 
-    `confidence`, 0 to 1, is the calibrated probability that the text is right; of a model that is not
-    calibrated (`model.calibrated`), the probability that its last stage gave the text.
-    `note` is a sentence if the crop seems to show several words, or one of more than 25 characters.
-    `lexicon` and `alternatives`, the likeliest readings, are there if they were asked for.
-    `turned` is by how many degrees clockwise the crop was turned to be read like this: 0, 90, 180 or 270.
-    `iterations` holds what was believed after every stage, vision first; it is empty if no detail was
-    asked for. `stopped_at` is the number of refinements that ran. `request_id` finds the request in the
-    service's log.
+    `confidence`, 0 to 1, is the calibrated probability that the text is right; if the model is not calibrated
+    (`model.calibrated`), the probability that its last stage gave the text. `note` is a sentence if the crop
+    seems to show several words, or one of more than 25 characters. `lexicon` and `alternatives`, the
+    likeliest readings, are there if they were asked for. `turned` is by how many degrees clockwise the crop
+    was turned to be read like this: 0, 90, 180 or 270. `iterations` holds what was believed after every
+    stage, vision first; it is empty if no detail was asked for. `stopped_at` is the number of refinements
+    that ran. `request_id` finds the request in the service's log.
     """
 
     text: str
@@ -122,7 +121,7 @@ class Reading(_Answer):
 
 
 class Problem(_Answer):
-    """A failure in the service's own words (problem details, RFC 9457)."""
+    """A failure as the service describes it (problem details, RFC 9457)."""
 
     type: str
     title: str
@@ -132,7 +131,7 @@ class Problem(_Answer):
 
 
 class BatchItem(_Answer):
-    """What became of one crop of a batch: members of a `Reading`, or a problem."""
+    """The outcome for one crop of a batch: members of a `Reading`, or a problem."""
 
     result: Optional[dict[str, Any]] = None
     error: Optional[Problem] = None
@@ -206,7 +205,7 @@ class LatencyWindow(_Answer):
 
 
 class LatencyReport(_Answer):
-    """Where the time of crops went lately: `windows` are "1m" and "5m".
+    """Where the time of recent crops went: `windows` are "1m" and "5m".
 
     A percentile may be off by `relative_error`.
     """

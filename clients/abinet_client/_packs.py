@@ -1,4 +1,4 @@
-"""Many crops: packed into requests, and what became of each."""
+"""Packs many crops into requests, and gives each its outcome."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _read(reading: Reading | None, error: AbinetError | None) -> Reading:
 
 
 class Outcome(NamedTuple):
-    """What became of one crop of `read_many`: a reading or an error.
+    """The outcome for one crop of `read_many`: a reading or an error.
 
     `image` is what the caller gave.
     """
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 
 
 class RegionOutcome(NamedTuple):
-    """What became of one region of `read_regions`: a reading or an error.
+    """The outcome for one region of `read_regions`: a reading or an error.
 
     `region` is what the caller gave.
     """
@@ -83,7 +83,7 @@ def load(image: Image) -> EncodedImage:
 
 
 def bodies(pack: Pack) -> list[bytes]:
-    """What of the pack can be sent."""
+    """The images of the pack that can be sent."""
     return [crop.body for crop in pack if crop.error is None]
 
 

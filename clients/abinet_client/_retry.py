@@ -1,4 +1,4 @@
-"""When to try again: what may pass by itself, after pauses that grow, within the call's deadline."""
+"""When to try again: after failures that may pass, with growing pauses, within the call's deadline."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from abinet_client._exceptions import AbinetError, DeadlineExceeded
 class Retry:
     """How often a call is tried and how long the pauses are, in seconds.
 
-    Reading changes nothing in the service, so a call is tried again if the queue was full (429), the
-    service not ready (503) or the connection failed. The pause before the attempt n + 1 is random, up to
-    `first_pause` * 2**(n - 1) and never above `longest_pause`, on top of what Retry-After asks for.
-    Where nobody listens it gives up after `refused` seconds. `Retry(attempts=1)` never tries again.
+    Reading changes nothing in the service, so a call is tried again if the queue was full (429), the service
+    not ready (503) or the connection failed. The pause before the attempt n + 1 is random, up to
+    `first_pause` * 2**(n - 1) and never above `longest_pause`, on top of what Retry-After asks for. If nobody
+    listens, it gives up after `refused` seconds. `Retry(attempts=1)` never tries again.
     """
 
     attempts: int = 10
@@ -42,7 +42,7 @@ class Attempts:
         self._made = 0
 
     def seconds_left(self, grace: float = 0.0) -> float:
-        """Until `grace` seconds after the deadline. Raises DeadlineExceeded if there are none."""
+        """Seconds until `grace` seconds after the deadline. Raises DeadlineExceeded if there are none."""
         left = self._deadline + grace - self._clock()
         if left <= 0:
             raise DeadlineExceeded(f"Not read within {self._timeout:g} s.")

@@ -1,4 +1,4 @@
-"""Threads that hold up nobody: a program that ends does not wait for a request that is under way."""
+"""Threads that do not hold up the end of a program: it does not wait for a request under way."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Workers:
     def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """The future of `function(*arguments)`, which a thread calls when one is free."""
         future: Future[T] = Future()
-        context = contextvars.copy_context()  # who has a span open is known there as well
+        context = contextvars.copy_context()  # the caller's open span is known there as well
 
         def job() -> None:
             try:
@@ -37,7 +37,7 @@ class Workers:
         return future
 
     def close(self) -> None:
-        """Drops what no thread has begun; the threads end after what they have."""
+        """Drops calls that no thread has begun; the threads end after their present call."""
         try:
             while True:
                 self._jobs.get_nowait()

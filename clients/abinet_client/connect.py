@@ -15,10 +15,10 @@ _GLANCE_S = 0.3
 def connect(address: str, **options: Any) -> Client:
     """A client of the service at "http://HOST:PORT" or "unix:PATH"; `options` are those of `Client`.
 
-    Where the service asks for an API key, it is that of the environment variable ABINET_API_KEY.
+    If the service asks for an API key, the environment variable ABINET_API_KEY has it.
 
     Raises:
-        ValueError: not such an address.
+        ValueError: this is no such address.
     """
     if address.startswith(UNIX):
         return Client("http://localhost", uds=address[len(UNIX) :], **options)

@@ -1,4 +1,4 @@
-"""A service of our own, for as long as a program needs it."""
+"""Starts a service for as long as a program needs it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import IO, Callable
 
-from abinet_client import AbinetError, Retry
+from abinet_client import AbinetError, Client, Retry
 from abinet_client._interpreter import module_command
 from abinet_client.connect import connect
 
-POLL_S = 0.2
+POLL_S = 0.05
 STOP_S = 60.0
 _LONGEST_FOLDER = 64
 
@@ -36,14 +36,14 @@ def local_service(options: Sequence[str], report: Report = lambda line: None) ->
 
     It listens on a Unix socket that only this user can reach, "unix:PATH"; with ``--port`` among the options
     at "http://HOST:PORT" instead. It ends with the block, on Ctrl-C and SIGTERM too, and by itself if this
-    process is killed. ``report`` is told, in a line, why a start takes long.
+    process is killed. ``report`` gets a line if a start takes long.
 
     Raises:
-        ValueError: it cannot serve, or has ended meanwhile; with its own words.
+        ValueError: it cannot serve, or has ended meanwhile; the message is its own.
     """
     if importlib.util.find_spec("service") is None:
-        raise ValueError("no abinet-ascend here to start a service with: say with --url where one runs")
-    # The settings of some other service on this machine are not meant for this one; the cache is everybody's.
+        raise ValueError("abinet-ascend is not installed, so no service can start: name one with --url")
+    # Settings in the environment are for other services, except the cache, which all share.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -56,8 +56,8 @@ def local_service(options: Sequence[str], report: Report = lambda line: None) ->
         starter = stack.enter_context(ThreadPoolExecutor(1))
         command = [*module_command("abinet"), "serve", "--no-access-log", "--stop-with-stdin"]
         command += options if "--port" in options else ["--uds", os.path.join(folder, "socket"), *options]
-        # In a thread: a signal that came in the midst of Popen would leave a process that nobody knows.
-        # Its standard input is a pipe that only we hold; a session of its own leaves Ctrl-C to us.
+        # In a thread, because a signal during Popen would leave a process that nobody ends. Only we hold the
+        # pipe of its standard input. In a session of its own, it does not get Ctrl-C.
         starting = starter.submit(
             subprocess.Popen,
             command,
@@ -84,22 +84,30 @@ def _short_folder() -> str | None:
 
 
 def _address_when_ready(process: subprocess.Popen[bytes], log: IO[str], report: Report) -> str:
-    # How long a start may take is the service's own business: it gives up by itself.
-    reported = False
-    while process.poll() is None:
-        told = _told(log)
-        exporting, listening = _EXPORTING.search(told), _LISTENING.search(told)
-        if exporting and not reported:
-            report(exporting.group(1))
-            reported = True
-        if listening and _is_ready(listening.group(1)):
-            return listening.group(1)
-        time.sleep(POLL_S)
+    # There is no timeout here, because a service that cannot start gives up by itself.
+    address = None
+    with contextlib.ExitStack() as stack:
+        while process.poll() is None:
+            if address is None:
+                told = _told(log)
+                if exporting := _EXPORTING.search(told):
+                    report(exporting.group(1))
+                    report = _say_nothing
+                if listening := _LISTENING.search(told):
+                    address = listening.group(1)
+                    client = stack.enter_context(connect(address, retry=Retry(attempts=1)))
+            elif _is_ready(client):
+                return address
+            time.sleep(POLL_S)
     raise ValueError(_last_words(process, log))
 
 
-def _is_ready(address: str) -> bool:
-    with connect(address, retry=Retry(attempts=1)) as client, contextlib.suppress(AbinetError):
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def _is_ready(client: Client) -> bool:
+    with contextlib.suppress(AbinetError):
         return client.health().is_ready
     return False
 
@@ -111,7 +119,7 @@ def _last_words(process: subprocess.Popen[bytes], log: IO[str]) -> str:
 
 
 def _told(log: IO[str]) -> str:
-    # Not through our own file position, which the service shares.
+    # Not with our own file position, which the service shares.
     return os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""ABINet: vision, then language and alignment in turns (paper section 3, figure 2)."""
+"""ABINet: vision, then language and alignment in turn (paper section 3, figure 2)."""
 
 from typing import Tuple
 

@@ -1,4 +1,4 @@
-"""Fusion of what was seen and what was guessed (paper section 3.3)."""
+"""Fusion of the vision and the language features (paper section 3.3)."""
 
 from mindspore import Tensor, nn, ops
 

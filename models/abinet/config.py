@@ -6,8 +6,8 @@ from typing import Any, Dict, Tuple
 
 from models.charset import CHARSET_36, MAX_LENGTH
 
-#: What a text without a stop character is taken for: all steps (MindOCR, the paper's meaning), or the
-#: shortest length, 2 (what the official code's clamp makes of it).
+#: The length of a text without a stop character: all steps (MindOCR, the paper's meaning), or the shortest
+#: length, 2 (the result of the official code's clamp).
 NO_STOP_LENGTHS = ("full", "shortest")
 
 #: Height and width, in pixels, of the normalised crop (paper section 4.2).

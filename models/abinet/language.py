@@ -10,10 +10,10 @@ from models.abinet.config import NetworkConfig
 from models.abinet.transformer import PositionalEncoding, TransformerLayer, dense
 from models.charset import NULL
 
-#: Added to the score of what may not be seen; large enough for softmax, small enough for half precision.
+#: Added to the scores of masked positions; large enough for softmax, small enough for half precision.
 HIDDEN = -1e4
 
-#: The language model never gets fewer positions than this: a single one would see nothing at all.
+#: The language model never gets fewer positions than this, because a single one would see nothing.
 SHORTEST = 2
 
 
@@ -39,8 +39,8 @@ class TextLength(nn.Cell):
 class LanguageModel(nn.Cell):
     """Character probabilities (N, T, classes), lengths (N,) -> logits (N, T, classes), features (N, T, E).
 
-    Each position is predicted from all others: the location mask hides the position itself, the
-    padding mask what lies beyond the length. No gradient passes to where the probabilities came from.
+    Each position is predicted from all others: the location mask hides the position itself, the padding mask
+    what lies beyond the length. No gradient passes back through the probabilities.
     """
 
     def __init__(self, config: NetworkConfig) -> None:

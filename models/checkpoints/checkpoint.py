@@ -1,7 +1,7 @@
-"""Native checkpoints: NAME.ckpt holds the weights, NAME.json beside it what they mean.
+"""Native checkpoints: NAME.ckpt holds the weights, and NAME.json beside it what they need to be used.
 
 The sidecar states the network's sizes and the pre-processing it was trained with, because weights without
-them cannot be used rightly: see :class:`Sidecar`.
+them cannot be used correctly (see :class:`Sidecar`).
 
 MindSpore is imported only when a .ckpt is read or written, so that a training in PyTorch starts without it.
 """
@@ -36,9 +36,10 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What NAME.json says: sizes, pre-processing, for people how the weights came about, the hash of
-    NAME.ckpt (empty if the config was written by hand), and, if they were fitted, the calibration of its
-    confidences and the thresholds of early stop."""
+    """The content of NAME.json: sizes, pre-processing, a note for people on the origin of the weights, the
+    hash of NAME.ckpt (empty if the config was written by hand), and, if they were fitted, the calibration of
+    its confidences and the thresholds of early stop.
+    """
 
     network: NetworkConfig
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
@@ -132,9 +133,9 @@ def read_parameters(path: Union[str, Path]) -> Dict[str, np.ndarray]:
 
     try:
         parameters = ms.load_checkpoint(str(path))
-    except Exception:  # whatever MindSpore's parser met; its own text guesses at permissions
+    except Exception:  # any error of MindSpore's parser; its own message wrongly blames permissions
         raise CheckpointError(
-            f"{path}: truncated or not a MindSpore checkpoint; copy or train it anew"
+            f"{path}: truncated or not a MindSpore checkpoint; copy or train it again"
         ) from None
     return {name: parameter.asnumpy() for name, parameter in parameters.items()}
 
@@ -163,7 +164,7 @@ def load_parameters(
 def check_names(
     given: Iterable[str], wanted: Iterable[str], misshapen: List[str], source: Union[str, Path]
 ) -> None:
-    """Raises the one error that accounts for every name, if any is amiss.
+    """Raises one error that lists every wrong name, if there are any.
 
     Raises:
         CheckpointError: names missing from or unknown to the network, or shapes that differ.
@@ -203,7 +204,7 @@ def load_checkpoint(path: Union[str, Path]) -> Tuple["ABINet", Sidecar]:
 
 
 def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, np.ndarray], Sidecar]:
-    """The parameters of NAME.ckpt and what NAME.json says of them.
+    """The parameters of NAME.ckpt and the sidecar in NAME.json.
 
     Raises:
         CheckpointError: either file is missing or broken.
@@ -214,11 +215,11 @@ def read_checkpoint(path: Union[str, Path]) -> Tuple[Dict[str, np.ndarray], Side
 def check_hash(path: Union[str, Path], sidecar: Sidecar) -> None:
     """Raises CheckpointError if the weights at ``path`` are not those that ``sidecar`` was written for."""
     if sidecar.sha256 and sidecar.sha256 != sha256_of(Path(path)):
-        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both anew")
+        raise CheckpointError(f"{path}: changed since its config was written beside it; copy both again")
 
 
 def save_checkpoint(network: "ABINet", path: Union[str, Path], sidecar: Sidecar) -> None:
-    """Writes the network as :func:`write_checkpoint` does its parameters."""
+    """Writes the network's parameters with :func:`write_checkpoint`."""
     write_checkpoint({p.name: p.asnumpy() for p in network.get_parameters()}, path, sidecar)
 
 
@@ -239,7 +240,7 @@ def write_checkpoint(parameters: Mapping[str, np.ndarray], path: Union[str, Path
     try:
         stored = [{"name": name, "data": ms.Tensor(value)} for name, value in parameters.items()]
         ms.save_checkpoint(stored, str(weights_part))
-        os.chmod(str(weights_part), 0o644)  # MindSpore leaves it read-only
+        os.chmod(str(weights_part), 0o644)  # MindSpore makes it read-only
         sidecar = dataclasses.replace(sidecar, sha256=sha256_of(weights_part))
         write_sidecar(sidecar_path(path), sidecar)
         os.replace(str(weights_part), str(path))

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-stop-length",
         choices=("full", "shortest"),
-        help="length of a text without a stop character: all 26 steps, or 2; default as its own code does",
+        help="length of a text without a stop character: all 26 steps, or 2; default: as in its own code",
     )
     parser.add_argument("--force", action="store_true", help="overwrite an existing checkpoint")
 

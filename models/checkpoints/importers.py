@@ -1,6 +1,7 @@
 """Checkpoints of other ABINets: MindOCR's .ckpt (MindSpore) and the official code's .pth (PyTorch).
 
-Both are translated name by name into native parameters; what has no translation is reported, never dropped.
+Both are translated name by name into native parameters; names without a translation are reported, never
+dropped.
 """
 
 import re
@@ -23,7 +24,7 @@ from service.bundle_format.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from models.abinet.abinet import ABINet
 
-#: Both implementations fix the number of heads, which no shape tells.
+#: Both implementations fix the number of heads, which no shape shows.
 HEADS = 8
 
 _STAGES = tuple(f"vision.resnet.layer{i}" for i in range(1, 6))
@@ -92,9 +93,9 @@ def import_checkpoint(
     """The network stored in a MindOCR .ckpt or an official .pth, sizes read off its shapes, ready to save.
 
     ``normalise`` says whether crops are to be normalised before this network. The official code always does,
-    so it may stay None for a .pth; MindOCR trains with normalisation and evaluates without, so there it is
-    asked for. ``charset`` lists the classes after the null, in their order. ``no_stop_length`` (see
-    :class:`NetworkConfig`) is by default what the checkpoint's own implementation does.
+    so it may stay None for a .pth; MindOCR trains with normalisation and evaluates without, so a .ckpt needs
+    it. ``charset`` lists the classes after the null, in their order. ``no_stop_length`` (see
+    :class:`NetworkConfig`) is by default that of the checkpoint's own implementation.
 
     Raises:
         CheckpointError: no such file, broken, of another network or charset, or ``normalise`` is needed.
@@ -107,7 +108,7 @@ def import_checkpoint(
     if source.suffix == ".ckpt":
         if normalise is None:
             raise CheckpointError(
-                f"{source}: MindOCR trains on normalised images but evaluates without: state --normalise yes "
+                f"{source}: MindOCR trains on normalised images but evaluates without: give --normalise yes "
                 "(as trained) or --normalise no (as its published accuracy was measured)"
             )
         origin, length_rule = "MindOCR", "full"
@@ -194,9 +195,9 @@ def read_torch(path: Path) -> Dict[str, np.ndarray]:
         ) from None
     try:
         state: Any = torch.load(str(path), map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever it met
+    except Exception as error:  # the unpickler may raise any error
         raise CheckpointError(
-            f"{path}: cannot be read as a PyTorch file of tensors ({one_line(error)}); copy it anew"
+            f"{path}: cannot be read as a PyTorch file of tensors ({one_line(error)}); copy it again"
         ) from None
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]
@@ -208,10 +209,10 @@ def read_torch(path: Path) -> Dict[str, np.ndarray]:
 def infer_config(
     parameters: Mapping[str, np.ndarray], source: Path, charset: str, no_stop_length: str
 ) -> NetworkConfig:
-    """The sizes that the shapes of native ``parameters`` tell; if they tell none, the paper's.
+    """The sizes that the shapes of native ``parameters`` show; for others, the paper's.
 
     Raises:
-        CheckpointError: ``charset`` is not the one these classes stand for.
+        CheckpointError: ``charset`` has another number of classes.
     """
     given: Dict[str, Any] = {"heads": HEADS, "charset": charset, "no_stop_length": no_stop_length}
     try:
@@ -227,7 +228,7 @@ def infer_config(
             **given,
         )
     except (KeyError, ValueError, IndexError):
-        return NetworkConfig(**given)  # loading into it lists what is missing
+        return NetworkConfig(**given)  # loading into it will list the missing names
     classes = parameters["vision.cls.weight"].shape[0]
     if classes != config.classes:
         raise CheckpointError(
@@ -244,7 +245,7 @@ def _rename(name: str, rules: List[Tuple[str, str]]) -> str:
 
 
 def _table(native: str, value: np.ndarray) -> np.ndarray:
-    """Both implementations keep their tables of positions as (length, 1, E)."""
+    """The table of positions, which both implementations keep as (length, 1, E)."""
     return value[:, 0] if native.endswith(".pe") and value.ndim == 3 else value
 
 

@@ -20,17 +20,17 @@ from models.checkpoints.importers import from_mindocr, from_official, read_torch
 
 MODELS = ("vision", "language", "alignment")
 
-#: What trainings keep beside the weights: counters and moments.
+#: Names of values that trainings keep beside the weights: counters and moments.
 _OPTIMIZER = re.compile(
     r"^(moments?\d?|adam_[mv]|accum|ema|global_step|learning_rate|lr|beta\d_power|epoch(_num)?|cur_step_num"
     r"|loss_scale|scale_sense|current_iterator_step|last_overflow_iterator_step|step|weight_decay)(\.|$)"
 )
-#: A setting of these may differ from what a checkpoint was trained with, and the weights still mean the same.
+#: These settings may differ from those that a checkpoint was trained with; the weights still mean the same.
 _FREE = ("dropout", "iterations", "no_stop_length")
 
 
 class Pretrained(NamedTuple):
-    """``parameters``: native names. ``said``: one line on where they are from, and what was not taken."""
+    """``parameters``: native names. ``said``: one line on their origin and on what was not used."""
 
     parameters: Dict[str, np.ndarray]
     said: str
@@ -43,7 +43,7 @@ def read_pretrained(
     ``path``, for a network of these sizes, whose parameters have these ``shapes``.
 
     A native checkpoint has its .json beside it; a .ckpt without one is MindOCR's, or native if its names are;
-    a .pth is the official code's. Every name is either taken or named in the error or in ``said``.
+    a .pth is the official code's. Every name is used, or named in the error or in ``said``.
 
     Raises:
         CheckpointError: no such file, broken, or weights of another network.
@@ -76,7 +76,7 @@ def read_pretrained(
 
 
 def _read(path: Path, network: NetworkConfig) -> Tuple[str, Dict[str, np.ndarray], List[str]]:
-    """Where the weights are from, the weights under native names, and what the training does otherwise."""
+    """The weights' origin, the weights under native names, and how this training's settings differ."""
     if path.suffix in (".pth", ".pt"):
         return "official ABINet (PyTorch)", from_official(_of_whole(read_torch(path))), []
     stored = read_parameters(path)
@@ -90,7 +90,7 @@ def _read(path: Path, network: NetworkConfig) -> Tuple[str, Dict[str, np.ndarray
 
 
 def _of_whole(state: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-    """Gives the names of one model alone, which begin within it, the beginning that the whole has."""
+    """Gives the names of a single model the prefix that they have in the whole network."""
     if any(re.match(r"^((backbone|head)\.)?(vision|language|alignment)\.", name) for name in state):
         return dict(state)
     if any(name.startswith("backbone.") for name in state):
@@ -103,7 +103,7 @@ def _of_whole(state: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
 
 
 def _differences(path: Path, theirs: NetworkConfig, ours: NetworkConfig) -> List[str]:
-    """What is said of settings that differ; of sizes the shapes tell.
+    """Lines on the settings that differ, except sizes, which the shapes show.
 
     Raises:
         CheckpointError: the weights would mean something else.

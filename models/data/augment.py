@@ -34,7 +34,8 @@ _INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INT
 
 
 def augment(image: Image, rng: Rng) -> Image:
-    """One crop as training sees it: geometry at p 0.5, deterioration and colour jitter at p 0.25 each.
+    """Changes a crop for training: geometry with probability 0.5, deterioration and colour jitter with 0.25
+    each.
 
     image: (H, W, 3) uint8 RGB, not changed. Returns the same kind of image, its size changed by the geometry.
     """
@@ -48,7 +49,7 @@ def augment(image: Image, rng: Rng) -> Image:
 
 
 def distort(image: Image, rng: Rng) -> Image:
-    """Rotation, affine map or perspective, one of them; what was beyond the rim repeats the rim."""
+    """One of rotation, affine map and perspective; pixels beyond the rim repeat the rim."""
     return (rotate, shear, foreshorten)[rng.integers(3)](image, rng)
 
 

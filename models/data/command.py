@@ -14,7 +14,7 @@ COMMANDS = {
     "render": (render_command, "render labelled word crops from fonts and words"),
     "pack": (pack_command, "write labelled images as one LMDB"),
     "text": (text_command, "count the words of running text, for the language stage"),
-    "stats": (stats_command, "say what labelled sets hold, and show it"),
+    "stats": (stats_command, "count what labelled sets hold, and draw a sheet of it"),
 }
 
 TERMINATED = 128 + signal.SIGTERM
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     module, _ = COMMANDS[args.data_command]
-    # As with Ctrl-C, what is half written is removed.
+    # As after Ctrl-C, unfinished output is removed.
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         return module.run(args)

@@ -1,5 +1,6 @@
-"""How a detector or a person frames a word: with margins, with bars to a fixed shape, too tightly, from far
-away."""
+"""Frames words as detectors and people do: with margins, with bars to a fixed shape, too tightly, from far
+away.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from models.data.augment import Image, Rng
 
 
 class Shares(NamedTuple):
-    """Of all crops, those that get margins, are set between bars, padded to the right, or cut tightly."""
+    """The shares of crops that get margins, bars or padding on the right, or are cut tightly."""
 
     margins: float
     bars: float
@@ -24,7 +25,7 @@ class Shares(NamedTuple):
 STORED, RENDERED = Shares(0.19, 0.03, 0.03, 0.1), Shares(0.08, 0.03, 0.02, 0.0)
 DISTANT = 0.12
 WIDEST_MARGIN = 0.4
-#: Width by height of what is padded to the right.
+#: The ratio of width to height of a crop that is padded on the right.
 PADDED_SHAPES = (2.0, 4.0)
 TIGHTEST = (0.06, 0.03)
 HEIGHTS = (8.0, 16.0)

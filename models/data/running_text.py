@@ -1,4 +1,4 @@
-"""Words of running text, and how often each is written: what a language model learns to spell from."""
+"""Words of running text and their frequencies, from which a language model learns to spell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from models.charset import MAX_LENGTH, fold
 
-#: What WikiText writes for words that it does not keep.
+#: WikiText's token for words that it does not keep.
 UNKNOWN = "<unk>"
 #: First line of the table that the official code makes of WikiText: a word as it is misspelt, and as written.
 OFFICIAL_HEADER = ["inp", "gt"]
@@ -32,8 +32,8 @@ class WordCounts(NamedTuple):
 
 
 def count_words(files: Iterable[Path], advance: Callable[[int], object] = lambda size: None) -> WordCounts:
-    """The words between spaces in UTF-8 text files, plain or .gz; ``advance`` is told how many characters
-    were read.
+    """The words between spaces in UTF-8 text files, plain or .gz; ``advance`` gets the number of characters
+    that were read.
 
     Raises:
         ValueError: a file is not such text.

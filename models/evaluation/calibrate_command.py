@@ -1,6 +1,6 @@
-"""``abinet calibrate``: fits confidences and thresholds of early stop of a checkpoint on labelled crops.
+"""``abinet calibrate``: fits a checkpoint's confidences and thresholds of early stop on labelled crops.
 
-It must not have been trained on them.
+The checkpoint must not have been trained on them.
 """
 
 from __future__ import annotations
@@ -91,12 +91,13 @@ class Half(NamedTuple):
 
 
 def _early_stop_text(chosen: EarlyStop, judging: Half) -> str:
-    """What the thresholds cost and save on crops that they were not chosen on, set by set."""
+    """The cost and the saving of the thresholds on crops that they were not chosen on, set by set."""
     from models.early_stop import Stages, outcome
 
     lines = [
-        f"\nEarly stop: every character {chosen.vision} sure to vision, or {chosen.settled} to a refinement "
-        f"that changes nothing; chosen to lose {chosen.loss:g} points at most. On the other half:",
+        f"\nEarly stop if vision gives every character at least {chosen.vision}, or a refinement gives "
+        f"{chosen.settled} and changes nothing; chosen to lose {chosen.loss:g} points at most. "
+        "On the other half:",
         f"{'set':<24}{'crops':>7}{'points lost':>13}{'refinements saved, %':>22}",
     ]
     names = [*dict.fromkeys(judging.sets.tolist()), "all crops"]
@@ -133,7 +134,7 @@ def _halves(reader: CheckpointReader, paths: Sequence[SetPath]) -> tuple[Half, H
 
 
 def _half(crops: Sequence[tuple[StagedReading, str, str]]) -> Half:
-    """Of readings, labels and names of sets."""
+    """A half from readings, labels and names of sets."""
     from models.early_stop import Stages
     from models.evaluation.scoring import reads
 

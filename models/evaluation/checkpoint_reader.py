@@ -17,7 +17,7 @@ from models.evaluation.turns import turned, ways_up
 
 BATCH = 32
 _DIGITS = 6
-"""Of a confidence, as in the service's answers."""
+"""Digits of a confidence, as in the service's answers."""
 
 
 class CheckpointReader:

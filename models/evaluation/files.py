@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def check_folders(*files: Path | None) -> None:
-    """An evaluation may take hours, and its results must have a place to go.
+    """Checks that the folders of output files exist, because an evaluation may take hours.
 
     Raises:
         ValueError: names the folder that is not there.
@@ -18,7 +18,7 @@ def check_folders(*files: Path | None) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """The whole file or none."""
+    """Writes the whole file or nothing."""
     part = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         part.write_bytes(content)

@@ -1,4 +1,4 @@
-"""What every engine says about a crop, and what an engine is to the evaluation: a `CropReader`."""
+"""The reading of a crop, and the interface of all that reads crops for the evaluation: `CropReader`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class LabelledCrop(NamedTuple):
 
 
 class StagedReading(NamedTuple):
-    """What vision read, and in every iteration the language model and its fusion with vision.
+    """The readings of vision and, for every iteration, of the language model and its fusion with vision.
 
-    `confidence`, 0 to 1, is the calibrated probability that the final reading is right; of a network that is
-    not calibrated, the final reading's own probability. `turned` is by how many degrees clockwise the crop
-    was turned for it.
+    `confidence`, 0 to 1, is the calibrated probability that the final reading is right; if the network is not
+    calibrated, the final reading's own probability. `turned` is by how many degrees clockwise the crop was
+    turned for it.
     """
 
     vision: Word
@@ -56,7 +56,7 @@ class StagedReading(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """An engine would not read the crop."""
+    """The reason why an engine refused a crop."""
 
     reason: str
 
@@ -67,7 +67,7 @@ class CropReader(Protocol):
     model: str
     """Name of the weights."""
     engine: str
-    """What computes, and its release."""
+    """The library that computes, and its release."""
     iterations: int
     calibrated: bool
     turns: Turns

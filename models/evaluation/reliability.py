@@ -1,4 +1,4 @@
-"""How far confidences can be trusted: reliability table, calibration error, what remains at a precision."""
+"""How far confidences can be trusted: reliability table, calibration error, share to keep at a precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRECISIONS = (0.95, 0.98, 0.99)
 
 
 class Bin(NamedTuple):
-    """Crops of like confidence: from the least to the greatest, their mean, and the share that is right."""
+    """Crops of similar confidence: the least and the greatest, their mean, and the share that is right."""
 
     crops: int
     least: float
@@ -33,7 +33,7 @@ class Kept(NamedTuple):
 class Reliability(NamedTuple):
     """``error`` is the expected calibration error: the mean over the crops of how far their bin's mean
     confidence is from the share of it that is right. All bins have as many crops, one more or less.
-    ``chance`` is the error that confidences without any fault would show on average of so few crops."""
+    ``chance`` is the mean error that faultless confidences would show with this number of crops."""
 
     error: float
     chance: float
@@ -42,7 +42,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> Reliability:
-    """Of N readings: how sure they were, (N,), 0 to 1, and which are right, (N,) bool."""
+    """The reliability of N readings: their confidences, (N,), 0 to 1, and which are right, (N,) bool."""
     order = np.argsort(confidence, kind="stable")
     confidence, right = confidence[order], right[order]
     parts = [rows for rows in np.array_split(np.arange(len(order)), BINS) if len(rows)]
@@ -65,7 +65,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> Reliability:
 
 
 def _kept(confidence: np.ndarray, right: np.ndarray, precision: float) -> Kept:
-    """Of readings in the order of their confidence."""
+    """The share to keep, for readings in the order of their confidence."""
     count = len(confidence)
     # Readings of one confidence are kept or left out together.
     starts = np.flatnonzero(np.diff(confidence, prepend=-1.0) > 0)

@@ -35,7 +35,7 @@ def in_field_order(scores: Sequence[SetScore]) -> list[SetScore]:
 
 
 def averages(scores: Sequence[SetScore]) -> tuple[TableRow, TableRow]:
-    """Over the sets, each counting the same, as the field's tables have it; and over all their crops.
+    """Averages over the sets, each counting the same, as in the field's tables; and over all their crops.
 
     Raises:
         ValueError: no crop was read.

@@ -1,4 +1,4 @@
-"""What counts as right, and how much of a set a reader gets right."""
+"""Decides which readings are right, and scores a set."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ class Judgement(NamedTuple):
 
 @dataclass
 class SetScore:
-    """How a set was read. ``right`` counts the crops that each of `StagedReading.stages` read rightly;
-    ``outcomes`` has their final readings; ``skipped`` counts the samples that were not read, by reason."""
+    """The score of a set. ``right`` counts the crops that each of `StagedReading.stages` read correctly;
+    ``outcomes`` has their final readings; ``skipped`` counts the samples that were not read, by reason.
+    """
 
     name: str
     path: SetPath
@@ -61,7 +62,7 @@ def is_right(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def reads(text: str, label: str) -> bool:
-    """The same of a text and a label of [0-9a-z]: case and all other characters do not count."""
+    """Whether a text agrees with a label of [0-9a-z]: case and all other characters do not count."""
     return fold(text) == label
 
 
@@ -72,8 +73,8 @@ def score_set(
     advance: Callable[[], object] = lambda: None,
     labels: Callable[[str], str] = fold_label,
 ) -> SetScore:
-    """Reads the first ``limit`` samples of a set, whose labels are what ``labels`` makes of the texts; calls
-    ``advance`` after each.
+    """Reads the first ``limit`` samples of a set; ``labels`` makes labels from the texts. Calls ``advance``
+    after each.
 
     Raises:
         ValueError, OSError: no such set, or the engine cannot go on.
@@ -92,8 +93,8 @@ def read_set(
     limit: int | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Iterator[tuple[LabelledCrop, StagedReading]]:
-    """The crops among the first ``limit`` samples of a set, and what the reader reads in them; counts in
-    ``skipped`` those that were not read, by reason, and calls ``advance`` after each.
+    """The usable crops among the first ``limit`` samples of a set, and their readings. Counts the others in
+    ``skipped``, by reason, and calls ``advance`` after each.
 
     Raises:
         ValueError, OSError: the engine cannot go on.

@@ -17,7 +17,7 @@ from models.charset import NULL
 
 
 class ModelOutput(NamedTuple):
-    """What one of the three models answers: logits (N, T, classes) and features (N, T, d_model)."""
+    """The output of one of the three models: logits (N, T, classes) and features (N, T, d_model)."""
 
     logits: Tensor
     features: Tensor

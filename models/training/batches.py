@@ -26,8 +26,9 @@ POLL_SECONDS = 5.0
 
 
 class Batch(NamedTuple):
-    """What a step takes: inputs float32, images (N, 3, 32, 128) or probabilities (N, T, classes); labels
-    (N, T) int32 with nulls after the end; lengths (N,) int32 with the stop. ``skipped``: unusable samples."""
+    """The input of a step: inputs float32, images (N, 3, 32, 128) or probabilities (N, T, classes); labels
+    (N, T) int32 with nulls after the end; lengths (N,) int32 with the stop. ``skipped``: unusable samples.
+    """
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -35,7 +36,7 @@ class Batch(NamedTuple):
     skipped: int = 0
 
 
-#: What comes from a process that makes batches: one, or why there are no more; a text is a traceback.
+#: Sent by a process that makes batches: a batch, or the reason why there are no more; a text is a traceback.
 Made = Batch | ValueError | str
 
 
@@ -46,7 +47,7 @@ class BatchMaker(Protocol):
 
 
 class BatchSource(Protocol):
-    """What travels to a process and becomes a maker there."""
+    """Is sent to a process and becomes a maker there."""
 
     def open(self) -> BatchMaker: ...
 
@@ -109,8 +110,9 @@ def batches_ahead(
 
 @contextlib.contextmanager
 def _among_standard_modules() -> Iterator[None]:
-    """A process that is spawned looks for its first modules in the current folder (Python 3.10): the user's
-    may have a socket.py or random.py."""
+    """Keeps a spawned process from importing from the current folder (Python 3.10), where the user may have a
+    socket.py or random.py.
+    """
     before = os.getcwd()
     os.chdir(os.path.dirname(os.__file__))
     try:
@@ -121,7 +123,7 @@ def _among_standard_modules() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C is for the training alone, which ends the processes that it starts; they inherit the block."""
+    """Blocks Ctrl-C in processes that are started here, which inherit the block; the training ends them."""
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -153,15 +155,15 @@ def _fill(made: multiprocessing.Queue[Made], source: BatchSource, first: int, st
         make, number = source.open(), first
         while _put(made, make(number)):
             number += step
-        made.cancel_join_thread()  # nobody reads any more, so the end must not wait for a reader
-    except (ValueError, OSError) as error:  # a mistake in the data, which the user can mend
+        made.cancel_join_thread()  # nobody reads any more: do not wait at the end
+    except (ValueError, OSError) as error:  # a mistake in the data, which the user can correct
         _put(made, ValueError(str(error)))
     except Exception:
         _put(made, traceback.format_exc())
 
 
 def _put(made: multiprocessing.Queue[Made], item: Made) -> bool:
-    """Whether the training is still there to take it: when it is killed, its daemons are not."""
+    """Puts a batch into the queue; returns whether the training, which may be killed, is still there."""
     training = multiprocessing.parent_process()
     while training is not None and training.is_alive():
         try:

@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """The recipe, what computes, and from what data."""
+    """Declares the options for the recipe, the framework and the data."""
     names = ", ".join(sorted(path.name for path in CONFIGS.glob("*.yaml")))
     parser.add_argument("--config", type=Path, required=True, help=f"recipe: a YAML file, or one of {names}")
     parser.add_argument(
@@ -64,7 +64,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit code."""
-    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings are no concern of who trains
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings do not help the user
     from models.training.ranks import Ranks, join
     from models.training.recipe import Recipe
     from models.training.stopping import Stopped, Stopping
@@ -110,7 +110,7 @@ def named(config: Path) -> Path:
 
 
 def with_options(recipe: Recipe, args: argparse.Namespace) -> Recipe:
-    """The recipe with what the command line says in place of its own keys."""
+    """The recipe with the command line's options instead of its own keys."""
 
     def changed(section: Section, given: dict[str, Any]) -> Any:
         return section.model_copy(update={key: value for key, value in given.items() if value})
@@ -142,4 +142,4 @@ def _report(line: str) -> None:
 
 
 def _silent(line: str) -> None:
-    """What the other processes say, since the first one says it."""
+    """Prints nothing: for the other processes, because the first one prints."""

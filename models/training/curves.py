@@ -15,7 +15,7 @@ Row = dict[str, str]
 
 
 class Table:
-    """A .csv that grows; rows of which a killed training knows nothing any more can be dropped."""
+    """A .csv that grows; rows that a killed training wrote after its last save can be dropped."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path, self.columns = path, columns
@@ -65,8 +65,9 @@ class Curves:
         self.sets.forget_after(stage, step)
 
     def draw(self) -> None:
-        """Over the samples seen: the loss, a colour a stage; the accuracy; and that of each validation
-        set."""
+        """Draws, over the samples seen: the loss, with a colour for each stage; the accuracy; and that of
+        each validation set.
+        """
         import matplotlib
 
         matplotlib.use("Agg")
@@ -104,5 +105,5 @@ def _plot(axes: Any, rows: list[Row], column: str, style: str, label: str) -> No
 
 
 def _with_last_figure(row: Row) -> Row:
-    """What counts of the stage that the row is of."""
+    """The figure that counts in the row's stage."""
     return {**row, "last": row["corrected"] or (row["vision"] if row["name"] == "vision" else row["fused"])}

@@ -1,4 +1,4 @@
-"""Opens what a recipe names as data: fonts, words, stored sets; hands out the batches of each stage."""
+"""Opens a recipe's data (fonts, words, stored sets) and makes the batches of each stage."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ class ValidationBatch(NamedTuple):
 
 
 class TrainingData:
-    """The data of a recipe. Everything is looked for at first use, so a stage needs only what it uses, or
-    before by :meth:`check`."""
+    """The data of a recipe. Everything is opened at first use, so that a stage needs only what it uses, or
+    earlier by :meth:`check`.
+    """
 
     def __init__(self, recipe: Recipe, preprocessing: Preprocessing) -> None:
         self.recipe = recipe
@@ -70,7 +71,7 @@ class TrainingData:
         return WordSampler.from_file(path, split) if path else WordSampler.from_wordfreq(split)
 
     def check(self, stages: Sequence[Stage]) -> None:
-        """Opens all that the stages will need, so that nothing is missed after hours.
+        """Opens all that the stages will need, so that nothing turns out to be missing after hours.
 
         Raises:
             ValueError, OSError: something is missing or cannot be used.
@@ -121,7 +122,8 @@ class TrainingData:
         rendered beside them, or over the words of the stage's text.
 
         Raises:
-            ValueError: epochs of crops that are rendered or of words of a list, which never end.
+            ValueError: the stage counts epochs, but its crops are rendered or its words are from a list,
+                which never end.
         """
         if stage.steps is not None:
             return stage.steps
@@ -172,7 +174,7 @@ class TrainingData:
         return Mixed(self._stored(seed), rendered, self._rendered_crops(stage), stage.crops)
 
     def _rendered_crops(self, stage: Stage) -> int:
-        """Of each batch with stored crops."""
+        """The number of rendered crops in each batch with stored crops."""
         rendered = round(self.recipe.train.dataset.rendered * stage.crops)
         return min(rendered, stage.crops - 1)
 
@@ -181,7 +183,7 @@ class TrainingData:
         return StoredCrops(self.stored_sets(), seed, changes_of(dataset), dataset.limit)
 
     def validation(self, share: slice = slice(None)) -> Iterator[ValidationBatch]:
-        """All sets to validate on, one after another, without what cannot be used; ``share`` of each."""
+        """All sets to validate on, one after another, without unusable samples; ``share`` of each."""
         for name, crops in self._validation_crops(share):
             rest = iter(crops)
             while batch := list(islice(rest, self.recipe.eval.batch_size)):
@@ -189,8 +191,9 @@ class TrainingData:
                 yield ValidationBatch(name, np.stack(images), np.stack(labels))
 
     def misread_words(self, stage: Stage) -> list[tuple[str, Batch]]:
-        """Words misread as those of the language stage are, but never met in it: of its vocabulary, and
-        others."""
+        """Words misread as in the language stage, but with misreadings that it does not use: words of its
+        vocabulary, and others.
+        """
         key = stage.text, stage.misreadings
         if key not in self._misread_words:
             self._misread_words[key] = list(self._misread(stage))
@@ -200,7 +203,7 @@ class TrainingData:
         misreadings = Misreadings.from_file(stage.misreadings or BUNDLED)
         sizes, seed = self.recipe.sizes, self.recipe.system.seed
         kinds = {"vocabulary": self.vocabulary(stage)}
-        if not stage.text:  # which leaves no word out
+        if not stage.text:  # so that no word is left out
             unknown = self.words("test")
             kinds["unknown words"] = Vocabulary(unknown.words, unknown.frequencies)
         for name, words in kinds.items():
@@ -264,7 +267,7 @@ class TrainingData:
 
 
 def changes_of(dataset: Dataset, rendered: bool = False) -> Changes:
-    """What the recipe wants done to the stored or to the rendered crops of a dataset."""
+    """The changes that the recipe asks for, for the stored or the rendered crops of a dataset."""
     wanted = ("all",) if rendered else ("stored", "all")
     return Changes(dataset.augment in wanted, dataset.reframe in wanted)
 

@@ -1,4 +1,6 @@
-"""The folder of a training: what it holds, and whether it is this recipe's. Only the first process has it."""
+"""The folder of a training: its files, and the check that it is this recipe's. Only the first process uses
+it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ import yaml
 from models.checkpoints.checkpoint import sidecar_path
 from models.training.recipe import Recipe, Stage
 
-#: What makes another training of a stage; the rest only says where things are, or how often one looks.
+#: Keys that change a stage's training; the others only say where things are, or how often to log and
+#: validate.
 _OF_A_STAGE = {
     "stage", "lr", "steps", "epochs", "warm_up", "warm_up_epochs", "constant", "decay_rate", "decay_epochs",
     "decay_steps", "scheduler", "plain", "longest", "running_text", "clean", "certainty", "refresh", "share",
@@ -37,7 +40,7 @@ class Folder:
         return self.path / f"stage{number}_{self.recipe.train.stages[number].stage}.ckpt"
 
     def open(self) -> None:
-        """Makes the folder, and notes whose it is.
+        """Makes the folder, and writes down its recipe.
 
         Raises:
             ValueError: it is the folder of another recipe's training; nothing is written then.

@@ -1,4 +1,4 @@
-"""MindOCR's configuration file as a recipe: every key is honoured, said to be without effect, or refused."""
+"""MindOCR's configuration file as a recipe: every key is honoured, reported as unused, or refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HONOURED = {
     "eval.loader.batch_size",
 }  # fmt: skip
 
-#: What decides nothing about the weights here: how MindOCR hands data on, compiles, prints and keeps files.
+#: Keys that do not affect the weights here: how MindOCR passes data on, compiles, prints and keeps files.
 UNUSED = {
     "system.mode", "system.refine_batch_size", "system.ckpt_save_policy", "system.ckpt_max_keep",
     "system.val_start_epoch", "system.start_epoch", "system.device_id", "system.cache",
@@ -50,15 +50,15 @@ UNUSED = {
     "eval.loader.drop_remainder", "eval.loader.max_rowsize", "eval.loader.num_workers",
 }  # fmt: skip
 
-#: What only the file itself refers to, by YAML's anchors, and what another command of MindOCR reads.
+#: Keys that only the file itself refers to, by YAML's anchors, or that another command of MindOCR reads.
 UNUSED_SECTIONS = ("common.", "predict.")
 
-#: MindOCR's names of what is one optimizer, and the keys that go with them.
+#: MindOCR's names of the optimizers, and the keys that go with them.
 OPTIMIZERS = {"adam": "adam", "adamw": "adamw", "sgd": "sgd", "momentum": "sgd", "nesterov": "sgd"}
-#: Ways to say, of this network's parameters, that biases and norms are not decayed.
+#: Values that mean, for this network, that biases and norms are not decayed.
 NORMS_SPARED = ("svtr", "filter_norm_and_bias", "beta gamma bias")
 
-#: Values that this project computes, and what to do about another one.
+#: The values that this project supports, and the remedy for others.
 ONLY: dict[str, tuple[tuple[Any, ...], str]] = {
     "common.character_dict_path": ((None,), "ABINet's own 36 characters, in its order; leave it empty"),
     "common.num_classes": ((37,), "36 characters and the null; write 37"),
@@ -108,13 +108,13 @@ class NotHonouredError(ValueError):
 
 
 def is_mindocr(values: Any) -> bool:
-    """Whether a file is MindOCR's: it has sections that this project's recipes have not."""
+    """Whether a file is MindOCR's, which has sections that this project's recipes do not have."""
     sections = {"scheduler", "optimizer", "postprocess", "loss", "metric"}
     return isinstance(values, Mapping) and "network" not in values and not sections.isdisjoint(values)
 
 
 def translated(values: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], list[str]]:
-    """The recipe that a file of MindOCR's stands for, and what to say about it.
+    """The recipe in a file of MindOCR's, and the lines to print about it.
 
     Raises:
         NotHonouredError: names every key that is not honoured, and why.
@@ -184,14 +184,14 @@ def _refuse(flat: Mapping[str, Any]) -> None:
     faults = [_fault(key, value) for key, value in flat.items()]
     optimizer = str(flat.get("optimizer.opt", "adam")).lower()
     if optimizer not in OPTIMIZERS:
-        faults.append(f"optimizer.opt {optimizer}: write {', '.join(OPTIMIZERS)}; the method's is adam")
+        faults.append(f"optimizer.opt {optimizer}: write {', '.join(OPTIMIZERS)}; the paper's is adam")
     for key, spared in (
         ("grouping_strategy", flat.get("optimizer.grouping_strategy")),
         ("no_weight_decay_params", _in_one(flat.get("optimizer.no_weight_decay_params"))),
     ):
         if spared and spared not in NORMS_SPARED:
             faults.append(
-                f"optimizer.{key} {spared}: biases and norms are spared, or nothing; remove it and write"
+                f"optimizer.{key} {spared}: only biases and norms can be spared; remove it and write"
                 " filter_bias_and_bn"
             )
     for part in ("train", "eval"):
@@ -253,8 +253,9 @@ def _given(flat: Mapping[str, Any], section: str, *keys: str) -> dict[str, Any]:
 
 
 def dataset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a ``dataset`` section has its crops. MindOCR puts the root before both names, and needs none; a
-    name alone is a path then."""
+    """Where a ``dataset`` section has its crops. MindOCR puts the root before both names, but does not need
+    it; without a root, a name is a path.
+    """
     given = {key: section.get(key) for key in DATASET}
     return {"dataset_root": given.pop("dataset_root") or ".", **{k: v for k, v in given.items() if v}}
 
@@ -266,8 +267,8 @@ def _transforms(flat: Mapping[str, Any], part: str) -> list[str]:
 
 
 def _pretrained(given: str | None, path: Path, folder: Path) -> tuple[str | None, list[str]]:
-    """The file of ``model.pretrained``. Training downloads nothing: of an address the file's name is looked
-    for beside the configuration, in the present folder and in the run's.
+    """The file of ``model.pretrained``. Training downloads nothing: for an address, it looks for a file of
+    this name beside the configuration, in the present folder and in the run's folder.
 
     Raises:
         NotHonouredError: it is in none of them.

@@ -1,6 +1,6 @@
-"""How a vision model misreads characters: what the language model learns to correct.
+"""How a vision model misreads characters, which the language model learns to correct.
 
-``misreadings.npz`` beside this file was measured by ``abinet misreadings``; what of, it says itself.
+``abinet misreadings`` measured ``misreadings.npz`` beside this file, which says how.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from models.charset import text_lengths
 from models.training.batches import Batch
 
 BUNDLED = Path(__file__).with_name("misreadings.npz")
-#: So many degrees of difficulty, and of each so many examples of every character.
+#: The number of degrees of difficulty, and of examples of every character in each.
 LEVELS, EXAMPLES = 8, 64
 #: A character with fewer examples in a level borrows those of the levels beside it.
 FEW = 16
@@ -25,7 +25,7 @@ FEW = 16
 
 @dataclass(frozen=True)
 class Misreadings:
-    """Examples of the probabilities that a vision model gave if a character was written.
+    """Examples of the probabilities that a vision model gave when a character was written.
 
     examples: (levels, classes, examples, classes) uint8, in 255ths; the second axis is the class that was
     written, the last the one that was read. A level holds words that were about as hard to read, the easiest
@@ -37,7 +37,7 @@ class Misreadings:
 
     @classmethod
     def from_file(cls, path: Path) -> Misreadings:
-        """Raises ValueError if there is no such file, or another one (one line)."""
+        """Reads the file. Raises ValueError (one line) if it is missing or not such a file."""
         try:
             with np.load(path) as stored:
                 return cls(stored["examples"], json.loads(str(stored["made"])))
@@ -54,7 +54,7 @@ class Misreadings:
     def misread(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Classes (N, T) -> probabilities (N, T, classes) float32 that a word of one difficulty is read with.
 
-        Hard words are drawn more often than they were met: level k as often as k + 1 in all.
+        Hard words are drawn more often than they occurred.
         """
         levels, _, examples, _ = self.examples.shape
         weights = np.arange(1, levels + 1)
@@ -69,12 +69,12 @@ def measure(
     batches: Iterable[Batch],
     rng: np.random.Generator,
 ) -> tuple[Misreadings, dict[str, Any]]:
-    """The misreadings of a vision model, ``read``: images (N, 3, 32, 128) -> logits (N, T, classes), and
-    what was counted. Words that it reads at another length are left out: what follows such a mistake is no
-    misreading.
+    """The misreadings of a vision model, ``read``: images (N, 3, 32, 128) -> logits (N, T, classes), and what
+    was counted. Words that it reads at another length are left out: the characters after such a mistake are
+    shifted, not misread.
 
     Raises:
-        ValueError: hardly a word was read at its length.
+        ValueError: too few words were read at their length.
     """
     rows: list[np.ndarray] = []
     written: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""What a training says about itself: its stages, and how long one takes once that is measured."""
+"""Lines about a training: its stages, and how long one takes once that is measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from models.training.recipe import Stage
 
-#: The pace is told after so many steps, or so many seconds; the first step, which compiles, is left out.
+#: The pace is reported after this many steps or seconds, without the first step, which compiles.
 MEASURED_STEPS, MEASURED_SECONDS = 100, 30.0
 
 
@@ -21,13 +21,13 @@ def stages_line(stages: Sequence[Stage], steps: Sequence[int]) -> str:
 
 
 def fonts_line(found: int, made_with: int | None) -> str:
-    """How many fonts words are rendered with, and with how many the recipe was made."""
+    """The number of fonts for rendering, and the number with which the recipe was made."""
     line = f"fonts: {found} found"
     if made_with is None:
         return line
     line += f", the recipe was made with {made_with}"
     if found < made_with / 2:
-        line += "; with so few a reader learns fewer looks: docs/data.md names packages with more"
+        line += "; with so few the network sees fewer looks; docs/data.md names packages with more"
     return line
 
 
@@ -39,14 +39,14 @@ def spelt_out(seconds: float) -> str:
 
 
 class Pace:
-    """How long a stage will take, told once, when its first steps have been measured."""
+    """How long a stage will take, reported once, when its first steps have been measured."""
 
     def __init__(self) -> None:
         self._began: tuple[float, int] | None = None
         self._told = False
 
     def after(self, step: int, steps: int) -> str | None:
-        """What to say after ``step`` of the stage's ``steps``, if it is time."""
+        """The line to print after ``step`` of the stage's ``steps``, if it is time for it."""
         now = time.monotonic()
         if self._began is None:
             self._began = now, step

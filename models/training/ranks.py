@@ -1,4 +1,4 @@
-"""The processes of one training: what they tell each other, and that none waits for one that is gone."""
+"""The processes of one training: how they exchange values, and end if one of them has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 
 #: Of one broadcast, int32: 16 MB.
 CHUNK = 1 << 22
-#: A process that has been gone for longer than ``GRACE_SECONDS`` has not ended with the others.
+#: If a process has been gone for longer than ``GRACE_SECONDS``, the training has not ended normally.
 POLL_SECONDS, GRACE_SECONDS = 1.0, 10.0
 PEER_ENDED = 4
 
@@ -26,8 +26,8 @@ class Ranks:
     """``count`` processes, of which this one is number ``rank``; by default one alone. ``here`` of them share
     this machine.
 
-    Rank 0 is the first: it alone reads and writes the training's folder, and the others take from it what
-    they need. Every method has to be called by all processes.
+    Rank 0 is the first: only it reads and writes the training's folder, and the others get their values from
+    it. All processes must call every method.
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
@@ -39,7 +39,7 @@ class Ranks:
         return self.rank == 0
 
     def of_first(self, value: Any) -> Any:
-        """The first process's ``value``, of what JSON knows."""
+        """The first process's ``value``, which JSON can represent."""
         return self._of(0, value)
 
     def of_all(self, value: Any) -> list[Any]:
@@ -115,7 +115,7 @@ def watch(processes: Sequence[Process]) -> None:
             time.sleep(POLL_SECONDS)
             gone = [rank for rank, process in others if not process.runs]
             if gone:
-                time.sleep(GRACE_SECONDS)  # when a training ends, its processes do one after another
+                time.sleep(GRACE_SECONDS)  # when a training ends, its processes end one after another
                 print(
                     f"abinet: process {gone[0]} of {len(processes)} has ended, and this one with it; start"
                     " the training again, and it goes on from its last validation",

@@ -1,4 +1,4 @@
-"""What a configuration file says: the network, the data, the stages and if the results go."""
+"""The content of a configuration file: the network, the data, the stages and the place for results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH_KEYS = {"batch_size", "global_batch_size"}
 
 Several = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
 
-#: Which crops something is done to; true means all, false none.
+#: The crops that are changed; true means all, false none.
 Crops = Annotated[
     Literal["none", "stored", "all"],
     BeforeValidator(lambda value: {True: "all", False: "none"}[value] if isinstance(value, bool) else value),
@@ -27,7 +27,7 @@ Crops = Annotated[
 
 
 class Section(BaseModel):
-    """A part of the file; a key that is not known is refused."""
+    """A section of the file; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ class System(Section):
 
     ``framework`` computes the step. ``distribute``: data-parallel over the processes that ``msrun`` started
     (MindSpore only). ``amp_level``: O0, float32, as the published network was trained; O1, bfloat16 where it
-    does no harm (PyTorch only); ``auto``, what is faster of the two. ``drop_overflow_update``: a step whose
+    does no harm (PyTorch only); ``auto``, the faster of the two. ``drop_overflow_update``: a step whose
     gradients are not finite changes nothing.
     """
 
@@ -56,9 +56,10 @@ Weights = Path | dict[Literal["vision", "language", "alignment"], Path]
 
 
 class Model(Section):
-    """``pretrained``: the weights that the first stage starts from, of one file or one each for some of the
-    three models: native, MindOCR's .ckpt or the official .pth. ``shrink_by_area``: how large crops become the
-    network's input (see :mod:`service.bundle_format.preprocessing`); neither reference does it."""
+    """``pretrained``: the weights that the first stage starts from, in one file or a file each for some of
+    the three models: native, MindOCR's .ckpt or the official .pth. ``shrink_by_area``: whether large crops
+    are shrunk by area (see :mod:`service.bundle_format.preprocessing`); neither reference does.
+    """
 
     pretrained: Weights | None = None
     shrink_by_area: bool = True
@@ -67,14 +68,14 @@ class Model(Section):
 class Dataset(Section):
     """Where crops come from: sets stored below ``dataset_root``/``data_dir``, and the word renderer with
     ``fonts`` and ``photographs`` (folders) and ``words`` (a list), all optional. With ``label_file`` the sets
-    are these tables below the root, one each for a ``data_dir``, which holds its images. ``rendered`` is the
-    share of each batch that is rendered: all of it without a root, and none of it by default with one.
+    are these tables below the root, one for each ``data_dir``, which holds its images. ``rendered`` is the
+    share of each batch that is rendered: all of it if there is no root; if there is one, the default is none.
 
-    ``fonts_made_with`` is how many fonts the recipe's author had, said beside those that are found.
-    ``augment`` switches the method's augmentation on and ``reframe`` the framing of loose and tight crops,
+    ``fonts_made_with`` is the number of fonts that the recipe was made with, printed beside the number found.
+    ``augment`` switches the paper's augmentation on and ``reframe`` the framing of loose and tight crops,
     each for the stored crops or for all. ``limit`` takes the first stored crops only, ``num_workers``
-    processes prepare batches. ``without`` allows the root to be missing and says what the training is worth
-    then.
+    processes prepare batches. ``without`` allows the root to be missing and says what to expect of the
+    training then.
     """
 
     dataset_root: Path | None = None
@@ -119,28 +120,28 @@ class Dataset(Section):
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is nothing if the stored sets should be, and the recipe allows it."""
+        """Whether the stored sets are missing and the recipe allows it."""
         return self.without is not None and self.dataset_root is not None and not self.dataset_root.exists()
 
 
 class Stage(Section):
-    """One stage: so many ``steps``, or ``epochs`` of the stored sets.
+    """One stage, of ``steps``, or of ``epochs`` of the stored sets.
 
     The learning rate warms up over ``warm_up`` steps (or ``warm_up_epochs``), stays for the share
-    ``constant`` of the stage, then falls along a cosine to 1 %, or, if ``decay_epochs`` or
-    ``decay_steps`` is given, to ``decay_rate`` of itself each time that so much has passed. In place of all
-    that ``scheduler`` holds what MindOCR's section of that name does.
-    ``batch_size`` is that of one process, ``global_batch_size`` that of all together: see :meth:`on`.
-    ``pretrained``: weights that take the place of what the stage before left, as in :class:`Model`.
-    ``plain`` is the share of easy rendered crops, whose words have at most ``longest`` characters.
+    ``constant`` of the stage, then falls along a cosine to 1 %, or, if ``decay_epochs`` or ``decay_steps`` is
+    given, to ``decay_rate`` of itself after each such period. Instead of all this, ``scheduler`` may hold
+    MindOCR's section of that name. ``batch_size`` is that of one process, ``global_batch_size`` that of all
+    together: see :meth:`on`. ``pretrained``: weights to start from instead of the previous stage's, as in
+    :class:`Model`. ``plain`` is the share of easy rendered crops, whose words have at most ``longest``
+    characters.
 
     The language stage draws its words from ``text``, a file of ``abinet data text``, or from the recipe's
-    word list; ``running_text`` of them as often as they are written, the others as signs have them;
+    word list; ``running_text`` of them as often as they are written, the others as often as on signs;
     ``clean`` of them are one-hot characters, the others misread as in the file ``misreadings``, one of
-    ``abinet misreadings``, by default the bundled one. An epoch is as many words as the text has.
+    ``abinet misreadings``, by default the bundled one. An epoch has as many words as the text.
 
-    Self-training labels the images of ``unlabelled`` anew every ``refresh`` steps, keeps what it is at
-    least ``certainty`` sure of, and fills ``share`` of each batch with it.
+    Self-training labels the images of ``unlabelled`` again every ``refresh`` steps, keeps labels of at least
+    ``certainty``, and fills ``share`` of each batch with them.
     """
 
     stage: Literal["language", "vision", "joint", "self_training"]
@@ -188,17 +189,17 @@ class Stage(Section):
 
     @property
     def crops(self) -> int:
-        """The batch of one process; of a stage that :meth:`on` has fitted to the processes."""
+        """The batch of one process, in a stage that :meth:`on` has fitted to the processes."""
         assert self.batch_size
         return self.batch_size
 
     def on(self, ranks: int) -> Stage:
-        """The stage for so many processes. ``global_batch_size`` alone is shared out among them. Where
-        ``batch_size`` is given too and makes another batch together, the learning rate, which is for the
-        global batch, is scaled with it.
+        """The stage for this number of processes. ``global_batch_size`` alone is divided among them. If
+        ``batch_size`` is given too and makes another global batch, the learning rate, which is for
+        ``global_batch_size``, is scaled with it.
 
         Raises:
-            ValueError: the global batch cannot be shared out.
+            ValueError: the global batch cannot be divided.
         """
         wanted = self.global_batch_size
         if wanted is None:
@@ -235,7 +236,7 @@ class Stage(Section):
 
 
 class Common(Section):
-    """What stages take that name no batch of their own."""
+    """The batch of stages that name none of their own."""
 
     batch_size: Annotated[int, Field(ge=1)] | None = None
     global_batch_size: Annotated[int, Field(ge=1)] | None = None
@@ -264,12 +265,12 @@ class Optimizer(Section):
 
 
 class Train(Section):
-    """``log_interval`` and ``val_interval`` count steps; ``val_epochs``, if given, takes the place of the
-    latter in stages that count epochs. Each validation also saves: a killed training loses no more than that.
+    """``log_interval`` and ``val_interval`` count steps; ``val_epochs``, if given, replaces the latter in
+    stages that count epochs. Each validation also saves: a killed training loses no more than that.
 
-    ``average``: the decay, a step, of the weights' moving average, which is then
-    what is validated and saved. ``weight_decay`` is the optimizer's. ``clip_norm``: the largest norm of all
-    gradients together, infinite if they are not clipped.
+    ``average``: the decay for each step of the weights' moving average, which is then validated and saved.
+    ``weight_decay`` is the optimizer's. ``clip_norm``: the largest norm of all gradients together, infinite
+    if they are not clipped.
     """
 
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
@@ -285,9 +286,10 @@ class Train(Section):
 
 
 class Eval(Section):
-    """What ``val_while_train`` and ``abinet eval --config`` read; without a root, the former renders crops of
-    unseen fonts and words. ``val_sets``: the names of those of the sets that the former reads; all of them
-    by default. ``batch_size``: of the validation."""
+    """The crops for ``val_while_train`` and ``abinet eval --config``; without a root, the former renders
+    crops of unseen fonts and words. ``val_sets``: the names of the sets that the former reads; by default
+    all. ``batch_size``: of the validation.
+    """
 
     ckpt_load_path: Path | None = None
     val_sets: Annotated[tuple[str, ...], Several] = ()
@@ -296,7 +298,7 @@ class Eval(Section):
 
     @classmethod
     def from_yaml(cls, path: Path) -> Eval:
-        """The section of a recipe, which may be MindOCR's: keys that only it has are passed over.
+        """The section of a recipe, which may be MindOCR's: keys that only it has are ignored.
 
         Raises:
             ValueError: one line, the file and its faults.
@@ -312,7 +314,7 @@ class Eval(Section):
 
 
 class Recipe(Section):
-    """A configuration file, read and checked; its keys are the field's if the field has a key."""
+    """A configuration file, read and checked; its keys have the field's names, if there are any."""
 
     network: str
     model: Model = Model()
@@ -348,12 +350,12 @@ class Recipe(Section):
 
     @classmethod
     def from_yaml(cls, path: Path) -> Recipe:
-        """Raises ValueError (one line: the file and its faults), OSError."""
+        """Reads a file. Raises ValueError (one line: the file and its faults), OSError."""
         return cls.read(path)[0]
 
     @classmethod
     def read(cls, path: Path) -> tuple[Recipe, list[str]]:
-        """The recipe of a file, this project's or MindOCR's, and what to say about the latter.
+        """The recipe of a file, this project's or MindOCR's, and lines to print about the latter.
 
         Raises:
             ValueError: one line, the file and its faults.

@@ -1,4 +1,4 @@
-"""Learning rates over a stage by MindOCR's schedulers, with its names, defaults and meaning."""
+"""Learning rates over a stage by MindOCR's schedulers, with MindOCR's names, defaults and meaning."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class Schedule(BaseModel):
         return self
 
     def rates(self, lr: float, epochs: float, steps: int) -> list[float]:
-        """The rate of each of the ``steps`` steps of so many ``epochs``, no fewer than the warm-up's."""
+        """The rate of each of the ``steps`` steps of ``epochs`` epochs, no fewer than the warm-up's."""
         return [self._rate(lr, epochs, step * epochs / steps) for step in range(steps)]
 
     def _rate(self, lr: float, epochs: float, at: float) -> float:
-        """The rate ``at`` so many epochs."""
+        """The rate after ``at`` epochs."""
         if at < self.warmup_epochs:
             at = math.floor(at) if self.lr_epoch_stair else at
             return lr * (self.warmup_factor + at / self.warmup_epochs * (1 - self.warmup_factor))

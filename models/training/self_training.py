@@ -1,4 +1,4 @@
-"""Ensemble self-training: labels for images without, if all iterations are certain (paper section 3.4)."""
+"""Ensemble self-training: labels unlabelled images if all iterations are certain (paper section 3.4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 64
 
 
 def ensemble_certainty(logits: Sequence[np.ndarray]) -> np.ndarray:
-    """How certain the ensemble of the iterations' fused readings is of N texts (equations 8 and 9).
+    """The certainty of the ensemble of the iterations' fused readings for N texts (equations 8 and 9).
 
     logits: one (N, T, classes) an iteration -> (N,), in (0, 1]: that of the least certain iteration.
     """
@@ -70,7 +70,7 @@ def _batches(
 
 
 def write_labels(path: Path, labels: dict[int, tuple[str, float]]) -> None:
-    """One line a label: sample number, text, certainty, tab between."""
+    """Writes a line for each label: sample number, text and certainty, with tabs between."""
     lines = (f"{number}\t{text}\t{sure:.4f}\n" for number, (text, sure) in sorted(labels.items()))
     path.write_text("".join(lines), encoding="utf-8")
 

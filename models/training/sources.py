@@ -1,6 +1,6 @@
 """Where training crops come from: the word renderer, stored sets, self-training's labels, or a mix of these.
 
-A source travels to the process that prepares batches and is opened there; crop ``index`` is the same in every
+A source is sent to the process that prepares batches and is opened there; crop ``index`` is the same in every
 process and in any order.
 """
 
@@ -27,7 +27,7 @@ from models.data.rendering.words import Split, WordSampler
 from models.data.sets.folders import LabelledSet, SetPath, open_set
 from models.data.sets.samples import UnusableSample, decode_crop
 
-#: So many unusable samples in a row, and a stored set is not worth training on.
+#: With this many unusable samples in a row, a stored set is not worth training on.
 PATIENCE = 1000
 _AUGMENTATION, _REPLACEMENT, _FRAMING = 1, 2, 3
 
@@ -42,8 +42,9 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Changes:
-    """What is done to a crop before it is trained on, always the same to crop ``index`` of a seed: the
-    method's augmentation, and before and after it another framing and distance."""
+    """Changes a crop for training, always in the same way for crop ``index`` of a seed: the paper's
+    augmentation, with another framing before it and another distance after it.
+    """
 
     augment: bool = False
     reframe: bool = False
@@ -58,7 +59,7 @@ class Changes:
 
 
 class CropSource(Protocol):
-    """Something to draw crops from, endlessly."""
+    """A source from which crops can be drawn endlessly."""
 
     def open(self) -> Callable[[int], Drawn]:
         """The function from an index, 0 or more, to its crop."""
@@ -93,7 +94,7 @@ class RenderedCrops:
 
 
 class PlainRenderer:
-    """Dark on light or light on dark, upright, in a fixed few of the fonts: if a reader starts."""
+    """Dark on light or light on dark, upright, in a fixed few of the fonts: for the start of a training."""
 
     TYPEFACES = 24
 
@@ -104,7 +105,7 @@ class PlainRenderer:
         self.longest = source.longest
 
     def render(self, rng: np.random.Generator) -> RenderedCrop:
-        """One crop; the word is drawn again until its typeface leaves ink."""
+        """One crop; another word is drawn until its typeface leaves ink."""
         while True:
             text = self.words.sample(rng)
             typeface = self.typefaces[rng.integers(len(self.typefaces))]
@@ -134,11 +135,11 @@ class StoredCrops:
         return min(total, self.limit) if self.limit else total
 
     def check(self) -> None:
-        """Raises ValueError if the first samples hold nothing usable: one line, and why."""
+        """Raises ValueError if none of the first samples is usable; one line with the reasons."""
         self._check(Joined(self.sets).crop)
 
     def check_images(self) -> None:
-        """The same of images whose labels do not matter."""
+        """The same for images whose labels do not matter."""
         self._check(Joined(self.sets).image)
 
     def _check(self, read: Callable[[int], object]) -> None:
@@ -222,7 +223,7 @@ class Mixed:
 
 
 class Joined:
-    """Several stored sets, numbered through."""
+    """Several stored sets with consecutive sample numbers."""
 
     def __init__(self, sets: Sequence[SetPath]) -> None:
         self._sets = [open_set(path) for path in sets]

@@ -15,8 +15,8 @@ from models.data.rendering.words import WordSampler
 from models.training.batches import Batch
 from models.training.misreadings import Misreadings
 
-#: So many words are drawn together and sorted by length, then shuffled in blocks: a step that cuts its batch
-#: to the longest word does half of the work then.
+#: This many words are drawn together and sorted by length, then shuffled in blocks, which halves the work of
+#: a step that cuts its batch to the longest word.
 GROUP = 4096
 BLOCK = 256
 
@@ -39,14 +39,15 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class SpellingBatches:
-    """Batches of words as a reader sees them, probabilities (N, T, classes), and the right words as labels.
+    """Batches of words as a vision model reads them, probabilities (N, T, classes), with the right words as
+    labels.
 
     ``running_text`` of the words are drawn from ``vocabulary`` as often as they are written there, the others
     are the texts that ``signs`` draws; ``clean`` of both are one-hot characters, as in the paper, the others
     misread.
 
-    The length of a misread word stays, so that positions agree. Nothing is drawn word by word but the texts
-    of signs: one process makes far more words than a step takes.
+    A misread word keeps its length, so that positions agree. Only the texts of signs are drawn word by word,
+    so that one process makes far more words than a step takes.
     """
 
     vocabulary: Vocabulary
@@ -77,7 +78,7 @@ class SpellingBatches:
         draw = lru_cache(maxsize=1)(draw)
 
         def make(number: int) -> Batch:
-            """A stretch of the endless sequence of words: so that several processes share a joint batch."""
+            """Makes a part of the endless sequence of words, so that processes share a global batch."""
             first, end = number * self.batch_size, (number + 1) * self.batch_size
             parts = []
             while first < end:

@@ -15,9 +15,10 @@ PROGRESS = "progress"
 
 @dataclass
 class Progress:
-    """How far a training is: ``steps`` of stage number ``stage``, and what all stages have used so far.
-    ``best`` is the highest accuracy that a validation of this stage has seen, ``batch`` what one step of it
-    takes in all processes together (0: not known)."""
+    """The progress of a training: ``steps`` of stage number ``stage``, and the samples that all stages have
+    used so far. ``best`` is the highest accuracy that a validation of this stage has seen, ``batch`` is the
+    global batch of one step (0: not known).
+    """
 
     stage: int = 0
     steps: int = 0
@@ -37,7 +38,7 @@ def save_state(path: Path, state: Mapping[str, np.ndarray], progress: Progress) 
 
 
 def load_progress(path: Path) -> Progress | None:
-    """How far the saved state is; None without one.
+    """The progress of the saved state; None if there is none.
 
     Raises:
         ValueError: not a state; one line with the remedy.

@@ -1,4 +1,4 @@
-"""Ctrl-C while a training runs: the step in progress is ended, and where the training is is saved."""
+"""Ctrl-C while a training runs: the step in progress is finished, and the state is saved."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _SAID = b"\nstopping after the step or validation in progress; once more ends at
 
 
 class Stopped(Exception):  # noqa: N818 (no error: it was wished for)
-    """The training was asked to stop and has saved where it is; the message is for its user."""
+    """The training was asked to stop and has saved its state; the message is for its user."""
 
 
 class Stopping:
     """While it is entered, SIGINT and SIGTERM make it ``wanted``; a second one is a KeyboardInterrupt.
 
-    To be entered in the main thread.
+    Enter it in the main thread.
     """
 
     def __init__(self) -> None:

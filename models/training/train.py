@@ -31,7 +31,7 @@ from models.training.stopping import Stopped, Stopping
 from models.training.validation import accuracy, corrections, joined, shares, total
 from service.bundle_format.preprocessing import Preprocessing
 
-#: By which of its figures a stage's best checkpoint is chosen.
+#: The figure by which a stage's best checkpoint is chosen.
 DECISIVE = {"language": "corrected", "vision": "vision", "joint": "fused", "self_training": "fused"}
 
 
@@ -43,8 +43,8 @@ class Trainer:
     recipe.yaml, curves.csv, validation.csv and curves.png. Started again after a kill it goes on from the
     last validation, with the same losses as if it had not been stopped.
 
-    Each of ``ranks`` trains on its share of the batch and validates its share of the crops. The first one
-    alone reads and writes the folder: if the training is, and with which weights, the others take from it.
+    Each of ``ranks`` trains on its share of the batch and validates its share of the crops. Only the first
+    one reads and writes the folder; the others get progress and weights from it.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Trainer:
         Raises:
             ValueError: the folder holds another recipe's training, or data is missing.
             RuntimeError: a process that prepares batches failed.
-            Stopped: ``stopping`` was wanted; where the training is is saved.
+            Stopped: ``stopping`` was wanted; the state is saved.
         """
         self._check_pretrained()
         finished, saved = self._begin()
@@ -99,7 +99,9 @@ class Trainer:
         return self.folder.final
 
     def _begin(self) -> tuple[list[int], Progress | None]:
-        """The finished stages and the state of the one in progress, as the first process finds them."""
+        """Begins with the finished stages and the state of the one in progress, as the first process finds
+        them.
+        """
         self._check_agreement()
         told = None
         if self.ranks.first:
@@ -111,7 +113,7 @@ class Trainer:
         return finished, Progress(**saved) if saved else None
 
     def _check_agreement(self) -> None:
-        """Raises ValueError, in every process, if they would not train the same; paths may differ."""
+        """Raises ValueError in every process if the processes would not train the same; paths may differ."""
         train = {"stages", "clip_norm", "optimizer", "weight_decay", "average", "val_interval", "val_epochs"}
         mine = self.recipe.model_dump_json(include={"network": True, "system": True, "train": train})
         steps = [self.data.steps(stage, self.ranks.count) for stage in self.stages]
@@ -129,14 +131,14 @@ class Trainer:
                 )
 
     def _enter(self, number: int, saved: Progress | None) -> None:
-        """Sets how far the training is: within stage ``number``, or at its beginning."""
+        """Sets the training's progress: within stage ``number``, or at its beginning."""
         progress = self.progress
         if saved and saved.stage == number:
             self._check_batch(saved)
             self.progress = saved
             return
         if saved and saved.stage == number - 1:
-            progress = saved  # what the stages before have used
+            progress = saved  # the samples that earlier stages have used
         elif number and not progress.samples and self.ranks.first:
             before = read_sidecar(sidecar_path(self.folder.finished(number - 1))).training
             progress.samples = before.get("samples", 0)
@@ -144,14 +146,15 @@ class Trainer:
         self.progress = Progress(number, 0, progress.samples, progress.skipped, progress.seconds)
 
     def _check_batch(self, saved: Progress) -> None:
-        """Raises ValueError if the state was left by processes that together took another batch."""
+        """Raises ValueError if the saved state has another global batch."""
         stage = self.stages[saved.stage]
         batch = stage.crops * self.ranks.count
         if saved.batch not in (0, batch):
             raise ValueError(
-                f"{self.folder.state}: stage {saved.stage} was left by processes that together took batches"
-                f" of {saved.batch}, these {self.ranks.count} take {batch}: start as many as before, or write"
-                f" global_batch_size: {saved.batch} in place of batch_size: any number of processes keeps it"
+                f"{self.folder.state}: stage {saved.stage} was trained with global batches"
+                f" of {saved.batch}, these {self.ranks.count} processes take {batch}: start as many"
+                f" as before, or write global_batch_size: {saved.batch} instead of batch_size, which any"
+                " number of processes keeps"
             )
 
     def _say_what_is_missing(self) -> None:
@@ -160,12 +163,12 @@ class Trainer:
                 self.report(f"{dataset.dataset_root}: no such folder: {dataset.without}")
 
     def _check_pretrained(self) -> None:
-        """Reads all weights that the recipe names once: a mistake must not show after hours."""
+        """Reads all weights that the recipe names once, so that a mistake does not show after hours."""
         for weights in (self.recipe.model.pretrained, *(stage.pretrained for stage in self.stages)):
             self._pretrained(weights)
 
     def _pretrained(self, weights: Weights | None) -> tuple[dict[str, np.ndarray], list[str]]:
-        """The parameters of the files that the recipe names, and what to say of each file."""
+        """The parameters of the files that the recipe names, and a line about each file."""
         if weights is None or not self.ranks.first:
             return {}, []
         parameters: dict[str, np.ndarray] = {}
@@ -177,8 +180,9 @@ class Trainer:
         return parameters, said
 
     def _start_from(self, stage: Stage, number: int) -> None:
-        """The weights that a stage begins with: the best of the stage before, or at first the initial ones;
-        over them what the recipe names. All processes take those of the first one."""
+        """The weights that a stage begins with: the best of the stage before, or at first the initial ones.
+        Weights that the recipe names replace them. All processes take those of the first one.
+        """
         parameters = self.backend.parameters()
         if number and self.ranks.first:
             before = read_pretrained(self.folder.finished(number - 1), self.recipe.sizes, self.shapes)
@@ -231,7 +235,7 @@ class Trainer:
                     self._save_all()
 
     def _stop(self, stage: Stage, steps: int, losses: list[SupportsFloat], logged: tuple[float, int]) -> None:
-        """Saves within the stage, between two validations.
+        """Saves and stops within the stage, between two validations.
 
         Raises:
             Stopped: always.
@@ -247,18 +251,18 @@ class Trainer:
         )
 
     def _save_all(self) -> None:
-        """The weights, and after them the state that goes on from here."""
+        """Saves the weights, and after them the state from which the training goes on."""
         self._save(self.folder.last)
         if self.ranks.first:
             save_state(self.folder.state, self.backend.state(), self.progress)
 
     @property
     def _seed(self) -> int:
-        """Of the stage in progress."""
+        """The seed of the stage in progress."""
         return self.recipe.system.seed * 1000 + self.progress.stage
 
     def _say_plan(self) -> None:
-        """All stages, and whether words are rendered with as many fonts as the recipe was made with."""
+        """Prints all stages, and whether there are as many fonts as the recipe was made with."""
         self.report(
             stages_line(self.stages, [self.data.steps(stage, self.ranks.count) for stage in self.stages])
         )
@@ -268,7 +272,7 @@ class Trainer:
             self.report(fonts_line(len(self.data.fonts), dataset.fonts_made_with))
 
     def _say_how(self, stage: Stage, steps: int) -> None:
-        """Where the stage begins, its batch, and whether its rate was scaled to it."""
+        """Prints where the stage begins, its batch, and whether its rate was scaled to it."""
         progress, title = self.progress, f"stage {self.progress.stage} {stage.stage}"
         if progress.steps:
             self.report(f"{title}: goes on from step {progress.steps} of {steps}")
@@ -293,8 +297,9 @@ class Trainer:
     def _log(
         self, stage: Stage, losses: list[SupportsFloat], logged: tuple[float, int], validating: bool
     ) -> float:
-        """Says and notes how the steps went since ``logged``, a time and its number of samples; returns their
-        mean loss."""
+        """Prints and logs the steps since ``logged``, a time and its number of samples; returns their mean
+        loss.
+        """
         progress = self.progress
         loss = float(np.mean([float(one) for one in losses]))
         rate = (progress.samples - logged[1]) / (time.monotonic() - logged[0])
@@ -320,7 +325,9 @@ class Trainer:
         return loss
 
     def _validate(self, stage: Stage, row: Mapping[str, Any]) -> dict[str, float]:
-        """The figures of all validation sets together; notes those of each and keeps the best weights."""
+        """Returns the figures of all validation sets together; logs those of each, and keeps the best
+        weights.
+        """
         self._read_alike()
         share = slice(self.ranks.rank, None, self.ranks.count)
         if stage.stage == "language":
@@ -335,14 +342,14 @@ class Trainer:
                 {**known, "set": name, "count": count["count"], **shares(count)}
                 for name, count in sets.items()
             )
-        reached = figures.get(DECISIVE[stage.stage], -1.0)  # of nothing that could be read there is none
+        reached = figures.get(DECISIVE[stage.stage], -1.0)  # there is none if nothing could be read
         if reached > self.progress.best:
             self.progress.best = reached
             self._save(self.folder.best)
         return figures
 
     def _read_alike(self) -> None:
-        """Batch norms' statistics are each process's own: all read with those that are saved."""
+        """Makes all processes read with the saved batch-norm statistics, because each process has its own."""
         if self.ranks.count > 1:
             self.backend.read_with(self.ranks.arrays_of_first(self.backend.parameters()))
 
@@ -365,8 +372,9 @@ class Trainer:
                 yield from islice(batches, stage.refresh - self.progress.steps % stage.refresh)
 
     def _pseudo_labels(self, stage: Stage) -> dict[int, str]:
-        """The labels that the network gives the unlabelled images now, each process its share of them, or, in
-        between two such labellings, those that it gave at the last."""
+        """The network's present labels for this process's share of the unlabelled images, or, between two
+        labellings, the latest ones.
+        """
         assert stage.unlabelled is not None
         path = self.folder.pseudo_labels
         if self.progress.steps % stage.refresh:

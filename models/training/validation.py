@@ -1,4 +1,4 @@
-"""What a validation counts: crops read rightly, or misread words that the language model corrects."""
+"""The counts of a validation: crops read correctly, or misread words that the language model corrects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Counts = dict[str, Counter[str]]
 
 
 def corrections(backend: Backend, words: Iterable[tuple[str, Batch]]) -> Counts:
-    """Of misread words, in each kind of words, those that the language model corrects."""
+    """For each kind of words, how many misread words the language model corrects."""
     sets: Counts = {}
     for name, batch in words:
         broken = ~is_right(batch.inputs, batch.labels)
@@ -27,8 +27,9 @@ def corrections(backend: Backend, words: Iterable[tuple[str, Batch]]) -> Counts:
 
 
 def accuracy(backend: Backend, batches: Iterable[ValidationBatch], size: int) -> Counts:
-    """Of each validation set the crops read without a mistake by vision and by the last fused reading, in
-    batches of ``size``."""
+    """For each validation set, how many crops vision and the last fused reading read without a mistake, in
+    batches of ``size``.
+    """
     sets: Counts = {}
     for name, images, labels in batches:
         filled = np.concatenate([images, np.repeat(images[:1], size - len(images), axis=0)])
@@ -39,7 +40,7 @@ def accuracy(backend: Backend, batches: Iterable[ValidationBatch], size: int) ->
 
 
 def joined(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> Counts:
-    """The counts of all processes together; a sum of counters would lose what is 0."""
+    """The counts of all processes together. A sum of Counters would lose zeros."""
     sets: Counts = {}
     for part in parts:
         for name, counts in part.items():
@@ -48,7 +49,7 @@ def joined(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> Counts:
 
 
 def total(sets: Counts) -> Counter[str]:
-    """Of all sets together."""
+    """The counts of all sets together."""
     counts: Counter[str] = Counter()
     for count in sets.values():
         counts.update(count)
@@ -56,6 +57,6 @@ def total(sets: Counts) -> Counter[str]:
 
 
 def shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """What counts of right readings, and of what was read, say in figures of 0 to 1; 0 of nothing."""
+    """The shares, 0 to 1, of correct readings among all; 0 if nothing was read."""
     read = max(1, counts["count"])
     return {name: round(value / read, 4) for name, value in counts.items() if name != "count"}

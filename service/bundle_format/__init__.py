@@ -1,5 +1,5 @@
-"""What a bundle says on disk: `export` writes by it, the service and its engines read by it.
+"""The format of a bundle on disk: `export` writes it, the service and its engines read it.
 
-A leaf, as `image_files` is one: it imports nothing of the project, so that `export` and `models` use it
-without knowing the service, and it runs on Python 3.7.
+A leaf like `image_files`: it imports nothing of the project, so that `export` and `models` can use it without
+the rest of the service, and it runs on Python 3.7.
 """

@@ -1,5 +1,6 @@
-"""From the probability that a network gives a word to the probability that the word is right: two numbers,
-which a checkpoint's NAME.json and its bundles' manifests state."""
+"""From the probability that a network gives a word to the probability that the word is right, by two numbers
+in a checkpoint's NAME.json and in its bundles' manifests.
+"""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
-#: Beyond this a probability of float32 logits is rounding.
+#: A probability of float32 logits closer to 0 or 1 than this is a rounding error.
 _LEAST = 1e-7
 
 
@@ -41,7 +42,7 @@ class Calibration:
 
 
 def log_odds(probability: np.ndarray) -> np.ndarray:
-    """Of probabilities, 0 to 1, as far as float32 logits tell."""
+    """The log-odds of probabilities, 0 to 1, as far as float32 logits are exact."""
     certain = np.clip(np.asarray(probability, np.float64), _LEAST, 1 - _LEAST)
     result: np.ndarray = np.log(certain / (1 - certain))
     return result

@@ -1,5 +1,6 @@
-"""How sure a network must be for early stop to leave out refinements: two thresholds, which a checkpoint's
-NAME.json and its bundles' manifests state."""
+"""How sure a network must be for early stop to leave out refinements: two thresholds in a checkpoint's
+NAME.json and in its bundles' manifests.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Mapping
@@ -10,8 +11,8 @@ class EarlyStop:
     """Probabilities that the least sure character, or the stop, must reach: ``vision`` to leave out all
     refinements, ``settled`` to end after a refinement that changed nothing.
 
-    ``loss``, in points of word accuracy, is what they were allowed to cost on the ``crops`` that they were
-    chosen on.
+    ``loss`` is what they were allowed to cost, in points of word accuracy; ``crops`` is the number of crops
+    that they were chosen on.
     """
 
     vision: float = 0.98

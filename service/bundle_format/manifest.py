@@ -1,4 +1,4 @@
-"""The manifest of a bundle: its fields, and what makes a folder one that can be used."""
+"""The manifest of a bundle: its fields, and the check that the bundle can be used."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from service.bundle_format.hashes import sha256_of
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired, TypedDict
-else:  # Python 3.7 has neither, and at run time a manifest is what JSON makes of it
+else:  # Python 3.7 has neither; at run time a manifest is plain JSON values
     TypedDict = dict
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-#: The folder, in the bundle, of the graphs that Lite's converter compiled for Ascend.
+#: The folder in the bundle for the graphs that Lite's converter compiled for Ascend.
 ASCEND = "ascend"
 
 
@@ -31,8 +31,9 @@ class StoredFile(TypedDict):
 
 
 class GraphFile(StoredFile):
-    """One MindIR. `max_difference`: by how much its logits differ from the network's; nobody has compared
-    those that are compiled for Ascend."""
+    """One MindIR. `max_difference`: by how much its logits differ from the network's; graphs compiled for
+    Ascend have not been compared.
+    """
 
     graph: str
     batch: int
@@ -41,7 +42,7 @@ class GraphFile(StoredFile):
 
 
 class AscendGraphs(TypedDict):
-    """What Lite's converter made of the graphs, and how."""
+    """The graphs that Lite's converter compiled, and its settings."""
 
     optimize: str
     precision_mode: str
@@ -49,7 +50,7 @@ class AscendGraphs(TypedDict):
 
 
 class ReferenceFile(StoredFile):
-    """Images and what the network answers to them: of normal noise, and of word crops."""
+    """Images (normal noise and word crops) and the network's logits for them."""
 
     random_images: int
     real_images: int
@@ -81,8 +82,10 @@ class PrecisionDifference(TypedDict):
 
 
 class Manifest(TypedDict):
-    """What `manifest.json` says. `max_length` counts characters without the stop, `features` is the width of
-    vision's features; `preprocessing`, `calibration` and `early_stop` are the checkpoint's NAME.json's."""
+    """The content of `manifest.json`. `max_length` counts characters without the stop; `features` is the
+    width of vision's features; `preprocessing`, `calibration` and `early_stop` are copied from the
+    checkpoint's NAME.json.
+    """
 
     format: int
     name: str
@@ -107,10 +110,10 @@ class Manifest(TypedDict):
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
-    """The manifest of a bundle, in which all that an engine needs is there and possible.
+    """The manifest of a bundle, after a check that it has valid values for all that an engine needs.
 
     Raises:
-        BundleError: no such folder, no manifest in it, or one that cannot be used.
+        BundleError: there is no such folder, or no manifest in it, or the manifest cannot be used.
     """
     path = os.path.join(folder, MANIFEST)
     try:
@@ -136,19 +139,19 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
 
 
 def compiled_graphs(manifest: Manifest) -> list[GraphFile]:
-    """The graphs that were compiled for Ascend; none if they were not."""
+    """The graphs that were compiled for Ascend, if any."""
     return manifest["ascend"]["graphs"] if "ascend" in manifest else []
 
 
 def check_hash(folder: str | os.PathLike[str], entry: StoredFile) -> None:
-    """Raises BundleError if a file of the bundle is missing, or is not the one that the manifest names."""
+    """Raises BundleError if a file of the bundle is missing, or does not have the manifest's hash."""
     path = os.path.join(folder, entry["file"])
     if not os.path.isfile(path):
         raise BundleError(f"{path}: named in the manifest but missing; copy or export the bundle again")
     if sha256_of(path) != entry["sha256"]:
         raise BundleError(
             f"{path}: its sha256 is not the manifest's, so it has changed since the export; "
-            "copy the bundle anew or export it again"
+            "copy the bundle again or export it again"
         )
 
 
@@ -158,7 +161,7 @@ def minor(release: str) -> str:
 
 
 def _check(manifest: Manifest) -> None:
-    """Raises one of the errors that reading a wrong document brings, for the first field that is wrong."""
+    """Raises KeyError, TypeError or ValueError for the first field that is wrong."""
     for name in ("name", "version", "charset"):
         _text(manifest, name)
     for name, least in (("max_length", 1), ("iterations", 0), ("features", 1)):
@@ -178,14 +181,14 @@ def _check(manifest: Manifest) -> None:
 
 
 def _text(values: Any, name: str) -> None:
-    """Raises ValueError if it is no text that can be shown, sent and logged."""
+    """Raises ValueError if the value is no printable text."""
     value = values[name]
     if not isinstance(value, str) or not value or not value.isprintable():
         raise ValueError(f"{name} is no printable text: {value!r}")
 
 
 def _number(values: Any, name: Any, least: int) -> None:
-    """Raises ValueError if it is no whole number, or a smaller one."""
+    """Raises ValueError if the value is no whole number, or less than `least`."""
     value = values[name]
     if type(value) is not int or value < least:
         raise ValueError(f"{name} is no whole number from {least} on: {value!r}")

@@ -1,5 +1,6 @@
-"""From a word crop to the network's input: a few settings, which a checkpoint's NAME.json and its bundles'
-manifests state, and the one computation of training, evaluation, export and service."""
+"""From a word crop to the network's input: the settings in a checkpoint's NAME.json and its bundles'
+manifests, and the one computation for training, evaluation, export and service.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,8 +51,9 @@ class Preprocessing:
 
     def __call__(self, crop: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
         """RGB crop (H, W, 3) uint8 -> network input (3, height, width) float32, of a `size` (height, width):
-        shrunk by area if the checkpoint wants it, resized, divided by 255 and, if the checkpoint wants it,
-        ``(x - mean) / std`` per channel."""
+        shrunk by area if these settings say so, resized, divided by 255 and, if they say so, ``(x - mean) /
+        std`` per channel.
+        """
         height, width = size
         if self.shrink_by_area and (crop.shape[0] > height or crop.shape[1] > width):
             fitting = min(crop.shape[1], width), min(crop.shape[0], height)
@@ -66,6 +68,6 @@ class Preprocessing:
 
 @lru_cache(maxsize=None)
 def _tables(mean: Tuple[float, ...], std: Tuple[float, ...]) -> List[np.ndarray]:
-    """What each of the 256 values of a channel becomes: looking it up costs a sixth of computing it."""
+    """The result for each of the 256 values of a channel: a look-up costs a sixth of the computation."""
     values = (np.arange(256)[:, None] / 255.0 - mean) / std
     return list(values.T.astype(np.float32, order="C"))

@@ -10,7 +10,7 @@ from service.engine_choice import lite_directory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--python", metavar="PYTHON", help="a Python 3.7 to use (default: it is looked for)")
+    parser.add_argument("--python", metavar="PYTHON", help="a Python 3.7 to use (default: search for one)")
 
 
 def run(arguments: argparse.Namespace) -> int:

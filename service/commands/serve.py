@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop-with-stdin",
         action="store_true",
-        help="stop when the standard input ends, and so with the program that holds its other end",
+        help="stop when the standard input ends, that is, with the program that started the service",
     )
 
 
@@ -45,18 +45,18 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     settings = effective.settings
     configure_logging(settings)
-    # Until the server takes over; an export that is under way then ends as well.
+    # Until the server takes over, a signal also ends an export that is under way.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if arguments.stop_with_stdin:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     if (fault := tracing_fault(os.environ)) is not None:
         log.warning("%s", fault)
-    # The address first: a mistake there must not wait for the model.
+    # The addresses come first, so that a mistake in them does not wait for the model.
     with listening(settings) as listeners, reserved_port(settings) as grpc_port:
         settings = settings.model_copy(update={"grpc_port": grpc_port})
         settings, reason = chosen(settings)
         folder = settings.bundle or bundled_model(settings.worker_python)
-        # Where a link leads now: a worker that is restarted later must find the same bundle.
+        # Follow the link now: a worker that is restarted later must find the same bundle.
         bundle = Bundle(os.path.realpath(folder))
         log.info("the engine is %s: %s", settings.engine, reason)
         uvloop.run(serve_with_fronts(bundle, settings, listeners, started))

@@ -29,9 +29,9 @@ class Card(NamedTuple):
 
 
 def ascend_checks(settings: Settings) -> list[Check]:
-    """CANN, the cards, and what only a run on a card would show."""
+    """Checks CANN and the cards, and names what only a run on a card would show."""
     wanted = [int(device.partition(":")[2]) for device in settings.devices if device != "cpu"]
-    # Never more than a warning: whether it really fails is for the engine to say.
+    # Never more than a warning, because the engine shows whether it really fails.
     lacking: Status = "warning" if wanted else "missing"
     checks = [_cann(lacking), _cards(lacking, wanted)]
     if wanted and checks[-1].status == "ok":

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The finding of a check."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Status = Literal["ok", "warning", "missing", "unknown", "failed"]
 class Check:
     """One finding.
 
-    `missing` is what these settings can do without, `unknown` what cannot be found out here; only with a
-    `failed` the service cannot serve. A remedy is one line.
+    `missing`: these settings do not need it. `unknown`: it cannot be found out here. Only with a `failed` the
+    service cannot serve. A remedy is one line.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The bundle, and the engine that has to run it: loaded for real, one crop on each device."""
+"""Checks the bundle and its engine: loads it and reads one crop on each device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOAD_TIMEOUT_S = 300.0
 
 
 def engine_checks(settings: Settings) -> Iterator[Check]:
-    """The bundle, then every device; nothing more after a failure, because the rest builds on it."""
+    """Checks the bundle, then every device; stops after a failure, because the rest depends on it."""
     try:
         folder = settings.bundle or bundled_model(settings.worker_python)
         bundle = Bundle(str(folder))
@@ -76,7 +76,7 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
         except (BundleError, EngineError) as error:
             said = output.read_text(encoding="utf-8", errors="replace")
             last = (said.strip().splitlines() or [""])[-1]
-            # A line of a C++ log says nothing to anybody; its meaning is the remedy.
+            # A line of a C++ log helps nobody, so the remedy says what it means.
             tells = last and last not in str(error) and not last.startswith("[")
             found = f"{error}; {last}" if tells else str(error)
             return Check(name, "failed", found, remedy_for(f"{error}\n{said}"))
@@ -87,7 +87,7 @@ def _engine(bundle: Bundle, device: str, options: EngineOptions, python: str) ->
 
 
 def _one_crop(worker: EngineProcess, bundle: Bundle, options: EngineOptions) -> float:
-    """Seconds of the engine for one crop and one iteration. Raises EngineError if it gives no numbers."""
+    """Seconds of the engine for one crop and one iteration. Raises EngineError if they are not finite."""
     batch = min(graph.batch for graph in bundle.graphs)
     tensors = [np.zeros((batch, bundle.channels, bundle.height, bundle.width), np.float32)]
     seconds = 0.0
@@ -95,13 +95,13 @@ def _one_crop(worker: EngineProcess, bundle: Bundle, options: EngineOptions) -> 
         answer = worker.run(kind, tensors)
         tensors, seconds = answer.tensors, seconds + answer.seconds
         if not all(np.isfinite(tensor).all() for tensor in tensors):
-            raise EngineError(f"the {kind} graph gives infinite numbers or none")
+            raise EngineError(f"the {kind} graph gives numbers that are not finite")
     return seconds
 
 
 @contextmanager
 def _worker_output() -> Iterator[Path]:
-    """A file that gets what a worker started meanwhile writes to the terminal."""
+    """A file that gets the terminal output of workers that start meanwhile."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "output"
         sys.stderr.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# Patterns in the order of how much they say: the first that matches explains the failure.
+# Patterns, the most specific ones first: the first that matches explains the failure.
 _REMEDIES = (
     (
         r"undefined symbol",
@@ -59,7 +59,7 @@ _REMEDIES = (
 
 
 def remedy_for(message: str) -> str:
-    """One line that says what helps against this message, or an empty one if that is not known."""
+    """One line with the remedy for this message, or "" if none is known."""
     for pattern, remedy in _REMEDIES:
         found = re.search(pattern, message)
         if found:

@@ -1,4 +1,4 @@
-"""The machine, the front's interpreter, the address, and the libraries that engines need."""
+"""Checks the machine, the front's interpreter, the address, and the libraries that engines need."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from service.settings.model import Settings
 _LITTLE_MEMORY = 2 << 30
 _IMPORT_TIMEOUT_S = 120.0
 _LITE_PYTHON = Path(".venv-lite/bin/python")
-"""Where the project makes the Python 3.7 environment for MindSpore Lite."""
+"""The interpreter of the Python 3.7 environment that the project makes for MindSpore Lite."""
 
 
 class Probe(NamedTuple):
-    """What an import came to: the versions, or what was said when it failed."""
+    """The result of an import: the versions, or the message of its failure."""
 
     version: str
     python: str
@@ -45,7 +45,7 @@ def machine_checks() -> Iterator[Check]:
 
 
 def address_check(settings: Settings) -> Check:
-    """Whether the service could listen now if it is told to."""
+    """Checks that the service could listen at its address now."""
     place = str(settings.uds) if settings.uds else f"{settings.host}:{settings.port}"
     try:
         with listening(settings):
@@ -55,7 +55,7 @@ def address_check(settings: Settings) -> Check:
 
 
 def library_checks(settings: Settings) -> Iterator[Check]:
-    """MindSpore and MindSpore Lite, each imported by the interpreter that would run it."""
+    """Checks MindSpore and MindSpore Lite, each imported by the interpreter that would run it."""
     yield _mindspore(settings)
     yield _lite(settings)
 

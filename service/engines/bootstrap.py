@@ -2,9 +2,9 @@
 
     OTHER_PYTHON .../service/engines/bootstrap.py service.engines.worker ARGUMENTS...
 
-The folder that the project lies in may be another Python's site-packages, so it must not get on the path:
-only the project's own packages are found there. Nor may the folder of this file, whose mindspore.py would
-hide the real one.
+The project's folder may be another Python's site-packages, so it must not be on the path: only the project's
+own packages are found there. This file's folder must not be on it either, because its mindspore.py would hide
+the real one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 
 class _ProjectFinder:
-    """Finds the project's packages and nothing else of the folder that they lie in."""
+    """Finds the project's packages in their folder, and nothing else there."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:

@@ -1,4 +1,4 @@
-"""A bundle as front and worker have it: what its manifest says, and the graph files that it names."""
+"""A bundle as front and worker use it: its manifest, and the graph files that it names."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Bundle:
             check_hash(self.folder, graph.entry)
 
     def call_bytes(self) -> int:
-        """Enough memory for the tensors of any call of this bundle's graphs, or of its answer."""
+        """Bytes that hold the tensors of any call of this bundle's graphs, or of its answer."""
         largest = max(graph.batch for graph in self.graphs)
         image = self.channels * self.height * self.width
         answer = (1 + 2 * self.iterations) * self.steps * self.classes + self.steps * self.features

@@ -10,7 +10,7 @@ from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedE
 
 
 class EngineError(Exception):
-    """An engine worker could not do what it was called for."""
+    """An engine worker could not do what it was asked for."""
 
 
 class WorkerDiedError(EngineError):
@@ -18,7 +18,7 @@ class WorkerDiedError(EngineError):
 
 
 class NeverRanError(WorkerDiedError):
-    """The worker ended before it had begun with this call."""
+    """The worker ended before it began this call."""
 
 
 class CallError(EngineError):
@@ -26,14 +26,14 @@ class CallError(EngineError):
 
 
 class Loaded(NamedTuple):
-    """What a worker says once it is ready: its library and release, and what each graph costs."""
+    """What a worker says once it is ready: its library and release, and what each compiled graph costs."""
 
     release: str
     costs: list[Cost]
 
     @classmethod
     def of(cls, answer: dict[str, Any]) -> Loaded:
-        return cls(answer["release"], [Cost(*cost) for cost in answer["costs"]])
+        return cls(answer["release"], _costs(answer))
 
 
 class WorkerConnection:
@@ -45,11 +45,12 @@ class WorkerConnection:
         self._sent = 0
 
     def fileno(self) -> int:
-        """Readable when an answer is there, or the end."""
+        """Readable when there is an answer, or when the connection has ended."""
         return self._connection.fileno()
 
     def send(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> None:
-        """Has a graph run (see Engine.run), after the calls sent before. Raises WorkerDiedError.
+        """Asks the worker to run a graph (see Engine.run), after the calls sent before. Raises
+        WorkerDiedError.
 
         `columns` are the rows of its tensors, which are padded to a batch of `size`.
         """
@@ -59,7 +60,7 @@ class WorkerConnection:
         self._sent += 1
 
     def ping(self) -> None:
-        """A call that runs nothing, and is answered with no tensors. Raises WorkerDiedError."""
+        """Sends a call that runs nothing and whose answer has no tensors. Raises WorkerDiedError."""
         self.send_message({"call": "ping"})
 
     def receive(self, timeout: float = 0.0) -> Answer:
@@ -69,7 +70,7 @@ class WorkerConnection:
         (BlockingIOError at once, if that is 0).
         """
         message = self.receive_message(timeout)
-        return Answer(self._arena.read(message.get("tensors", [])), message.get("took", {}))
+        return Answer(self._arena.read(message.get("tensors", [])), message.get("took", {}), _costs(message))
 
     def close(self) -> None:
         """Tells the worker that no more calls come."""
@@ -83,7 +84,7 @@ class WorkerConnection:
             raise self._closed() from None
 
     def receive_message(self, timeout: float | None) -> dict[str, Any]:
-        """Raises WorkerDiedError, BundleError, CallError, and as `receive` if nothing comes."""
+        """Raises WorkerDiedError, BundleError and CallError, and like `receive` if nothing comes."""
         try:
             answer = self._connection.receive(timeout)
         except ConnectionClosedError:
@@ -95,5 +96,9 @@ class WorkerConnection:
         return answer
 
     def _closed(self) -> WorkerDiedError:
-        """What to say if the other end is closed."""
+        """The error if the other end is closed."""
         return WorkerDiedError("the engine worker has ended")
+
+
+def _costs(message: dict[str, Any]) -> list[Cost]:
+    return [Cost(*cost) for cost in message.get("costs", [])]

@@ -1,4 +1,4 @@
-"""Cores of an engine's own for its threads."""
+"""A core of its own for each thread of an engine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BUSY_SHARE = 0.25
 
 
 def bind_threads(runs: Iterable[Callable[[], object]]) -> None:
-    """Binds the threads that each of `runs` keeps busy to a core each, where they are as many as the cores.
+    """Binds each thread that one of `runs` keeps busy to a core, if there are as many threads as cores.
 
-    The threads of an operator wait for one another. When other processes want a core, the kernel may leave
-    two of them to share the other one, and the whole graph runs at half its speed. Only on Linux.
+    The threads of an operator wait for one another. If another process wants a core, the kernel may put two
+    of them on one core, and the whole graph runs at half its speed. Only on Linux.
     """
     if not hasattr(os, "sched_getaffinity"):
         return
@@ -42,7 +42,9 @@ def _busy_threads(run: Callable[[], object]) -> list[int]:
 
 
 def _cpu_seconds() -> dict[int, float]:
-    """Of every thread of this process, if the kernel counts them and /proc knows them by our numbers."""
+    """Processor seconds of every thread of this process, if the kernel counts them and /proc has them under
+    our numbers.
+    """
     seconds: dict[int, float] = {}
     if not os.path.isdir(f"/proc/self/task/{os.getpid()}"):
         return seconds

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import time
-from typing import Callable, Iterable, List, NamedTuple
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -13,20 +14,22 @@ from service.engines.bundle import Bundle, check_release
 from service.engines.cores import bind_threads
 
 Run = Callable[[List[np.ndarray]], List[np.ndarray]]
+GraphKey = Tuple[str, int]
+"""A graph's kind and its batch size."""
 
 #: The module that runs each real engine's graphs.
 RUNTIMES = {"mindspore": "service.engines.mindspore", "lite": "service.engines.mindspore_lite"}
 ENGINES = (*RUNTIMES, "simulated")
 KINDS = {"stepwise": ("vision", "refine"), "fused": ("abinet",)}
-"""Which graphs a worker loads: vision and refinement apart, or the whole network as one."""
+"""The graphs that a worker loads: vision and refinement, or the whole network as one."""
 _MEASURED_RUNS = 3
 
 
 class EngineOptions(NamedTuple):
     """How a worker runs a bundle.
 
-    Ascend devices are counted from 0; `threads` is for the CPU, and `bind_threads` gives each of them a core
-    of its own, which helps only if nothing else wants these cores. A call of the simulated engine takes
+    Ascend devices are counted from 0; `threads` is for the CPU. `bind_threads` binds each of them to a core
+    of its own, which helps only if nothing else uses these cores. A call of the simulated engine takes
     `simulated_ms`, and `simulated_ms_per_crop` for each crop of its batch.
     """
 
@@ -50,10 +53,11 @@ class Cost(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a call gave, and how many seconds each of its graphs ran."""
+    """The tensors of a call, the seconds that each graph ran, and costs measured since the last call."""
 
     tensors: list[np.ndarray]
     took: dict[str, float]
+    costs: Sequence[Cost] = ()
 
     @property
     def seconds(self) -> float:
@@ -79,16 +83,22 @@ class Engine:
     Raises BundleError if a file has changed, is missing, or is of another MindSpore release.
     """
 
+    is_on_cpu = True
+    may_compile_later = False
+    """Whether a worker may be ready before all batch sizes are compiled."""
     _binds_threads = False
-    """Whether the threads that compute get a core each."""
+    """Whether each thread that computes is bound to a core."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self._binds_threads = options.bind_threads and options.device == "cpu"
+        self.is_on_cpu = options.device == "cpu"
+        # On a CPU a compilation takes some 0.2 s, which a call may wait for; on Ascend many seconds.
+        self.may_compile_later = self.is_on_cpu and not self._binds_threads
         runtime = _open_runtime(options)
         check_release(bundle, runtime.package, runtime.release)
         self._bundle = bundle
         self.release = f"{runtime.package} {runtime.release}"
-        self._graphs: dict[tuple[str, int], Run] = {}
+        self._graphs: dict[GraphKey, Run] = {}
         for kind in KINDS[options.graph]:
             graphs = bundle.graphs_of(kind, compiled=options.engine == "lite" and options.device == "ascend")
             if not graphs:
@@ -103,12 +113,12 @@ class Engine:
                     ) from error
 
     def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
-        """Runs a graph at the batch size of its tensors, refinement as many `times` as is said.
+        """Runs a graph at the batch size of its tensors; refinement runs `times` times.
 
-        vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D).
-        refine: logits (N,T,C), features (N,T,D) -> language and fused logits (N,T,C) of every iteration.
-        read: images -> vision's logits, then those of `times` refinements: both graphs in one call.
-        abinet: the same of the fused graph, with all iterations.
+        vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D). refine: logits (N,T,C),
+        features (N,T,D) -> language and fused logits (N,T,C) of every iteration. read: images -> vision's
+        logits, then those of `times` refinements: both graphs in one call. abinet: images -> the same logits
+        from the fused graph, with all iterations.
         """
         batch, took = len(tensors[0]), {}
         started = time.perf_counter()
@@ -125,14 +135,26 @@ class Engine:
             took[kind] = time.perf_counter() - started
         return Answer(outputs, took)
 
-    def warm_up(self) -> list[Cost]:
-        """Runs every graph to compile it, to give its threads their cores, and to see what it costs.
+    @property
+    def graphs(self) -> list[GraphKey]:
+        """The graphs that may be run, the largest batch sizes first."""
+        return sorted(self._graphs, key=lambda graph: -graph[1])
 
-        The cost is the least of a few runs, which take turns: a bad moment is none of one batch size alone.
+    def warm_up(self, graphs: Sequence[GraphKey]) -> list[Cost]:
+        """Runs these graphs, to compile them, to bind their threads to cores, and to measure their cost."""
+        return [cost for costs in self.warming_up(graphs) for cost in costs]
+
+    def warming_up(self, graphs: Sequence[GraphKey]) -> Iterator[list[Cost]]:
+        """Warms up in steps of one run. A step yields no costs, except the last, which yields all.
+
+
+        The cost is the least of a few runs. Batch sizes take turns, so that a busy moment does not hit only
+        one.
         """
-        runs = {graph: self._run_of_zeros(*graph) for graph in self._graphs}
+        runs = {graph: self._run_of_zeros(*graph) for graph in graphs}
         for run in runs.values():
             run()
+            yield []
         if self._binds_threads:
             bind_threads(runs.values())
         least = dict.fromkeys(runs, float("inf"))
@@ -141,7 +163,8 @@ class Engine:
                 started = time.perf_counter()
                 run()
                 least[graph] = min(least[graph], time.perf_counter() - started)
-        return [Cost(kind, batch, seconds) for (kind, batch), seconds in least.items()]
+                yield []
+        yield [Cost(kind, batch, seconds) for (kind, batch), seconds in least.items()]
 
     def _run_of_zeros(self, kind: str, batch: int) -> Callable[[], object]:
         tensors = [np.zeros((batch, *shape), np.float32) for shape in self._bundle.input_shapes(kind)]
@@ -163,6 +186,7 @@ def open_engine(bundle: Bundle, options: EngineOptions) -> Engine:
 
 
 def _open_runtime(options: EngineOptions) -> Runtime:
+    gc.disable()  # an import of MindSpore leaves no garbage, and looking for it takes a tenth of the time
     try:
         module = importlib.import_module(RUNTIMES[options.engine])
     except ImportError as error:
@@ -170,6 +194,8 @@ def _open_runtime(options: EngineOptions) -> Runtime:
             f"the {options.engine} engine cannot start: {error}; "
             "install what is missing or give a --worker-python that has it"
         ) from error
+    finally:
+        gc.enable()
     try:
         runtime: Runtime = module.open_runtime(options)
     except RuntimeError as error:
@@ -180,7 +206,7 @@ def _open_runtime(options: EngineOptions) -> Runtime:
 
 
 def _first_line(error: RuntimeError) -> str:
-    """Its first sentence: MindSpore goes on for screens."""
+    """The first sentence of an error, because MindSpore's errors fill screens."""
     return str(error).strip().splitlines()[0].partition(". ")[0].rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a process when the one that started it dies."""
+"""What happens to a process when its parent dies."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def wake_when_parent_dies() -> None:
-    """Has the kernel continue this process then, if it is stopped (SIGSTOP): else it would stay for ever.
+    """Makes the kernel continue this process, if it is stopped (SIGSTOP), when its parent dies: else it would
+    stay for ever.
 
-    It sees by itself that its socket is closed, and ends. On a system without prctl nothing happens.
+    The process then sees that its socket is closed, and ends. On a system without prctl nothing happens.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGCONT), 0, 0, 0)

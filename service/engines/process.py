@@ -21,9 +21,9 @@ from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedE
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
 _LAST_WORDS_S = 0.2
 DEATH_S = 5.0
-"""How long the end of a killed process is waited for; one that waits for a device is then left to itself."""
+"""How long to wait until a killed process has ended; one that waits for a device is then left alone."""
 SHARED_MEMORY = "/dev/shm"
-"""Where arenas lie, if the system has it."""
+"""The folder of arenas, if the system has it."""
 
 
 def module_command(python: str, module: str) -> list[str]:
@@ -34,7 +34,7 @@ def module_command(python: str, module: str) -> list[str]:
 class EngineProcess(WorkerConnection):
     """A worker process, and the connection to it. One thread at a time may call it; any thread may kill it.
 
-    With a `listener` others may connect to the worker as well (see attach).
+    With a `listener`, other processes may connect to the worker as well (see attach).
     """
 
     def __init__(
@@ -49,12 +49,16 @@ class EngineProcess(WorkerConnection):
         self._process, control, arena = _spawn(python, options, bundle.call_bytes(), listener)
         super().__init__(Connection(control), arena)
 
-    def load(self, timeout: float = 300.0) -> Loaded:
+    def load(self, timeout: float = 300.0, *, early: bool = False) -> Loaded:
         """Loads the bundle and runs each of its graphs: the worker is ready when this returns.
+
+        With `early` it may be so once it has run the smallest batch size: others are compiled between calls,
+        or by the first call that wants one, and their costs come with a later answer.
 
         Raises BundleError if the worker refuses the bundle, EngineError if it fails or takes too long.
         """
-        self.send_message({"call": "load", "bundle": self._bundle.folder, "options": self._options._asdict()})
+        options = self._options._asdict()
+        self.send_message({"call": "load", "bundle": self._bundle.folder, "options": options, "early": early})
         try:
             return Loaded.of(self.receive_message(timeout))
         except socket.timeout:
@@ -68,11 +72,11 @@ class EngineProcess(WorkerConnection):
         return self._process.poll() is None
 
     def wait(self) -> int:
-        """Blocks until the process has ended; its return code."""
+        """Blocks until the process has ended; returns its return code."""
         return self._process.wait()
 
     def begin_kill(self) -> None:
-        """Has the kernel end the process, without waiting for it."""
+        """Makes the kernel end the process, without waiting for it."""
         self._process.kill()
 
     def run(self, kind: str, tensors: Sequence[np.ndarray], times: int = 1, timeout: float = 60.0) -> Answer:
@@ -84,7 +88,7 @@ class EngineProcess(WorkerConnection):
             raise self._silent(timeout) from None
 
     def close(self, timeout: float = 10.0) -> None:
-        """Ends the worker when it has finished its call, or by force after `timeout` seconds."""
+        """Ends the worker after its present call, or by force after `timeout` seconds."""
         super().close()
         try:
             self._process.wait(timeout)
@@ -92,18 +96,18 @@ class EngineProcess(WorkerConnection):
             self.kill()
 
     def kill(self) -> None:
-        """Ends the connection, and the process: the kernel may not do that while it waits for a device."""
+        """Ends the connection and the process; the kernel may not end a process that waits for a device."""
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(DEATH_S)
         super().close()
 
     def hang_up(self) -> None:
-        """Ends the connection alone."""
+        """Ends only the connection."""
         super().close()
 
     def _closed(self) -> WorkerDiedError:
-        """The socket is closed: the process has ended, is about to, or has to."""
+        """The error for a closed socket: the process has ended, is about to end, or must be ended."""
         try:
             code = self._process.wait(_LAST_WORDS_S)
         except subprocess.TimeoutExpired:
@@ -129,7 +133,7 @@ def _spawn(
         if listener is not None:
             command += ["--listener", str(listener.fileno())]
             descriptors.append(listener.fileno())
-        # MindSpore and Lite log their own warnings (GLOG level 1) to the terminal unless told otherwise.
+        # Without this, MindSpore and Lite log their warnings (GLOG level 1) to the terminal.
         environment = {"GLOG_v": "3", "OMP_NUM_THREADS": str(options.threads), **os.environ}
         try:
             process = subprocess.Popen(
@@ -147,9 +151,9 @@ def _spawn(
 
 @contextlib.contextmanager
 def arena_file(slot_bytes: int) -> Iterator[IO[bytes]]:
-    """A file for an arena, without a name: nothing is left behind, whichever process dies.
+    """A file without a name for an arena, so that nothing stays behind, whichever process dies.
 
-    Raises EngineError if there is no room: memory that is not there would end who writes into it (SIGBUS).
+    Raises EngineError if there is no room: otherwise a process that writes into it would be ended (SIGBUS).
     """
     folder = SHARED_MEMORY if os.path.isdir(SHARED_MEMORY) else tempfile.gettempdir()
     with tempfile.TemporaryFile(dir=folder) as file:

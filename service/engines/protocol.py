@@ -1,8 +1,8 @@
 """How the front and an engine worker talk: JSON messages on a socket, tensors in memory that both map.
 
-The socket is of the kind that keeps messages apart (SOCK_SEQPACKET). Tensors lie in the arena; a message says
-only where. The arena has slots: a call and its answer use the same one, so that the next call can be written
-while the worker runs this one.
+The socket keeps messages apart (SOCK_SEQPACKET). Tensors lie in the arena, and a message says only where. The
+arena has slots. A call and its answer use the same slot, so that the next call can be written while the
+worker runs this one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Rows = Union[np.ndarray, Sequence[np.ndarray]]
 """The rows of a batch, float32 and of one shape, together or one by one."""
 
 SLOTS = 2
-"""Calls that may be under way: one that runs, and one that is there when it ends."""
+"""Calls that may be under way: one that runs, and the next one."""
 _LONGEST_MESSAGE = 1 << 16
 _BACKLOG = 128
 
@@ -29,7 +29,7 @@ class ConnectionClosedError(Exception):
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """The front's end and the worker's."""
+    """The front's end of a socket, and the worker's."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
@@ -42,7 +42,7 @@ def listening_at(path: str) -> socket.socket:
 
 
 def connected(path: str) -> socket.socket:
-    """A connection to whoever listens there. Raises OSError if nobody does."""
+    """A connection to the process that listens at this path. Raises OSError if none does."""
     front = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         front.connect(path)
@@ -62,7 +62,7 @@ class Connection:
         return self._socket.fileno()
 
     def send(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
-        """Sends a message, and descriptors of open files with it.
+        """Sends a message, with descriptors of open files.
 
         Raises ConnectionClosedError if the other process is gone.
         """
@@ -79,17 +79,17 @@ class Connection:
     def receive(self, timeout: float | None = None) -> dict[str, Any]:
         """The next message.
 
-        Raises ConnectionClosedError at the end, and socket.timeout after `timeout` seconds (BlockingIOError
-        if that is 0).
+        Raises ConnectionClosedError if the other end is closed, and socket.timeout after `timeout` seconds
+        (BlockingIOError if that is 0).
         """
         return self._receive(timeout, 0)[0]
 
     def receive_with_files(self, timeout: float | None) -> tuple[dict[str, Any], list[int]]:
-        """The next message and the descriptor that came with it, if any. Raises as `receive`."""
+        """The next message and the descriptor that came with it, if any. Raises like `receive`."""
         return self._receive(timeout, socket.CMSG_SPACE(array.array("i", [0]).itemsize))
 
     def _receive(self, timeout: float | None, space: int) -> tuple[dict[str, Any], list[int]]:
-        """With so many bytes of room for descriptors."""
+        """Receives a message, with room for this many bytes of descriptors."""
         self._socket.settimeout(timeout)
         try:
             body, ancillary, _, _ = self._socket.recvmsg(_LONGEST_MESSAGE, space)
@@ -110,7 +110,7 @@ class Connection:
 
 
 class Arena:
-    """A file that both processes have mapped; in each of its slots float32 tensors, one after the other."""
+    """A file that both processes have mapped. Each of its slots has float32 tensors, one after the other."""
 
     def __init__(self, descriptor: int, slot_bytes: int) -> None:
         self._memory = mmap.mmap(descriptor, SLOTS * slot_bytes)
@@ -131,7 +131,7 @@ class Arena:
             if offset > end:
                 raise ValueError(f"the tensors are larger than a slot of the arena, {self._slot_bytes} bytes")
             tensor = self._view(place)
-            # Along an axis that is there already: np.stack takes three times as long.
+            # Along an existing axis, because np.stack takes three times as long.
             flat = tensor.reshape(-1, *row.shape[1:])
             filled = len(rows) * len(row)
             np.concatenate(rows, out=flat[:filled])
@@ -140,7 +140,7 @@ class Arena:
         return places
 
     def read(self, places: Sequence[dict[str, Any]]) -> list[np.ndarray]:
-        """Copies of the tensors at these places: the slot is free again for another call."""
+        """Copies of the tensors at these places; the slot is then free for another call."""
         return [self._view(place).copy() for place in places]
 
     def views(self, places: Sequence[dict[str, Any]]) -> list[np.ndarray]:

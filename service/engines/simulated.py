@@ -1,6 +1,6 @@
-"""An engine that computes nothing: a stated time a call, and always the same word.
+"""An engine that computes nothing: a call takes a stated time and always gives the same word.
 
-It shows what the service itself can do, over the same worker process, shared memory and batch sizes.
+It shows what the service itself can do, with the same worker process, shared memory and batch sizes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _SURE = 20.0
 
 
 class SimulatedEngine(Engine):
-    """Takes `simulated_ms`, and `simulated_ms_per_crop` for each row of its batch, and no time of the CPU.
+    """Sleeps for `simulated_ms`, and `simulated_ms_per_crop` for each row of the batch; uses no CPU.
 
-    It reads `TEXT` in every image, as far as the bundle's charset and length have it. A bundle of any release
-    will do: of its graphs only the hashes are looked at.
+    It reads `TEXT` in every image, as far as the bundle's charset and length allow. A bundle of any release
+    will do, because only the hashes of its graphs are checked.
     """
 
     release = "simulated engine"

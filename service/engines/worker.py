@@ -1,4 +1,4 @@
-"""The engine worker: a process that loads one bundle and runs its graphs for the front, nothing else.
+"""The engine worker: a process that only loads one bundle and runs its graphs for fronts.
 
 It needs NumPy and the engine's own package, on any Python from 3.7 on. It ends when the front closes the
 socket or is gone, and leaves Ctrl-C, SIGTERM and SIGHUP to the front, which finishes what is in flight first.
@@ -7,82 +7,97 @@ socket or is gone, and leaves Ctrl-C, SIGTERM and SIGHUP to the front, which fin
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import selectors
 import signal
 import socket
 import sys
 import traceback
-from typing import Any, NamedTuple
+from typing import Any, Iterator
 
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
-from service.engines.engine import Engine, EngineOptions, open_engine
+from service.engines.engine import Cost, Engine, EngineOptions, open_engine
 from service.engines.parent import wake_when_parent_dies
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
 _INTRODUCTION_S = 1.0
 
 
-class Peer(NamedTuple):
-    """Who calls: the front that started this worker, or another one."""
+class Peer:
+    """A caller: the front that started this worker, or another one."""
 
-    connection: Connection
-    arena: Arena
+    def __init__(self, connection: Connection, arena: Arena) -> None:
+        self.connection = connection
+        self.arena = arena
+        self.told = 0
+        """How many costs it knows of."""
 
 
 class Worker:
-    """Answers calls, one at a time, of whichever front calls first.
+    """Answers calls of all fronts, one at a time, in the order in which they come.
 
-    `owner` started this process, and has it load; when it goes, the worker ends. Other fronts connect at the
-    `listener`, and are answered once there is something to run.
+    `owner` started this process and asks it to load; when it goes, the worker ends. Other fronts connect at
+    the `listener`, and get answers once a bundle is loaded.
     """
 
     def __init__(self, owner: Peer, listener: socket.socket | None = None) -> None:
         self._owner = owner
         self._listener = listener
         self._engine: Engine | None = None
-        self._loaded: dict[str, Any] = {}
+        self._costs: list[Cost] = []
+        self._warming_up: Iterator[list[Cost]] | None = None
+        """Compiles between calls what the first ones did not wait for."""
         self._selector = selectors.DefaultSelector()
         self._selector.register(owner.connection, selectors.EVENT_READ, owner)
 
     def run(self) -> None:
-        """Until its owner closes the socket."""
+        """Answers calls until its owner closes the socket."""
         while True:
-            for key, _ in self._selector.select():
+            events = self._selector.select(None if self._warming_up is None else 0)
+            if not events:
+                self._warm_up_further()
+            for key, _ in events:
                 if key.data is None:
                     self._take_in()
                 elif not self._serve(key.data) and key.data is self._owner:
                     return
 
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether the process may end at once. On a CPU MindSpore takes 0.4 s to tidy up what ends anyway."""
+        return self._engine is not None and self._engine.is_on_cpu
+
     def _take_in(self) -> None:
-        """Another front."""
+        """Accepts another front."""
         assert self._listener is not None
         connection = Connection(self._listener.accept()[0])
         try:
             call, (file,) = connection.receive_with_files(_INTRODUCTION_S)
             with open(file, "rb+", buffering=0):
                 peer = Peer(connection, Arena(file, call["slot_bytes"]))
-            connection.send(self._loaded)
+            connection.send(self._loaded(peer))
         except (ConnectionClosedError, OSError, ValueError):
             connection.close()
         else:
             self._selector.register(connection, selectors.EVENT_READ, peer)
 
     def _serve(self, peer: Peer) -> bool:
-        """Answers one call; false if the peer has gone."""
+        """Answers one call; returns false if the peer has gone."""
         try:
-            peer.connection.send(self._answer(peer.connection.receive(), peer.arena))
+            peer.connection.send(self._answer(peer.connection.receive(), peer))
         except ConnectionClosedError:
             self._selector.unregister(peer.connection)
             peer.connection.close()
             return False
         return True
 
-    def _answer(self, call: dict[str, Any], arena: Arena) -> dict[str, Any]:
+    def _answer(self, call: dict[str, Any], peer: Peer) -> dict[str, Any]:
         try:
             if call["call"] == "ping":
                 return {}
-            return self._load(call) if call["call"] == "load" else self._run_graph(call, arena)
+            return self._load(call) if call["call"] == "load" else self._run_graph(call, peer)
         except BundleError as error:
             return {"refused": str(error)}
         except Exception as error:
@@ -90,19 +105,43 @@ class Worker:
             return {"failed": repr(error)}
 
     def _load(self, call: dict[str, Any]) -> dict[str, Any]:
+        """With `early` the smallest batch sizes alone are compiled now, if the engine may compile later."""
         self._engine = open_engine(Bundle(call["bundle"]), EngineOptions(**call["options"]))
-        self._loaded = {"release": self._engine.release, "costs": self._engine.warm_up()}
+        graphs = self._engine.graphs
+        now = list(dict(graphs).items()) if call["early"] and self._engine.may_compile_later else graphs
+        self._costs = self._engine.warm_up(now)
+        later = (self._engine.warming_up([graph]) for graph in graphs if graph not in now)
+        self._warming_up = itertools.chain.from_iterable(later)
         if self._listener is not None:
             self._selector.register(self._listener, selectors.EVENT_READ)
-        return self._loaded
+        return self._loaded(self._owner)
 
-    def _run_graph(self, call: dict[str, Any], arena: Arena) -> dict[str, Any]:
+    def _loaded(self, peer: Peer) -> dict[str, Any]:
+        assert self._engine is not None
+        peer.told = len(self._costs)
+        return {"release": self._engine.release, "costs": self._costs}
+
+    def _warm_up_further(self) -> None:
+        assert self._warming_up is not None
+        try:
+            self._costs += next(self._warming_up)
+        except StopIteration:
+            self._warming_up = None
+        except Exception:
+            traceback.print_exc()  # and so does every call that wants this batch size
+            self._warming_up = None
+
+    def _run_graph(self, call: dict[str, Any], peer: Peer) -> dict[str, Any]:
         if self._engine is None:
             raise ValueError("no bundle is loaded")
-        tensors = arena.views(call["tensors"])
-        outputs, took = self._engine.run(call["graph"], tensors, call["times"])
-        places = arena.write(call["slot"], outputs, len(outputs[0]))
-        return {"tensors": places, "took": took}
+        tensors = peer.arena.views(call["tensors"])
+        outputs, took, _ = self._engine.run(call["graph"], tensors, call["times"])
+        places = peer.arena.write(call["slot"], outputs, len(outputs[0]))
+        answer: dict[str, Any] = {"tensors": places, "took": took}
+        if peer.told < len(self._costs):
+            answer["costs"] = self._costs[peer.told :]
+            peer.told = len(self._costs)
+        return answer
 
 
 def main() -> int:
@@ -117,7 +156,10 @@ def main() -> int:
     wake_when_parent_dies()
     owner = Peer(Connection(socket.socket(fileno=options.control)), Arena(options.arena, options.slot_bytes))
     listener = None if options.listener is None else socket.socket(fileno=options.listener)
-    Worker(owner, listener).run()
+    worker = Worker(owner, listener)
+    worker.run()
+    if worker.leaves_nothing:
+        os._exit(0)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Connections of clients, from the address to a front, without a byte of them being looked at."""
+"""Takes clients' connections from the address to a front without reading a byte."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _AGAIN_S = 0.05
 class Connections:
     """Gives each connection to the next front; while there is none, the kernel keeps them.
 
-    One that a front had not taken before it died, or could not take for want of descriptors, is given away
-    again: nothing of it has been read.
+    If a front died before it took a connection, or has no descriptor for it, another front gets it, because
+    nothing of it has been read.
     """
 
     def __init__(self, fronts: Sequence[Front]) -> None:
@@ -27,7 +27,7 @@ class Connections:
         self._again: set[asyncio.Task[None]] = set()
 
     async def accept(self, listener: socket.socket) -> None:
-        """Until it is cancelled."""
+        """Accepts connections until it is cancelled."""
         listener.setblocking(False)
         loop = asyncio.get_running_loop()
         while True:
@@ -42,7 +42,7 @@ class Connections:
             await self._give(connection)
 
     def give_back(self, connection: socket.socket) -> None:
-        """A front has not taken this one, and will not."""
+        """Gives a connection to another front, because the first one has not taken it."""
         self._again.add(task := asyncio.create_task(self._give_again(connection)))
         task.add_done_callback(self._again.discard)
 
@@ -60,7 +60,9 @@ class Connections:
             raise
 
     def _in_turn(self) -> list[Front]:
-        """From one front on, but last those not ready (they can say so) and those that are silent."""
+        """The fronts in turn, except that those not ready (they can say so) and those that are silent come
+        last.
+        """
         first = self._turn % len(self._fronts)
         return sorted(
             [*self._fronts[first:], *self._fronts[:first]],

@@ -25,24 +25,28 @@ log = logging.getLogger("abinet")
 HEARTBEAT_S = 1.0
 """How often a front says that it is alive."""
 _SILENT = 3
-"""After so many heartbeats that did not come, new connections rather go to other fronts."""
+"""After this many missed heartbeats, new connections go to other fronts if possible."""
 _HUNG = 10
-"""After so many it is killed and replaced."""
+"""After this many missed heartbeats, a front is killed and replaced."""
 _NEVER_HEARD = 60
-"""And after so many, if it has not yet said that it is up."""
+"""The same for a front that has not yet said that it is up."""
 _LONGEST_PAUSE_S = 10.0
 _AGAIN_S = 0.1
+_SPARE_AFTER_S = 2.0
+"""How long a front has served before it gets a spare one."""
 
 
 class _Process(NamedTuple):
-    """One that runs, and this end of the socket to it. It does nothing before it is told what to serve."""
+    """A running process, and this end of the socket to it. It waits until it is told what to serve."""
 
     process: asyncio.subprocess.Process
     ours: socket.socket
 
     @classmethod
     async def begin(cls, counts: Sequence[int]) -> _Process:
-        """With its own counts first (see observability.counts). Raises OSError if the system has no room."""
+        """Starts it, with its own counts first (see observability.counts). Raises OSError if the system has
+        no room.
+        """
         ours, theirs = socket_pair()
         # A front that takes no more messages must not hold up the others.
         ours.setblocking(False)
@@ -65,8 +69,8 @@ class _Process(NamedTuple):
 class Front:
     """A front process, and every one that takes its place.
 
-    The only front of a service has a spare one, which has imported what it needs and waits: a start takes
-    seconds, in which nobody would be answered.
+    The only front of a service has a spare one, which has already imported everything and waits, because a
+    start takes seconds in which nobody would be answered.
     """
 
     def __init__(
@@ -85,7 +89,7 @@ class Front:
         self._changes: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count()
         self._handed: dict[int, socket.socket] = {}
-        """Connections that the process has not taken yet."""
+        """Connections that the process has not confirmed yet."""
         self._returned: Callable[[socket.socket], None] = socket.socket.close
         self._process: asyncio.subprocess.Process | None = None
         self._has_spare = settings.fronts == 1
@@ -94,12 +98,12 @@ class Front:
         self._missed = 0
         self._was_up = False
         self.is_up = False
-        """Whether the process takes connections: it has said so."""
+        """Whether the process has said that it takes connections."""
         self.ready = asyncio.Event()
         self.serves = 0
-        """The number of what it serves, of all that it was told to; 0 before it serves anything."""
+        """The number of the state that it serves (see SharedReader.changes); 0 before it serves anything."""
         self.uses: set[str] = set()
-        """The models, by their keys, that it may still ask."""
+        """Keys of the models that it may still call."""
         self._tell = {
             "settings": settings.of_front(),
             "own": sockets[number],
@@ -115,7 +119,7 @@ class Front:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has not been heard of for some seconds: it is stopped, or hangs."""
+        """Whether it has said nothing for some seconds, because it is stopped or hangs."""
         return self._missed > _SILENT
 
     async def keep(
@@ -126,9 +130,9 @@ class Front:
     ) -> None:
         """Starts the process, and at once another one whenever it has died.
 
-        Only one that died before it was up is followed after a pause, which doubles: it will hardly fare
-        better. The process is told what is `served`, and asks for a `change` if it is asked for one.
-        Connections that it did not take are `returned`.
+        If it died before it was up, the next one starts after a pause, which doubles. The process is told
+        what is `served`, and asks for a `change` if a client wants one. Connections that it did not take are
+        `returned`.
         """
         self._served, self._change, self._returned = served, change, returned
         failures = 0
@@ -156,7 +160,7 @@ class Front:
     def take(self, connection: socket.socket) -> bool:
         """Hands a connection over; false if there is no process to take it.
 
-        It is kept here until the process says that it has taken it, or returned if it does not.
+        The connection is kept here until the process says that it has it, and returned if it does not.
         """
         number = next(self._numbers)
         if not self.is_up or not self.tell({"connection": number}, [connection.fileno()]):
@@ -175,7 +179,7 @@ class Front:
         return True
 
     async def end(self, seconds: float) -> None:
-        """Lets the process finish what is in flight, so many seconds; one that is not up has nothing."""
+        """Lets the process finish what is in flight, for so many seconds; one that is not up has nothing."""
         if not self.is_up:
             self.kill()
         self._returned = socket.socket.close  # it still takes what is on the way
@@ -200,14 +204,15 @@ class Front:
         self._missed, self._was_up, self.serves = 0, False, 0
         assert self._served is not None
         assert process.stdin is not None
-        # Not as a message: thousands of API keys are longer than one may be.
+        # Not as a message, because thousands of API keys would be too long for one.
         process.stdin.write(json.dumps({**self._tell, **self._served()}).encode())
         process.stdin.close()
         asyncio.get_running_loop().add_reader(ours.fileno(), self._hear)
         return process
 
     async def _keep_spare(self) -> None:
-        await self.ready.wait()  # until then the cores have other things to do
+        await self.ready.wait()
+        await asyncio.sleep(_SPARE_AFTER_S)  # until then the cores have other things to do
         while self._has_spare:
             try:
                 self._spare = self._spare or await _Process.begin(self._counts)
@@ -220,7 +225,7 @@ class Front:
             await asyncio.sleep(_LONGEST_PAUSE_S)
 
     def _hear(self) -> None:
-        """Takes in what the process has said. When it is gone, `keep` takes care of it."""
+        """Receives what the process has said. If it is gone, `keep` replaces it."""
         while self._connection is not None:
             try:
                 self._take_in(self._connection.receive(0.0))
@@ -230,7 +235,9 @@ class Front:
                 self._hang_up()
 
     def _take_in(self, message: dict[str, Any]) -> None:
-        """The process asks for a change, or says what it serves and which connections it has taken."""
+        """Handles a message: a request for a change, or what the process serves and which connections it has
+        taken.
+        """
         self._missed = 0
         self.is_up = self._was_up = True
         if "change" in message:
@@ -247,7 +254,7 @@ class Front:
             self.ready.set()
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Kills a process whose heartbeats stay away, as far as this one has been awake to hear them."""
+        """Kills a process whose heartbeats stay away, except while this process was itself stopped."""
         while self._missed < (_HUNG if self.is_up else _NEVER_HEARD):
             await asyncio.sleep(HEARTBEAT_S)
             self._missed += 1
@@ -255,7 +262,7 @@ class Front:
         process.kill()
 
     async def _make(self, message: dict[str, Any]) -> None:
-        """Makes a change that the process was asked for, and tells it the outcome, as soon as it listens."""
+        """Makes a change that a client asked for, and tells the process the outcome once it listens."""
         asked_by = self._process
         answer: dict[str, Any] = {"answer": message["number"]}
         assert self._change is not None
@@ -285,7 +292,7 @@ class Front:
 
 
 async def _end_of(process: asyncio.subprocess.Process, seconds: float) -> None:
-    """Waits for it no longer than that."""
+    """Waits for the end of the process, but no longer than this."""
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(process.wait(), seconds)
 

@@ -1,8 +1,7 @@
-"""The process that the user starts: it listens, keeps fronts and engine workers alive, and no more.
+"""The process that the user starts. It listens, keeps fronts and engine workers alive, and does nothing else.
 
-It accepts connections and hands them to the fronts in turn: left to the kernel, one front might get most of
-them. Every front calls every engine worker, so that a front that dies takes neither the model nor the address
-with it.
+It accepts connections and hands them to the fronts in turn, because the kernel might give most of them to one
+front. Every front calls every engine worker. If a front dies, the model and the address stay.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from service.fronts.connections import Connections
 from service.fronts.handle import Front
 from service.fronts.shared_models import SharedChange, SharedReader
 from service.fronts.sighup import SighupHandler
+from service.http.connection_limit import most_connections
 from service.http.listener import address_of
-from service.http.server import most_connections
 from service.observability.counts import Counts, new_counts
 from service.observability.observer import Observer
 from service.settings.model import Settings
@@ -32,10 +31,10 @@ from service.workers.shared_memory import check_room
 log = logging.getLogger("abinet")
 
 _NEWS_S = 0.5
-"""How often fronts are told what only the manager sees."""
+"""How often the manager tells fronts what only it sees."""
 _LONGEST_FOLDER = 64
 _LAST_S = 5.0
-"""What a front may take beyond its own time to finish."""
+"""How long a front may take beyond its own time to finish."""
 
 
 async def serve_with_fronts(
@@ -44,12 +43,12 @@ async def serve_with_fronts(
     """Serves until SIGTERM or Ctrl-C. Raises ValueError if a worker cannot start."""
     most = most_connections(settings)
     if most < settings.max_connections:
-        log.warning("a front can take %d connections only: more files may not be open (ulimit -n)", most)
+        log.warning("a front can take only %d connections: the limit of open files is low (ulimit -n)", most)
     with tempfile.TemporaryDirectory(prefix="abinet-", dir=_short_folder()) as folder:
         own, *counts = [new_counts() for _ in range(1 + settings.fronts)]
         observer = Observer(counts=Counts(own))
         fronts = [
-            # Each counts in a file of its own, the first that it is given.
+            # Each front counts in a file of its own, the first that it gets.
             Front(
                 folder, number, settings, [*counts[number:], *counts[:number], own], observer.front_restarted
             )
@@ -86,19 +85,19 @@ async def serve_with_fronts(
         (failure,) = await asyncio.gather(starting, return_exceptions=True)
         stop.cancel()
     for fault in faults:
-        if isinstance(fault, Exception):  # a fault of the service, and better an end than half a service
+        if isinstance(fault, Exception):  # a fault of the service: better to end than to serve half
             raise fault
     if isinstance(failure, Exception) and not stopping.is_set():
         raise failure
 
 
 def _short_folder() -> str | None:
-    """Where TMPDIR is too long for the path of a socket, which has 107 bytes, another one."""
+    """Another folder, if TMPDIR is too long for the path of a socket, which has at most 107 bytes."""
     return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER else None
 
 
 def _stop_at_signals(fronts: Sequence[Front]) -> asyncio.Event:
-    """Set by the first signal; a second one does not wait for what is in flight."""
+    """An event that the first signal sets. A second signal does not wait for requests in flight."""
     stopping = asyncio.Event()
 
     def stop() -> None:
@@ -117,7 +116,7 @@ async def _tell_news(models: SharedReader, fronts: Sequence[Front]) -> None:
         await asyncio.sleep(_NEWS_S)
         for front in fronts:
             front.tell({"news": models.news()})
-            # Again, to one that serves something else: it may not have been able to hear it.
+            # Tell fronts that serve something else again, because they may not have heard it.
             if front.serves < models.changes:
                 front.tell(models.served())
 

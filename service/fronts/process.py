@@ -2,10 +2,10 @@
 
     python -m service.fronts.process DESCRIPTOR COUNTS...
 
-Its standard input says what to serve. In the first of COUNTS, descriptors too, it counts, and the others it
-reads (see observability.counts). DESCRIPTOR is a socket on which the manager hands over connections and says
-what changes. When it is closed, whatever became of the manager, the front finishes what is in flight
-and ends; signals are for the manager.
+Its standard input says what to serve. COUNTS are descriptors: it counts in the first and reads the others
+(see observability.counts). DESCRIPTOR is a socket on which the manager hands over connections and announces
+changes. When the socket is closed, for whatever reason, the front finishes what is in flight and ends.
+Signals are for the manager.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Message = dict[str, Any]
 
 
 class FrontProcess:
-    """Serves the connections that it is handed, with the models that it is told of."""
+    """Serves the connections that it gets, with the models that it is told to use."""
 
     def __init__(self, manager: Connection, counts: Sequence[Counts], told: Message) -> None:
         self._manager = manager
@@ -68,7 +68,7 @@ class FrontProcess:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Until the manager is gone or a signal comes."""
+        """Serves until the manager is gone or a signal comes."""
         fronts = Fronts(self._observer, self._told["others"])
         self._server = HttpServer(self._reader, self._change, fronts)
         asyncio.get_running_loop().add_reader(self._manager.fileno(), self._hear)
@@ -81,7 +81,7 @@ class FrontProcess:
             await self._reader.stop()
             beating.cancel()
         self._observer.note_cpu_time()
-        if os.getppid() != self._told["manager"]:  # it was killed, and has not cleared up
+        if os.getppid() != self._told["manager"]:  # it was killed before it could remove its socket
             shutil.rmtree(self._told["folder"], ignore_errors=True)
 
     async def _serve_grpc(self) -> None:
@@ -91,7 +91,7 @@ class FrontProcess:
             await serve_grpc(self._reader, self._settings.grpc_port)
 
     async def _beat(self) -> None:
-        """Says that this process takes connections, again and again: else the manager replaces it."""
+        """Repeats that this process takes connections, because the manager replaces one that is silent."""
         while True:
             self._observer.note_cpu_time()
             self._tell()
@@ -117,7 +117,7 @@ class FrontProcess:
             self._change.take_answer(message)
 
     def _take(self, number: int, files: list[int]) -> None:
-        """A connection, and its descriptor unless this process has too many.
+        """Takes a connection, and its descriptor unless this process has too many.
 
         The manager is told before a byte is read: until then it may give the connection to another front.
         """
@@ -134,7 +134,7 @@ class FrontProcess:
         task.add_done_callback(self._tasks.discard)
 
     def _follow(self, told: Message) -> None:
-        """Serves what the manager says now; what it said before matters no more."""
+        """Serves what the manager's latest message says; earlier ones no longer count."""
         if told["serve"] <= self._newest:
             return
         self._newest = told["serve"]
@@ -142,7 +142,7 @@ class FrontProcess:
         self._following.add_done_callback(self._end)
 
     def _end(self, following: asyncio.Task[None]) -> None:
-        """A front that cannot serve what it should ends; the manager starts another."""
+        """Ends this front, which cannot serve what it should; the manager starts another."""
         if not following.cancelled() and following.exception() is not None:
             log.error("a front cannot go on", exc_info=following.exception())
             self._server.drain()
@@ -162,7 +162,7 @@ class FrontProcess:
         settle_memory()
 
     async def _deployment(self, told: Message) -> Deployment:
-        """A model whose workers have answered this front."""
+        """A model of this front, whose workers have answered."""
         key = _key(told)
         if key not in self._deployments:
             bundle = Bundle(told["bundle"])
@@ -171,7 +171,7 @@ class FrontProcess:
         if not deployment.has_started:
             try:
                 await deployment.start()
-            except BaseException:  # also a change that is undone meanwhile
+            except BaseException:  # or a change that is undone meanwhile
                 del self._deployments[key]
                 await deployment.close()
                 raise
@@ -183,7 +183,7 @@ class FrontProcess:
             self._tell()
 
     def _tell(self) -> None:
-        """All that the manager should know; what it could not hear while it was stopped, it hears later."""
+        """Tells the manager all that it should know; later again what it missed while it was stopped."""
         message = {
             "serves": self._serves,
             "uses": list(self._deployments),
@@ -209,7 +209,7 @@ class FrontProcess:
 
 
 class RemoteChange:
-    """Has the manager change the model, for all its fronts (see ModelChange)."""
+    """Asks the manager to change the model for all its fronts (see ModelChange)."""
 
     def __init__(self, manager: Connection) -> None:
         self._manager = manager
@@ -226,13 +226,13 @@ class RemoteChange:
         await self._ask(change="roll back")
 
     def take_answer(self, message: Message) -> None:
-        """The manager's answer to one of the changes asked for."""
+        """Takes the manager's answer to a change that was asked for."""
         asked = self._asked.get(message["answer"])
         if asked is not None and not asked.done():
             asked.set_result(message)
 
     def end(self) -> None:
-        """The manager is gone, and answers no more."""
+        """Fails all open changes, because the manager is gone."""
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_exception(ConnectionClosedError("the manager is gone"))
@@ -254,7 +254,7 @@ class RemoteChange:
 
 
 def _key(told: Message) -> str:
-    """What the manager calls a model: the socket of its first worker."""
+    """The manager's name for a model: the socket of its first worker."""
     key: str = told["engines"][0]
     return key
 

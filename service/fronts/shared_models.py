@@ -21,7 +21,7 @@ _LOOK_S = 0.02
 
 
 class SharedDeployment(Deployment):
-    """A bundle whose workers take calls of every front, at the socket of each device in `engines`."""
+    """A bundle whose workers take calls from every front, each at its socket in `engines`."""
 
     engines: Sequence[str]
     fronts: Sequence[Front]
@@ -29,12 +29,12 @@ class SharedDeployment(Deployment):
 
     @property
     def key(self) -> str:
-        """What fronts call it."""
+        """The name that fronts use for it."""
         return self.engines[0]
 
     @property
     def failing_engines(self) -> list[str]:
-        """Which have no worker and will hardly have one soon."""
+        """Engines that have no worker and will probably not get one soon."""
         return [path for path, engine in zip(self.engines, self._engines, strict=False) if engine.failing]
 
     async def retire(self) -> None:
@@ -45,7 +45,7 @@ class SharedDeployment(Deployment):
 
 
 class SharedReader(Reader):
-    """Reads nothing itself: it keeps the workers, and the fronts read what it serves."""
+    """Keeps the workers of the models being served; the fronts read with them."""
 
     main: SharedDeployment
     canary: SharedDeployment | None
@@ -63,7 +63,7 @@ class SharedReader(Reader):
         self._fronts = fronts
         self._numbers = itertools.count(1)
         self.changes = 1
-        """The number of what is served now: it grows with every change."""
+        """The number of the present state; it grows with every change of what is served."""
         super().__init__(bundle, settings, observer)
 
     def new_deployment(
@@ -77,14 +77,14 @@ class SharedReader(Reader):
         return deployment
 
     def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
-        """Tells the fronts as well."""
+        """Serves these models, and tells the fronts."""
         self.changes += 1
         super().serve(main, canary, percent)
         for front in self._fronts:
             front.tell(self.served())
 
     def served(self) -> dict[str, Any]:
-        """What a front has to know of the models being served."""
+        """What a front has to know about the models being served."""
         return {
             "serve": self.changes,
             "main": _reference(self.main),
@@ -93,7 +93,7 @@ class SharedReader(Reader):
         }
 
     def news(self) -> dict[str, Any]:
-        """What fronts cannot see: workers (by their sockets) that die again and again."""
+        """What fronts cannot see themselves: workers (by their sockets) that die again and again."""
         return {"failing": [path for one in self._shared for path in one.failing_engines]}
 
     @property
@@ -102,7 +102,7 @@ class SharedReader(Reader):
 
     @property
     def lagging(self) -> list[int]:
-        """The numbers of the fronts that do not serve yet what they were told last."""
+        """The numbers of the fronts that do not yet serve what they were told last."""
         return [
             number
             for number, front in enumerate(self._fronts)
@@ -110,14 +110,14 @@ class SharedReader(Reader):
         ]
 
     async def _retire(self, deployment: Deployment) -> None:
-        """Not before every front serves what came after it: until then the change may be undone."""
+        """Retires a model once every front serves the next one; until then the change may be undone."""
         while self.lagging:
             await asyncio.sleep(_LOOK_S)
         await super()._retire(deployment)
 
 
 class SharedChange(ModelChange):
-    """Changes are done when every front has made them."""
+    """Changes for all fronts: a change is done when every front has made it."""
 
     def __init__(self, models: SharedReader) -> None:
         super().__init__(models)

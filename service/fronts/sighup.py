@@ -1,4 +1,4 @@
-"""SIGHUP: the bundle of the settings is opened once more, and served if it is another one now."""
+"""SIGHUP opens the bundle of the settings once more, and serves it if it has changed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger("abinet")
 
 
 class SighupHandler:
-    """Entered, it answers SIGHUP with `load`, and if the terminal is gone with `stop`."""
+    """While it is entered, SIGHUP calls `load`, or `stop` if the terminal is gone."""
 
     def __init__(
         self, bundle: Path | None, load: Callable[[Path], Awaitable[None]], stop: Callable[[], None]

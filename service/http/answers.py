@@ -1,7 +1,7 @@
-"""From a crop that has been read to what its request is answered: plain values, ready for JSON.
+"""From a crop that has been read to the answer of its request: plain values, ready for JSON.
 
-They are built by hand, because models would take longer than the rest of the answer; a test holds them to
-service.http.schemas.
+They are built by hand, because pydantic's models would take longer than the rest of the answer. A test
+compares them with service.http.schemas.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class CropAnswer(NamedTuple):
 
 
 def answer(crop: Crop, since: float | None = None) -> CropAnswer:
-    """What to say about a crop that has predictions.
+    """The answer for a crop that has predictions.
 
-    `since` is when encoding began, a time.perf_counter(); otherwise that was when the engine was done.
+    `since` is when encoding began, by time.perf_counter(); the default is when the engine was done.
     """
     final = crop.words[-1]
     reading: dict[str, Any] = {"text": final.text, "confidence": final.confidence, "turned": crop.turned}

@@ -1,4 +1,4 @@
-"""The application: routes, and what is around every one of them."""
+"""The application: the routes, and the middleware around them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LEAN_BODIES = (BatchRequest, CropRequest, InferRequest, LoadRequest, ProblemDet
 
 
 def create_app(reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> FastAPI:
-    """The application around a reader, which the caller starts, stops and perhaps changes as well.
+    """The application around a reader. The caller starts and stops the reader, and may change it.
 
     `fronts` are this front and its siblings, if there are any.
     """
@@ -74,7 +74,7 @@ class _Service(FastAPI):
         add_handlers(self)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Ours around FastAPI's, which the lean routes never see."""
+        """Puts our middleware around FastAPI's, which the lean routes bypass."""
         settings = self._reader.settings
         app: ASGIApp = LeanDispatch(super().build_middleware_stack(), self._lean)
         if settings.api_keys:
@@ -98,7 +98,7 @@ class _Service(FastAPI):
         return TracingMiddleware(app, self._tracer)
 
     def openapi(self) -> dict[str, Any]:
-        """Describes also the bodies that lean routes read for themselves."""
+        """The description, with the bodies that lean routes parse themselves."""
         if self.openapi_schema is None:
             document = super().openapi()
             _, schema = models_json_schema(
@@ -124,7 +124,7 @@ def _tracer() -> Tracer | None:
 
 
 def _add_keys(paths: dict[str, Any]) -> None:
-    """To the description: which operations need no key, and what the others answer without one."""
+    """Adds to the description which operations need no key, and what the others answer without one."""
     for path, operations in paths.items():
         for operation in operations.values():
             if path in OPEN_PATHS:

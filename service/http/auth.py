@@ -13,7 +13,7 @@ from service.errors import Problem, ServiceError
 
 
 class KeyRing:
-    """Those that open a door."""
+    """Keys, one of which a request must have."""
 
     def __init__(self, keys: Sequence[SecretStr]) -> None:
         self._keys = [key.get_secret_value().encode() for key in keys]
@@ -21,7 +21,7 @@ class KeyRing:
     def check(self, scope: Scope, kind: str = "a key") -> None:
         """Raises ServiceError if the request has none of these.
 
-        The time that it takes does not tell how close a wrong key came.
+        The comparison takes equally long for every wrong key, so its time gives nothing away.
         """
         key = _sent(scope)
         if not any([hmac.compare_digest(key, known) for known in self._keys]):

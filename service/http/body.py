@@ -1,4 +1,4 @@
-"""Bodies of requests, read as they arrive: never beyond the limit, nor all of them together beyond theirs."""
+"""Bodies of requests, read as they arrive: each within its limit, and all together within theirs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def is_json(request: Request) -> bool:
 class BodyRoom:
     """How many bytes of bodies may be held at a time, and how long one may take to arrive.
 
-    The first 64 KiB of each do not count: whoever fills the room keeps out large batches, but no single crop.
+    The first 64 KiB of each do not count: a client that fills the room keeps out large batches, but no single
+    crop.
     """
 
     def __init__(self, limit: int, seconds: float) -> None:
@@ -47,19 +48,19 @@ class BodyRoom:
         self.held = 0
 
     def hold(self, state: dict[str, Any], size: int) -> None:
-        """A request, by its state, holds a body that is so long by now. Raises ServiceError."""
+        """Notes that a request (by its state) holds a body of this length now. Raises ServiceError."""
         counted = max(0, size - _FREE_BYTES)
         self.held += counted - state.get("held_bytes", 0)
         state["held_bytes"] = counted
         if self.held > self._limit:
             raise ServiceError(
                 Problem.BODIES_FULL,
-                f"Bodies of {self._limit} bytes are held already; try again.",
+                f"Bodies of {self._limit} bytes are in memory already; try again.",
                 retry_after=1,
             )
 
     def release(self, state: dict[str, Any]) -> None:
-        """When the request has been answered."""
+        """Frees a request's bytes when it has been answered."""
         self.held -= state.pop("held_bytes", 0)
 
 
@@ -81,7 +82,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 async def _arrived(request: Request, limit: int) -> bytes:
     state = request.scope["state"]
     room: BodyRoom = state["body_room"]
-    # Most requests come in one piece: nothing to wait for, and a tenth of the front's work saved.
+    # Most requests come in one piece: without waiting, a tenth of the front's work is saved.
     deadline = contextlib.nullcontext() if state.get("has_arrived") else Deadline(room.seconds)
     try:
         async with deadline:

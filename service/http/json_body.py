@@ -1,7 +1,8 @@
 """Bodies of JSON: counted before they are parsed, and parsed before they are validated.
 
-A validator collects every fault that it finds; a body of millions of wrong elements would take it minutes.
-A large body is parsed in a thread, in steps of some milliseconds: others have their turns in between.
+A validator collects every fault that it finds, which would take minutes for a body of millions of wrong
+elements. A large body is parsed in a thread, in steps of some milliseconds, so that other requests get their
+turns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Parsed = TypeVar("Parsed")
 
 _ELEMENTS_A_CROP = 256
-"""Far more than any crop needs, so that its name may have commas as well."""
+"""Far more than any crop needs, because commas in its name count too."""
 _MEMBERS = 32
 _AT_ONCE = 1 << 18
 """Bytes of a body that are parsed on the event loop."""
@@ -29,13 +30,13 @@ _BLANKS = b"\r\n \t"
 
 
 async def parsed(body: bytes, parse: Callable[[], Parsed]) -> Parsed:
-    """What comes of parsing a body, in a thread if that takes long."""
+    """The result of parsing a body, in a thread if that takes long."""
     return await asyncio.to_thread(parse) if len(body) > _AT_ONCE else parse()
 
 
 def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
     """The object that a body is. Raises ServiceError if it is none, or far too large for so many crops."""
-    # Not a count of elements, which only a parser knows, but never less.
+    # Only a parser can count the elements; there are never more than this.
     elements = sum(map(body.count, (b",", b"[", b"{")))
     if elements > _ELEMENTS_A_CROP * (1 + most_crops) + MOST_LEXICON_WORDS:
         raise ServiceError(Problem.INVALID_REQUEST, "The body has too many elements.")
@@ -51,12 +52,12 @@ def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
 
 
 def base64_of(image: str) -> str:
-    """What a decoder takes for base64, of the ways in which people write it: a data URI, lines, URL-safe."""
+    """Plain base64 from the forms that people write: a data URI, lines, URL-safe."""
     if image[:5].lower() == "data:":
         image = image.partition(",")[2]
     if not image.isascii():
         return image  # which is no base64
-    # Of bytes: of a string it takes ten times as long.
+    # On bytes, because on a string it takes ten times as long.
     plain = image.encode("ascii").translate(_PLAIN, _BLANKS).decode("ascii")
     return plain + "=" * (-len(plain) % 4)
 

@@ -1,4 +1,5 @@
-"""Routes whose endpoints parse and write for themselves, documented in OpenAPI all the same.
+"""Routes whose endpoints parse requests and write answers themselves, and are documented in OpenAPI all the
+same.
 
 FastAPI's own way from a request to typed arguments and from models to JSON, and its layers of routers, take
 longer than decoding a crop.
@@ -44,7 +45,7 @@ _TIMEOUT_HEADER = {
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-"""What answers a request on a lean route."""
+"""A function that answers a request on a lean route."""
 
 
 class LeanRoute(APIRoute):
@@ -88,7 +89,7 @@ def read_options(query: bytes) -> ReadOptions:
 
 
 def timeout_s(request: Request) -> float | None:
-    """The deadline that the request sets itself, if any, in seconds. Raises ServiceError."""
+    """The request's own deadline in seconds, if it has one. Raises ServiceError."""
     value = header(request, b"x-timeout-ms")
     if not value:
         return None
@@ -114,7 +115,7 @@ def read_request(
     options: ReadOptions,
     timeout_s: float | None,
 ) -> ReadRequest:
-    """What a request wants read, with what its headers say; its body has been read."""
+    """The ReadRequest of a request whose body has been read, with the options of its headers."""
     return ReadRequest(
         images,
         options,
@@ -154,7 +155,7 @@ def documented_options(options: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def _in_a_query(field: dict[str, Any]) -> dict[str, Any]:
-    """A field's schema without its title, and without lists, which a query has no place for."""
+    """A field's schema without its title, and without lists, which a query cannot hold."""
     schema = {key: value for key, value in field.items() if key != "title"}
     if "anyOf" in schema:
         schema["anyOf"] = [kind for kind in schema["anyOf"] if kind.get("type") != "array"]

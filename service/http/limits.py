@@ -1,4 +1,4 @@
-"""What a connection may cost before anybody has looked at its request: bytes, time, places."""
+"""Limits on a connection before its request is read: bytes, time, places."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ MOST_PIPELINED = 16
 """Requests of one connection that may wait for the answers before theirs."""
 HEAD_S = 10.0
 _LINGER_S = 1.0
-"""After a refusal what still comes is thrown away: at once, a reset would overtake the answer."""
+"""For so long after a refusal, further bytes are thrown away: if the connection closed at once, a reset would
+overtake the answer.
+"""
 _BETWEEN, _HEAD, _BODY = range(3)
 _QUIET_LOG_S = 10.0
 
@@ -35,8 +37,8 @@ _QUIET_LOG_S = 10.0
 class OpenConnections:
     """The connections of a front, of which there may be `most`.
 
-    One more takes the place of the one that has kept the service waiting for longest, and only if all
-    have requests that are being answered is it turned away.
+    A further one replaces the one that has kept the service waiting for longest. If all have requests that
+    are being answered, the new one is turned away.
     """
 
     def __init__(self, most: int) -> None:
@@ -47,7 +49,7 @@ class OpenConnections:
         self._logged_at = -_QUIET_LOG_S
 
     def admit(self, newcomer: LimitedProtocol) -> None:
-        """Turns away a newcomer, or another in its favour, if there is no place."""
+        """If there is no place, turns away a connection that waits, or else the new one."""
         if len(self._members) >= self._most:
             leaving = self._waiting.popitem(last=False)[0] if self._waiting else newcomer
             self._members.discard(leaving)
@@ -59,7 +61,7 @@ class OpenConnections:
         self._waiting[newcomer] = None
 
     def waits_for(self, member: LimitedProtocol) -> None:
-        """The service waits for this one: for its next request, or for the rest of one."""
+        """Notes that the service waits for this connection: for its next request, or for the rest of one."""
         if member in self._members:
             self._waiting[member] = None
 
@@ -75,7 +77,7 @@ class OpenConnections:
         now = time.monotonic()
         if now - self._logged_at >= _QUIET_LOG_S:
             log.warning(
-                "%d connections are open, as many as may be (max_connections); %d had to go",
+                "%d connections are open, as many as max_connections allows; %d were closed",
                 self._most,
                 self._turned_away,
             )
@@ -97,14 +99,14 @@ class LimitedProtocol(JoiningProtocol):
         self._requests = 0
         self._size = self._unparsed = 0
         self._parts: list[bytes] = []
-        """Of a body, as they are in what has just been received."""
+        """Parts of a body in the bytes that have just been received."""
         self._timer: asyncio.TimerHandle | None = None
         self._timed: tuple[int, int] | None = (_BETWEEN, 0)
         self._unread: asyncio.TimerHandle | None = None
         self._refusal = 400
         self._is_deaf = False
 
-    # What the transport says.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -124,7 +126,7 @@ class LimitedProtocol(JoiningProtocol):
         was_in_body, number = self._phase == _BODY, self._requests
         super().data_received(data)
         self._take_parts()
-        # A line that never ends is not seen by the callbacks below; a chunk that a body began is not counted.
+        # The callbacks below do not see a line that never ends, nor an unfinished chunk of a body.
         is_one_head = self._phase == _HEAD and not was_in_body and self._requests - number <= 1
         self._unparsed = self._unparsed + len(data) if is_one_head else 0
         if self._unparsed > LONGEST_HEAD and not self._is_deaf:
@@ -140,7 +142,7 @@ class LimitedProtocol(JoiningProtocol):
         if self._unread is not None:
             self._unread.cancel()
 
-    # What the parser says. Raising ends it: see send_400_response.
+    # Called by the parser, which ends if one of these raises (see send_400_response).
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MOST_PIPELINED:
@@ -190,27 +192,29 @@ class LimitedProtocol(JoiningProtocol):
             self._open_connections.waits_for(self)
 
     def _take_parts(self) -> None:
-        """Hands them on together: uvicorn copies what waits once more for each chunk."""
+        """Passes the parts on together: for each chunk, uvicorn copies everything that waits."""
         if self._parts:
             body, self._parts = b"".join(self._parts), []
             super().on_body(body)
 
-    # What is done about it.
+    # What follows.
 
     def send_400_response(self, msg: str) -> None:
-        """Called if the parser cannot go on: the request is broken, or one of the above has raised."""
+        """Called if the parser cannot go on: the request is broken, or one of the callbacks has raised."""
         if not self._is_deaf:
             self._refuse(self._refusal)
 
     def turn_away(self) -> None:
-        """Ends the connection, and says so if a request has begun."""
+        """Ends the connection, with an answer if a request has begun."""
         if self._phase == _HEAD and not self._is_answering():
             self._refuse(503)
         else:
             self.transport.close()
 
     def _watch(self) -> None:
-        """Has the client finish in time what it has begun. Most requests come in one piece: no timer."""
+        """Gives the client a deadline for the request that it has begun. Most come in one piece and need no
+        timer.
+        """
         is_due = self._phase != _BETWEEN or not self._requests
         step = (self._phase, self._requests) if is_due else None
         if step == self._timed:
@@ -235,7 +239,7 @@ class LimitedProtocol(JoiningProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, status: int) -> None:
-        """Answers in place of the application, and listens no more."""
+        """Answers instead of the application, and reads nothing more."""
         self._is_deaf = True
         self.flow.resume_reading()
         request_id = os.urandom(16).hex()

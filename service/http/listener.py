@@ -15,9 +15,9 @@ _BACKLOG = 1024
 
 @contextlib.contextmanager
 def listening(settings: Settings) -> Iterator[list[socket.socket]]:
-    """Sockets that listen: one, but two for `localhost`; the file of one that has a file is gone afterwards.
+    """Sockets that listen: one, or two for `localhost`. The file of a Unix socket is removed afterwards.
 
-    Raises ValueError if the address cannot be had.
+    Raises ValueError if the service cannot listen there.
     """
     if settings.uds is None:
         with contextlib.ExitStack() as stack:
@@ -31,7 +31,7 @@ def listening(settings: Settings) -> Iterator[list[socket.socket]]:
 
 
 def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
-    """Both addresses of `localhost`, because clients try either first; one of any other host."""
+    """Sockets at both addresses of `localhost`, because clients try either first; one for any other host."""
     first = _tcp_socket(host, port)
     if host != "localhost" or not socket.has_ipv6:
         return [first]
@@ -56,13 +56,14 @@ def _tcp_socket(host: str, port: int) -> socket.socket:
             backlog=_BACKLOG,
             dualstack_ipv6=is_any and socket.has_dualstack_ipv6(),
         )
-    except (OSError, UnicodeError) as error:  # the latter for what can be no name of a host
+    except (OSError, UnicodeError) as error:  # the latter for text that cannot be a host's name
         code = error.errno if isinstance(error, OSError) else None
         is_host = code is None or code < 0 or code == errno.EADDRNOTAVAIL  # codes of getaddrinfo are negative
         reason, remedy = str(error).partition(" (while")[0], "--host" if is_host else "--port"
         raise ValueError(f"cannot listen on {host}:{port}: {reason}; choose another {remedy}") from error
-    # Connections inherit this, which asyncio sets only on sockets that name their protocol: not on this one.
-    # Without it an answer's body waits 40 ms for the client to acknowledge its headers.
+    # Without this option, which connections inherit, an answer's body waits 40 ms until the client has
+    # acknowledged its headers. asyncio sets it only on sockets that name their protocol, which this one does
+    # not.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

@@ -38,15 +38,15 @@ OPEN_PATHS = frozenset(
         *PAGE_PATHS,
     }
 )
-"""What needs no key: what watches the service, its description, and the demo page."""
+"""Paths that need no key: for watching the service, its description, and the demo page."""
 _WITHOUT_KEY = OPEN_PATHS | ADMIN_PATHS
 
 
 class RequestMiddleware:
-    """Gives every request an identifier, the client's own if it sent a sane one, and answers with it.
+    """Gives every request an identifier, the client's own if it sent a valid one, and answers with it.
 
-    Counts and logs every answer, and answers if a fault of the service left none. Routes leave what they
-    know in the request's state: `problem`, a ServiceError; `timings`, `crops` and `body_bytes`.
+    Counts and logs every answer, and answers itself if a fault of the service prevented an answer. Routes
+    leave in the request's state: `problem`, a ServiceError; `timings`, `crops` and `body_bytes`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class RequestMiddleware:
 
 
 class ApiKeyMiddleware:
-    """Lets through only requests with one of the keys, except `OPEN_PATHS` and those of admins."""
+    """Lets only requests with one of the keys through, except to `OPEN_PATHS` and to admins' paths."""
 
     def __init__(self, app: ASGIApp, keys: KeyRing, model_name: str | None = None) -> None:
         self._app = app

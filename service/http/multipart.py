@@ -1,7 +1,7 @@
 """Files of a multipart form (RFC 7578), split at its boundary in one go.
 
-A body is bounded and in memory before it is looked at. A parser that takes it piece by piece, such as
-python-multipart's, needs as long for a file of 5 kB as decoding it does.
+A body is bounded, and in memory before it is split. A parser that takes it piece by piece, such as
+python-multipart's, needs as long for a file of 5 kB as decoding the image.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ class Form(NamedTuple):
 
 
 def form_of(body: bytes, boundary: bytes, most: int, fields: Sequence[str] = ()) -> Form:
-    """The files of a form, whatever their fields are called, and what it has of `fields`, as texts or files.
+    """The files of a form, whatever the names of their fields, and those of `fields` that it has, as texts or
+    files.
 
-    Raises ServiceError if it is no whole form, has no file or more than `most`, or another field that is
-    no file.
+    Raises ServiceError if the form is broken, has no file or more than `most`, or another field that is no
+    file.
     """
     if not 0 < len(boundary) <= _LONGEST_BOUNDARY:
         raise _invalid("The form is broken: no boundary, or one that is too long.")
@@ -66,7 +67,7 @@ def form_of(body: bytes, boundary: bytes, most: int, fields: Sequence[str] = ())
 
 
 def _taken_apart(part: bytes) -> tuple[str, str | None, bytes]:
-    """Field, file name if it is a file, content."""
+    """A part's field, file name (if it is a file) and content."""
     headers, blank, content = part.partition(b"\r\n\r\n")
     if not blank or len(headers) > _LONGEST_HEADERS or headers.partition(b"\r\n")[0].strip(b" \t"):
         raise _invalid("The form is broken: a part has no headers.")

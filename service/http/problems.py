@@ -1,4 +1,4 @@
-"""Failures as HTTP answers: problem details, but under /v2 as the Open Inference Protocol has them."""
+"""Failures as HTTP answers: problem details, or under /v2 the errors of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Whatever a route raises on purpose becomes an answer."""
+    """Makes an answer of every error that a route raises on purpose."""
 
     @app.exception_handler(ServiceError)
     async def service_error(request: Request, error: ServiceError) -> Response:
@@ -41,9 +41,9 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def problem_response(request: Request, error: ServiceError) -> Response:
-    """The answer to a request that failed as a whole. The request's state remembers why, for the log."""
-    # An error knows the calls that it has left, and they the request: its body, of MiBs perhaps, would wait
-    # for the garbage collector.
+    """The answer to a request that failed as a whole. The request's state keeps the reason, for the log."""
+    # An error refers to its calls, and these to the request: without this, the body, which may have MiBs,
+    # would wait for the garbage collector.
     error.__traceback__ = error.__context__ = error.__cause__ = None
     request.state.problem = error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}

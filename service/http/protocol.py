@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol, but an answer leaves in one piece."""
+"""Uvicorn's HTTP protocol, changed to send an answer in one piece."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 UNREAD_S = 30.0
-"""How long an answer may lie here because its client does not read."""
+"""How long an answer may wait here because its client does not read."""
 
 
 class JoiningProtocol(HttpToolsProtocol):
-    """Uvicorn writes an answer's head and its body apart: two system calls, and the client is woken twice."""
+    """Joins head and body of an answer. Uvicorn writes them apart: two system calls, and the client is woken
+    twice.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(JoiningTransport(transport))  # type: ignore[arg-type]
 
 
 class JoiningTransport:
-    """Writes at the end of an iteration of the event loop what was written in it; otherwise as it was."""
+    """Collects what is written in one iteration of the event loop, and writes it at the iteration's end."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -33,14 +35,14 @@ class JoiningTransport:
         self._parts.append(data)
 
     def close(self) -> None:
-        """Ends the connection when all is written, or the client has not read it for long enough."""
+        """Ends the connection when all is written, or when the client has not read for too long."""
         self._flush()
         if self._transport.get_write_buffer_size():
             self._loop.call_later(UNREAD_S, self._transport.abort)
         self._transport.close()
 
     def end(self) -> None:
-        """Nothing more is written, whoever still tries to."""
+        """Ends the connection; later writes do nothing."""
         self._flush()
         self._has_ended = True
         if not self._transport.is_closing() and self._transport.can_write_eof():

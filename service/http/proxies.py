@@ -16,8 +16,9 @@ _SCHEME = re.compile(rb"https?", re.IGNORECASE)
 class ProxyMiddleware:
     """Puts prefix and scheme into a request's scope, and takes the prefix off its path if it is there.
 
-    So a proxy may pass the prefix on or cut it off. `X-Forwarded-Prefix` and `X-Forwarded-Proto` count if
-    they come from one of the `trusted` networks; `root_path` is the prefix of requests without.
+    A proxy may therefore pass the prefix on or cut it off. `X-Forwarded-Prefix` and `X-Forwarded-Proto` count
+    if they come from one of the `trusted` networks; `root_path` is the prefix of requests without these
+    headers.
     """
 
     def __init__(self, app: ASGIApp, root_path: str, trusted: Sequence[str]) -> None:

@@ -96,11 +96,13 @@ _BATCH: dict[str, Any] = {
 
 
 class LexiconChoice(BaseModel):
-    """The word of the request's lexicon that the last stage favours."""
+    """The word of the request's lexicon that is likeliest by the last stage."""
 
-    word: str = Field(description="As the lexicon has it.")
-    probability: Confidence = Field(description="That the last stage gives the word. Not calibrated.")
-    none: Confidence = Field(description="That it gives all texts that are not in the lexicon, together.")
+    word: str = Field(description="The word, spelled as in the lexicon.")
+    probability: Confidence = Field(
+        description="Probability that the last stage gives the word. Not calibrated."
+    )
+    none: Confidence = Field(description="Probability of all texts that are not in the lexicon.")
 
 
 class Alternative(BaseModel):
@@ -111,11 +113,11 @@ class Alternative(BaseModel):
 
 
 class Reading(BaseModel):
-    """One crop, read: the final text, and with `detail` what was believed after every stage."""
+    """A crop's reading: the final text, and with `detail` what was believed after every stage."""
 
     text: str
     confidence: Confidence = Field(
-        description="The calibrated probability that `text` is right. Of a model that is not calibrated: the "
+        description="The calibrated probability that `text` is right. If the model is not calibrated: the "
         "probability that its last stage gave the text."
     )
     turned: Literal[0, 90, 180, 270] = Field(
@@ -125,12 +127,12 @@ class Reading(BaseModel):
         default=None,
         description="A sentence if the crop seems to show several words, or one of more than 25 characters.",
     )
-    lexicon: LexiconChoice | None = Field(default=None, description="If the request had a `lexicon`.")
+    lexicon: LexiconChoice | None = Field(default=None, description="Only if the request had a `lexicon`.")
     alternatives: list[Alternative] | None = Field(
-        default=None, description="If the request asked for some: the likeliest readings."
+        default=None, description="The likeliest readings, if the request asked for them."
     )
     iterations: list[Annotated[VisionStage | RefinementStage, Field(discriminator="stage")]] | None = None
-    stopped_at: int = Field(ge=0, description="Refinements that ran.")
+    stopped_at: int = Field(ge=0, description="Number of refinements that ran.")
     timings_ms: Timings
 
 
@@ -179,7 +181,7 @@ Points = Annotated[
     list[Point],
     Field(
         description="Corners [x, y] in pixels of the upright photo, in the order of the text: upper left, "
-        "upper right, lower right, lower left. Of more points the smallest rectangle around them is cut.",
+        "upper right, lower right, lower left. More points: the smallest rectangle around them.",
         examples=[[[31, 40], [210, 52], [208, 98], [29, 86]]],
     ),
 ]
@@ -262,15 +264,15 @@ class BatchResult(BaseModel):
 
 
 class LoadRequest(BaseModel):
-    """A bundle to be served: in place of the present one, or beside it."""
+    """A bundle to serve: instead of the present one, or beside it."""
 
     model_config = ConfigDict(extra="forbid")
 
     bundle: str = Field(description="Name of a folder in `bundles`.", examples=["small-2"])
     canary_percent: Percent | None = Field(
         default=None,
-        description="Share of the requests that it reads as a canary, 0 being those that name its version. "
-        "Without it the bundle takes the present one's place.",
+        description="Share of the requests that it reads as a canary; 0: only those that name its version. "
+        "Without it the bundle replaces the present one.",
     )
 
 

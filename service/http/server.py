@@ -1,4 +1,4 @@
-"""The HTTP server of a front: uvicorn, but connections and the wish to stop come from the manager."""
+"""The HTTP server of a front: uvicorn, with connections and the order to stop from the manager."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import math
-import resource
 import socket
 import sys
 from collections.abc import Iterator
@@ -15,18 +14,19 @@ from typing import cast
 import uvicorn
 
 from service.http.app import create_app
+from service.http.connection_limit import most_connections
 from service.http.limits import LimitedProtocol, OpenConnections
 from service.observability.all_fronts import Fronts
 from service.reading.model_change import Change
 from service.reading.reader import Reader
-from service.settings.model import Settings
 
 _GARBAGE = 20_000
 """Objects that may pile up before Python looks for cycles among them."""
-_OTHER_FILES = 100
 _GRACE_S = 5.0
 _SWITCH_S = 2e-4
-"""How long a thread that decodes may have to wait for the interpreter; Python's own 5 ms is 50 images."""
+"""How long a thread that decodes may have to wait for the interpreter; Python's 5 ms are as long as 50
+images.
+"""
 
 
 class HttpServer(uvicorn.Server):
@@ -45,18 +45,18 @@ class HttpServer(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=math.ceil(reader.settings.keep_alive_s),
-                # Handed to asyncio as it is: a part of a second counts as well.
+                # Passed on to asyncio as it is, with fractions of a second.
                 timeout_graceful_shutdown=cast(int, reader.settings.drain_s),
             )
         )
         self._reader = reader
         self._open_connections = OpenConnections(most_connections(reader.settings))
-        # A body that is late is answered by who reads it; what nobody reads must end as well.
+        # A late body is answered by the code that reads it; a body that nobody reads must end as well.
         self._body_s = reader.settings.timeout_s + _GRACE_S
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """None: those are for the manager."""
+        """Catches no signals, which are for the manager."""
         yield
 
     def drain(self) -> None:
@@ -76,7 +76,8 @@ class HttpServer(uvicorn.Server):
 
 
 def settle_memory() -> None:
-    """What is here now stays: left out of every collection, these objects cost no request any time.
+    """Leaves the present objects, which stay, out of garbage collections, so that these cost requests less
+    time.
 
     Requests leave no cycles behind, so there is little to collect.
     """
@@ -85,19 +86,6 @@ def settle_memory() -> None:
     gc.set_threshold(_GARBAGE, 20, 20)
 
 
-def most_connections(settings: Settings) -> int:
-    """How many a front may have open: as many as are set, if the system allows it so many files."""
-    files = open_files()
-    return min(settings.max_connections, files - min(_OTHER_FILES, files // 2))
-
-
-def open_files() -> int:
-    """How many files this process may have open, which is raised as far as the system allows it."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return sys.maxsize if most == resource.RLIM_INFINITY else most
-
-
 def share_interpreter() -> None:
-    """Lets threads that decode images have their turns with the event loop."""
+    """Lets threads that decode images take turns with the event loop."""
     sys.setswitchinterval(_SWITCH_S)

@@ -21,7 +21,7 @@ _STAGES = tuple(name for name in Timings.model_fields if name != "total")
 
 
 def new_tracer() -> Tracer:
-    """Sends spans where OTEL_EXPORTER_OTLP_ENDPOINT says, the last ones when the process ends."""
+    """A tracer that sends spans to OTEL_EXPORTER_OTLP_ENDPOINT, the last ones when the process ends."""
     release = version("abinet-ascend")
     named = OTELResourceDetector().detect().attributes
     resource = Resource.create({"service.name": "abinet", "service.version": release, **named})
@@ -33,9 +33,9 @@ def new_tracer() -> Tracer:
 class TracingMiddleware:
     """A span for each request except probes, below the caller's if it sends a `traceparent`.
 
-    Below it is a span for each stage of its crop, or of that of its crops that took longest. They stand one
-    after another and end when the answer leaves, although a crop may wait for the engine between them. The
-    answer names the span in `traceresponse`, the log its trace.
+    Below it is a span for each stage of its crop, or of the crop that took longest. They follow one another
+    and end when the answer leaves, although a crop may wait for the engine between them. The answer names the
+    span in `traceresponse`, the log its trace.
     """
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
@@ -86,7 +86,7 @@ def _nanoseconds(milliseconds: float) -> int:
 
 
 def _describe(span: Span, scope: Scope, status: int) -> None:
-    """In the words of OpenTelemetry's conventions for HTTP servers, and ours for what was read."""
+    """Attributes as in OpenTelemetry's conventions for HTTP servers, and our own for what was read."""
     state: dict[str, Any] = scope["state"]
     route = getattr(scope.get("route"), "path", "")
     span.update_name(f"{scope['method']} {route}".rstrip())

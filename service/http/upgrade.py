@@ -1,7 +1,7 @@
 """A parser for clients that offer another protocol, and send an ordinary request in case nobody takes it.
 
 `curl --http2` and Java's HttpClient do so with `Upgrade: h2c`. A server may ignore the offer (RFC 9110, 7.8),
-but httptools takes what follows such a head for the other protocol, where it is the request's body.
+but httptools then takes the request's body for bytes of the other protocol.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class UpgradeIgnoringParser:
     """As httptools.HttpRequestParser, but every request is HTTP/1.1."""
 
     def __init__(self, protocol: Any) -> None:
-        """The protocol has the `headers` of the request at hand, and leaves out what `is_early`."""
+        """The protocol has the `headers` of the present request, and ignores an event that `is_early`."""
         self._protocol = protocol
         self._parser = httptools.HttpRequestParser(protocol)
 
     @property
     def is_early(self) -> bool:
-        """Whether an `on_message_complete` of now comes before the body, and will come again after it."""
+        """Whether an `on_message_complete` comes before the body now, and will come again after it."""
         return self._parser.should_upgrade() and bool(_of_a_body(self._protocol.headers))
 
     def feed_data(self, data: bytes) -> None:
@@ -40,7 +40,7 @@ class UpgradeIgnoringParser:
                 self._go_on()
 
     def _go_on(self) -> None:
-        """With a parser that has been told of the head what a body needs, and no more."""
+        """Goes on with a new parser that gets only the part of the head that a body needs."""
         events = _Events(self._protocol)
         self._parser = httptools.HttpRequestParser(events)
         if headers := _of_a_body(self._protocol.headers):
@@ -53,7 +53,7 @@ class UpgradeIgnoringParser:
 
 
 class _Events:
-    """What a parser reports, but nothing of a head that the protocol knows."""
+    """Passes on what a parser reports, except the head, which the protocol has already."""
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol

@@ -1,4 +1,4 @@
-"""Memory that a front and one of its image decoders map: image files in, network inputs out."""
+"""Memory that a front and an image decoder share: image files in, network inputs out."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from collections.abc import Sequence
 import numpy as np
 
 SLOTS = 2
-"""Batches under way: one that is decoded, and one that is there when it ends."""
+"""Batches under way: one that is decoded, and the next one."""
 BATCH = 16
-"""Images of a batch at most, about 2 ms."""
+"""Most images of a batch: about 2 ms of work."""
 MOST_INPUTS = 256
-"""What one photo's regions become at most; a page of the memory is taken when it is first written."""
+"""Most inputs of one photo's regions. Memory is taken only for pages that are written."""
 _NOBODY = 0
 
 
 class ImageArena:
-    """In each slot the files of a batch, one after the other, and a network input for each.
+    """Each slot has the files of a batch, one after the other, and a network input for each.
 
-    And a mark of the image being decoded, which outlives the decoder: it says whom to blame.
+    A mark says which image is being decoded. It outlives the decoder, so it says which image ended it.
     """
 
     def __init__(self, descriptor: int, file_bytes: int, shape: Sequence[int]) -> None:
-        """A slot has room for so many bytes of files, and for inputs (C, H, W), float32, of this shape."""
+        """A slot has room for `file_bytes` of files, and for inputs of this shape (C, H, W), float32."""
         self.file_bytes = file_bytes
         inputs_bytes = 4 * MOST_INPUTS * int(np.prod(shape))
         self._inputs_bytes = _pages(inputs_bytes)
@@ -39,10 +39,10 @@ class ImageArena:
             ).reshape(MOST_INPUTS, *shape)
             for slot in range(SLOTS)
         ]
-        """Of each slot, (MOST_INPUTS, C, H, W)."""
+        """The inputs of each slot, (MOST_INPUTS, C, H, W)."""
 
     def write(self, slot: int, files: Sequence[bytes]) -> None:
-        """Raises ValueError if they do not fit."""
+        """Writes files into a slot. Raises ValueError if they do not fit."""
         if sum(map(len, files)) > self.file_bytes:
             raise ValueError(f"the files are larger than a slot of the arena, {self.file_bytes} bytes")
         start = self._start(slot)
@@ -51,7 +51,7 @@ class ImageArena:
             start += len(file)
 
     def read(self, slot: int, lengths: Sequence[int]) -> list[bytes]:
-        """The files of these lengths."""
+        """The files in a slot, given their lengths."""
         start, files = self._start(slot), []
         for length in lengths:
             files.append(self._memory[start : start + length])
@@ -59,7 +59,7 @@ class ImageArena:
         return files
 
     def free_inputs(self, slot: int) -> None:
-        """Gives their memory back until they are written again; what they were is lost."""
+        """Gives the inputs' memory back until they are written again. Their values are lost."""
         start = self._start(slot) + _pages(self.file_bytes)
         self._memory.madvise(mmap.MADV_REMOVE, start, self._inputs_bytes)
 

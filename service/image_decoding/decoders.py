@@ -1,4 +1,4 @@
-"""The front's side of image decoders: processes that may crash, each with a batch or two."""
+"""The front's side of image decoders: processes that may crash, each with one or two batches."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from service.image_decoding.regions import Quad
 
 COMMAND = module_command(sys.executable, "service.image_decoding.process")
 _DEATH_S = 0.1
-"""How long the event loop waits for the end of a process that has been killed."""
+"""How long the event loop waits until a killed process has ended."""
 ImageFile = bytes | str
-"""A file's bytes, or these in base64."""
+"""A file's bytes, or its bytes in base64."""
 
 
 class Prepared(NamedTuple):
-    """What became of an image file: network inputs (N, C, H, W), float32, one for each way up that was asked.
+    """The result for an image file: network inputs (N, C, H, W), float32, one for each way up.
 
-    Or the error why there are none; or nothing yet, but its `pixels`, if a large one was not sent as such.
-    `bad` are the errors of regions that cannot be cut out of a photo, by their input.
+    Or the error; or only its number of `pixels`, if a large image was not announced as large. `bad` are the
+    errors of regions that cannot be cut out of a photo, by their input.
     """
 
     inputs: np.ndarray | None = None
@@ -43,7 +43,7 @@ class Prepared(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """What was sent: its slot in the arena, and how many inputs come of each image."""
+    """A batch that was sent: its slot in the arena, and the number of inputs of each image."""
 
     slot: int
     images: list[Any]
@@ -52,7 +52,7 @@ class _Batch(NamedTuple):
 
 
 class ImageDecoder:
-    """One process, and the batches that it has been given: up to SLOTS."""
+    """One process, and its batches: up to SLOTS."""
 
     def __init__(
         self, fork_server: ForkServerClient, number: int, connection: Connection, arena: ImageArena
@@ -68,17 +68,17 @@ class ImageDecoder:
 
     @property
     def load(self) -> int:
-        """Batches under way."""
+        """The number of batches under way."""
         return len(self._batches)
 
     @property
     def has_large(self) -> bool:
-        """Whether what comes after it would wait for a large image."""
+        """Whether further batches would wait for a large image."""
         return any(batch.is_large for batch in self._batches)
 
     @property
     def busy_s(self) -> float:
-        """How long it has had the batch at hand, in seconds."""
+        """For how many seconds it has had the present batch."""
         return time.monotonic() - self._since if self._batches else 0.0
 
     def fileno(self) -> int:
@@ -94,10 +94,11 @@ class ImageDecoder:
         *,
         is_large: bool = False,
     ) -> None:
-        """Has it decode a batch of files and turn each by so many degrees clockwise, in several ways perhaps.
+        """Sends a batch of files to decode. Each is turned clockwise by the given degrees, perhaps in several
+        ways.
 
-        Of a photo there are `regions`, one for each of its ways, and they are turned. All that makes BATCH
-        inputs at most, a photo alone MOST_INPUTS. Large images are decoded only if that is said. Raises
+        If the file is a photo, its `regions`, one for each way, are cut out and turned. A batch makes at most
+        BATCH inputs, a photo alone MOST_INPUTS. Large images are decoded only if they are announced. Raises
         ConnectionClosedError.
         """
         if not self._batches:
@@ -120,7 +121,7 @@ class ImageDecoder:
         )
 
     def receive(self) -> tuple[list[Any], list[Prepared]]:
-        """The batch that is done, and what became of its images, or of the first ones if these took long.
+        """The batch that is done, and the results of its images, or of the first ones if these took long.
 
         Raises ConnectionClosedError and BlockingIOError.
         """
@@ -135,24 +136,26 @@ class ImageDecoder:
         return batch.images, prepared
 
     def last_words(self) -> list[tuple[list[Any], list[Prepared]]]:
-        """Of one that has ended: what it had done before, and nobody has received."""
+        """For a decoder that has ended: results that it had sent and that nobody has received yet."""
         done = []
-        # One more than there may be: the first is not told but the other's reset of the connection.
+        # One more than there may be, because the first call may report the reset of the connection.
         for _ in range(SLOTS + 1):
             with contextlib.suppress(ConnectionClosedError, BlockingIOError):
                 done.append(self.receive())
         return done
 
     def remains(self) -> tuple[list[list[Any]], Any]:
-        """Of one that has ended: its batches, the one at hand first, and what it was decoding."""
+        """For a decoder that has ended: its batches, the present one first, and the image that it was
+        decoding.
+        """
         batches, index = [batch.images for batch in self._batches], self._arena.marked()
-        # A decoder that an image has ended may have written anything.
+        # A decoder that an image has ended may have written anything here.
         if not batches or index is None or index >= len(batches[0]):
             return batches, None
         return batches, batches[0][index]
 
     def kill(self) -> None:
-        """Its connection is closed soon after, unless where it comes from is stuck as well."""
+        """Kills the decoder. Its connection is closed soon after, unless the fork server is stuck as well."""
         self._fork_server.end(self._number)
 
     def close(self) -> None:
@@ -171,7 +174,7 @@ def _prepared(outcome: list[str] | dict[str, str] | int | None, inputs: np.ndarr
 
 
 class ForkServerClient:
-    """Where decoders come from: a process that has imported what they need, started when one is wanted."""
+    """A process that has imported what decoders need and forks them. It starts with the first decoder."""
 
     def __init__(self, prescription: Prescription, max_pixels: int, file_bytes: int) -> None:
         self._prescription = prescription
@@ -182,7 +185,7 @@ class ForkServerClient:
         self._connection: Connection | None = None
 
     def decoder(self) -> ImageDecoder:
-        """A new one, which may be given work at once."""
+        """A new decoder, which can get work at once."""
         number, (ours, theirs) = next(self._numbers), socket_pair()
         with theirs:
             try:
@@ -210,7 +213,7 @@ class ForkServerClient:
                 self.close()
 
     def close(self) -> None:
-        """Its decoders end with it; when one is wanted again another process is started."""
+        """Ends the process and its decoders. The next decoder starts another process."""
         if self._process is not None and self._connection is not None:
             self._connection.close()
             self._process.kill()
@@ -235,5 +238,5 @@ class ForkServerClient:
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OPENCV_LOG_LEVEL": "SILENT"},
                 pass_fds=[theirs.fileno()],
             )
-        ours.setblocking(False)  # one that is stopped must not hold up the front: it counts as dead
+        ours.setblocking(False)  # a stopped process must not hold up the front: it counts as dead
         self._connection = Connection(ours)

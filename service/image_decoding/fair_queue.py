@@ -1,4 +1,4 @@
-"""A queue that serves requests in turn, for a large one not to hold up those that came after it."""
+"""A queue that serves requests in turn, so that a large one does not hold up later ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Owner, Item]):
-    """Of each owner's items the first is next, then the first of the owner that came after it, and so on."""
+    """Gives out the first item of each owner in turn, in the order in which the owners came."""
 
     def __init__(self) -> None:
         self._queues: OrderedDict[Owner, deque[Item]] = OrderedDict()
@@ -31,7 +31,7 @@ class FairQueue(Generic[Owner, Item]):
         self._count += len(queue)
 
     def put_back(self, owner: Owner, item: Item) -> None:
-        """Something that was taken, which is to be the next."""
+        """Puts back an item that was taken; it is the next one again."""
         self._queues.setdefault(owner, deque()).appendleft(item)
         self._queues.move_to_end(owner, last=False)
         self._count += 1

@@ -1,4 +1,4 @@
-"""GIF, AVIF and HEIC, by the decoders of the extra `formats`: for image decoders alone, which have limits."""
+"""GIF, AVIF and HEIC, by the decoders of the extra `formats`: only for image decoders, which have limits."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ from service.image_files import Picture
 
 
 def import_decoders() -> None:
-    """Those that are installed, for a process that is forked not to import them with an image at hand."""
+    """Imports the decoders that are installed, so that a forked process does not import them for its first
+    image.
+    """
     for module in image_files.DECODERS.values():
         if image_files.is_installed(module):
             import_module(module)
 
 
 def pixels_of(picture: Picture) -> np.ndarray:
-    """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage."""
+    """A checked picture -> RGB image (height, width, 3), uint8. Raises BrokenImage."""
     if not picture.form:
         return image_files.pixels_of(picture)
     try:
         image: np.ndarray | None = _DECODERS[picture.form](picture)
     except MemoryError:
         raise
-    except Exception:  # they raise what comes: OSError, SyntaxError, IndexError, struct.error...
+    except Exception:  # they raise anything: OSError, SyntaxError, IndexError, struct.error...
         image = None
     return image_files.finished(image, picture)
 
@@ -48,7 +50,7 @@ def _avif(picture: Picture) -> np.ndarray:
     with AvifImagePlugin.AvifImageFile(io.BytesIO(picture.content)) as image:
         if sorted(image.size) != sorted((picture.width, picture.height)):
             raise ValueError("its pixels have not the size that its header says")
-        # Pillow gives its mirrors and turns as Exif's orientation.
+        # Pillow reports mirrors and turns of these formats as an Exif orientation.
         return _in_opencvs_order(ImageOps.exif_transpose(image))
 
 

@@ -1,4 +1,4 @@
-"""From image files to network inputs, in processes that an image may crash without harm to anything else."""
+"""From image files to network inputs, in processes that may crash without harm to anything else."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ from service.image_decoding.regions import Quad
 log = logging.getLogger("abinet")
 
 _MOST_DECODERS = 4
-"""More than one front can keep busy; at least two, for one that is slow not to hold up all."""
+"""A front cannot keep more decoders busy. There are at least two, so that a slow image does not hold up all.
+"""
 _FEW = 4
-"""A smaller share is not worth a message."""
+"""The least images in a message, because a smaller share is not worth one."""
 _LARGE_IMAGES = 8
-"""So many images of max_pixels may wait for a decoder, which takes seconds for them."""
+"""As many pixels as this many images of max_pixels have may wait for a decoder, which takes seconds for them.
+"""
 _PAUSE_S = 0.5
 _SILENCE_S = 30.0
-"""A decoder that takes longer for a batch is stuck: it has 2 s of a processor for an image, and ends a batch
-that takes long."""
+"""A decoder that takes longer for a batch is stuck, because an image may take 2 s of a processor, and a batch
+that takes long is cut short.
+"""
 _STUCK = 3
-"""After so many times as long, what should have ended it is stuck as well."""
+"""After this many times as long, the fork server that should have ended it is stuck as well."""
 
 
 class _Arrival:
     """An image file, and the crops that it becomes: one for each way up, or for each of a photo's `regions`.
 
-    `is_suspect` if a decoder has ended on it, `is_alone` if one has ended on it or beside it; `pixels`
-    if a decoder has seen that it is large.
+    `is_suspect`: a decoder has ended on it. `is_alone`: one has ended on it or on an image beside it.
+    `pixels` is set if a decoder has seen that it is large.
     """
 
     __slots__ = ("crops", "file", "is_alone", "is_suspect", "pixels", "regions")
@@ -54,11 +57,11 @@ class _Arrival:
 
 
 class DecoderPool:
-    """Gives every crop its image, or the error that it has none, and then calls `ready`.
+    """Gives every crop its image or an error, and then calls `ready`.
 
-    What arrives together is decoded together, by whichever of the decoders has least to do; requests take
-    turns. Large images wait apart, and one decoder is always left to the others. The image on which a decoder
-    ends is tried once more, and then refused; those that were with it are decoded one by one.
+    Images that arrive together are decoded together, by the decoder that has least to do; requests take
+    turns. Large images wait separately, and one decoder is always left to the others. An image on which a
+    decoder ends is tried once more, and then refused; images of the same batch are decoded one by one.
     """
 
     def __init__(
@@ -80,11 +83,14 @@ class DecoderPool:
         self._is_handing_out = False
 
     def start(self) -> None:
-        """Starts the decoders, for the first crop not to wait for them."""
+        """Starts the decoders, so that the first crop does not wait for them."""
         while len(self._decoders) < self._count:
             try:
                 decoder = self._fork_server.decoder()
-            except (ConnectionClosedError, OSError) as error:  # as without descriptors or memory
+            except (
+                ConnectionClosedError,
+                OSError,
+            ) as error:  # such as for lack of memory
                 log.error("an image decoder cannot start: %s", error)
                 self._hand_out_later()
                 break
@@ -94,15 +100,15 @@ class DecoderPool:
             self._look_after_them()
 
     def add(self, crops: Sequence[Sequence[Crop]], files: Sequence[ImageFile]) -> None:
-        """Files, and of each the crops that it becomes, which know how they are turned."""
+        """Takes files and, for each file, its crops, which know how they are turned."""
         for readings, file in zip(crops, files, strict=True):
             self._waiting.add(readings[0].submission, [_Arrival(readings, file)])
         self._wake()
 
     def add_photo(self, crops: Sequence[Sequence[Crop]], file: ImageFile, regions: Sequence[Quad]) -> None:
-        """A file, its regions, and of each the crops that it becomes, as in `add`.
+        """Takes a photo, its regions and, for each region, its crops (see `add`).
 
-        It is decoded once, or once for as many crops as the arena has room for.
+        The photo is decoded once for as many crops as the arena has room for.
         """
         flat = [(crop, quad) for readings, quad in zip(crops, regions, strict=True) for crop in readings]
         for start in range(0, len(flat), MOST_INPUTS):
@@ -119,7 +125,7 @@ class DecoderPool:
         self._fork_server.close()
 
     def _wake(self) -> None:
-        """Hands out once everything that has happened now is known."""
+        """Hands out images in the next iteration of the event loop, when all present events are known."""
         if not self._is_handing_out:
             self._is_handing_out = True
             asyncio.get_running_loop().call_soon(self._hand_out)
@@ -140,7 +146,7 @@ class DecoderPool:
                 self._send(decoder, [arrival])
         while self._waiting:
             decoder = self._least_busy()
-            # While all have something to do, more comes together for the next message.
+            # While all decoders are busy, more images gather for the next message.
             if decoder is None or decoder.load == SLOTS or (decoder.load and len(self._waiting) < _FEW):
                 return
             batch = self._batch()
@@ -148,13 +154,13 @@ class DecoderPool:
                 self._send(decoder, batch)
 
     def _least_busy(self) -> ImageDecoder | None:
-        """Nothing is to wait behind a large image."""
+        """The decoder that has least to do, except those with a large image, which would hold up others."""
         return min(
             (one for one in self._decoders if not one.has_large), key=lambda one: one.load, default=None
         )
 
     def _batch(self) -> list[_Arrival]:
-        """The next that have to be decoded: a share of what waits, or one that has to be alone."""
+        """The next images to decode: a share of those waiting, or one that must be alone."""
         share = min(BATCH, max(_FEW, -(-len(self._waiting) // self._count)))
         batch: list[_Arrival] = []
         size = inputs = 0
@@ -176,7 +182,7 @@ class DecoderPool:
                 batch.append(arrival)
                 if arrival.is_alone:
                     break
-        # What follows an image that takes long goes back: better that of a large request.
+        # Images behind a slow one go back to the queue, so a batch should be of one large request.
         return sorted(batch, key=lambda arrival: arrival.submission.unfinished)
 
     def _send(self, decoder: ImageDecoder, batch: list[_Arrival]) -> None:
@@ -192,7 +198,7 @@ class DecoderPool:
             self._replace(decoder)
 
     def _take(self, decoder: ImageDecoder) -> None:
-        """What a decoder has to say, or its end."""
+        """Receives a decoder's results, or notices its end."""
         try:
             batch, prepared = decoder.receive()
         except BlockingIOError:
@@ -205,7 +211,7 @@ class DecoderPool:
             self._hand_out()
 
     def _finish(self, batch: list[_Arrival], prepared: list[Prepared]) -> None:
-        """What a decoder has not come to goes back."""
+        """Takes a batch's results. Images that the decoder has not begun go back to the queue."""
         done, left = batch[: len(prepared)], batch[len(prepared) :]
         ready: list[Crop] = []
         for arrival, (inputs, error, pixels, bad) in zip(done, prepared, strict=True):
@@ -221,10 +227,10 @@ class DecoderPool:
         self._ready(ready)
 
     def _postpone(self, arrival: _Arrival, pixels: int) -> ServiceError | None:
-        """A large image waits for others of its kind; where they are too many, it fails."""
+        """Puts a large image into the queue of large images; if that is full, it fails."""
         waiting = sum(one.pixels for one in self._large if not one.submission.given_up)
         if waiting + pixels > self._most_large_pixels:
-            detail = f"Images of {waiting} pixels wait to be decoded; shrink it, or try again."
+            detail = f"Images of {waiting} pixels wait to be decoded; shrink the image, or try again."
             return ServiceError(Problem.QUEUE_FULL, detail, retry_after=1)
         arrival.pixels = pixels
         self._large.add(arrival.submission, [arrival])
@@ -236,7 +242,9 @@ class DecoderPool:
             queue.put_back(arrival.submission, arrival)
 
     def _replace(self, decoder: ImageDecoder) -> None:
-        """One that has ended: what it had begun with goes to another, what it had not goes back."""
+        """Replaces a decoder that has ended. Its present batch is tried again one by one, other batches go
+        back.
+        """
         for batch, prepared in decoder.last_words():
             self._finish(batch, prepared)
         batches, culprit = decoder.remains()
@@ -252,12 +260,12 @@ class DecoderPool:
             self._wake()
 
     def _suspect(self, culprit: _Arrival, batch: list[_Arrival]) -> None:
-        """From now on one by one: what seems to be the culprit may suffer from what another has done."""
+        """Has these images decoded one by one, because the marked image may suffer from an earlier one."""
         size = len(culprit.file)
         log.warning("an image decoder has ended on an image of %d bytes, another is started", size)
         if culprit.is_suspect:
             batch.remove(culprit)
-            detail = "The image's decoder crashed, or found no end within 2 s."
+            detail = "The image's decoder crashed, or did not end within 2 s."
             self._fail(culprit, ServiceError(Problem.BROKEN_IMAGE, detail))
         culprit.is_suspect = True
         for arrival in batch:
@@ -269,7 +277,7 @@ class DecoderPool:
         decoder.close()
 
     def _look_after_them(self) -> None:
-        """Ends those that are stuck, or all if that has not helped; their connections are closed then."""
+        """Ends decoders that are stuck, or all if that has not helped. Their connections close then."""
         if any(decoder.busy_s > _STUCK * _SILENCE_S for decoder in self._decoders):
             self._fork_server.close()
         for decoder in self._decoders:

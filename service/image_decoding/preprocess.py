@@ -27,7 +27,7 @@ def decode_image(body: bytes, max_pixels: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def faults_of_images() -> Iterator[None]:
-    """What is wrong with an image file, as a ServiceError."""
+    """Turns errors of an image file into a ServiceError."""
     try:
         yield
     except image_files.NotAnImage as error:
@@ -39,7 +39,7 @@ def faults_of_images() -> Iterator[None]:
 
 
 class Prescription(NamedTuple):
-    """What a bundle's manifest says of the network's input: its size in pixels, and how it is made."""
+    """The manifest's statement of the network's input: its size in pixels, and how it is made."""
 
     folder: str
     width: int
@@ -48,9 +48,9 @@ class Prescription(NamedTuple):
 
 
 class Preprocessor:
-    """Resizes and normalises crops as one bundle wants them (see service.bundle_format.preprocessing).
+    """Resizes and normalises crops for one bundle (see service.bundle_format.preprocessing).
 
-    Raises BundleError if the manifest asks for what is not known here.
+    Raises BundleError if the manifest asks for something unknown.
     """
 
     def __init__(self, bundle: Bundle | Prescription) -> None:

@@ -2,9 +2,9 @@
 
     python -m service.image_decoding.process DESCRIPTOR
 
-It has imported all that decoding needs, so that a decoder that dies is replaced within milliseconds. The
-descriptor is a socket on which the front asks for decoders, each of which it gives a socket of its own. All
-of them end when the front is gone, however it ends, and leave signals to it.
+It has imported everything for decoding, so that a decoder that dies is replaced within milliseconds. The
+descriptor is a socket on which the front asks for decoders; it sends a socket for each. All processes end
+with the front, however it ends, and leave signals to it.
 """
 
 from __future__ import annotations
@@ -34,29 +34,32 @@ from service.image_files import look_within
 from service.image_files.turns import turned
 
 CPU_S = 2.0
-"""What one image may take of a processor; the kernel ends the decoder then."""
+"""Processor time that one image may take; then the kernel ends the decoder."""
 _TURN_S = 0.1
-"""What it may take for a batch; then the rest goes back, for images of others not to wait behind it."""
+"""Time that a batch may take; then the rest goes back, so that other images do not wait behind it."""
 AT_ONCE_PIXELS = 1 << 20
-"""What has more is large: 16 million take half a second and more."""
+"""An image with more pixels is large: 16 million take half a second or more."""
 _BASE_BYTES, _BYTES_PER_PIXEL, _COPIES = 64 << 20, 12, 4
-"""Memory that a decoder may have beyond what it starts with; a progressive CMYK takes 11 for a pixel."""
+"""Memory that a decoder may use beyond what it starts with; a progressive CMYK JPEG takes 11 bytes a pixel.
+"""
 _LEAK_BYTES = 32 << 20
-"""A decoder that has kept so much more after an image gives way to a fresh one."""
+"""A decoder that keeps this much more memory after an image is replaced."""
 _PATIENCE_S = 30.0
 _PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl."""
+"""An option of Linux's prctl."""
 
 Outcome = list[str] | dict[str, str] | int | None
-"""None for an image that has become network inputs; of a photo, what is wrong with regions, by their place;
-the pixels of one that was not sent as large, but is; the name of a problem and what to tell the client."""
+"""None for an image that has become network inputs; for a photo, the errors of regions, by their place; the
+pixels of a large image that was not announced as large; or the name of a problem and its detail.
+"""
 Prepare = Callable[[bytes, Sequence[int], Sequence[Quad] | None, bool, np.ndarray], Outcome]
-"""An image file, the degrees by which it is turned clockwise for each input, the regions of a photo that they
-are of, whether it may be large, and the places (N, C, H, W) of these inputs."""
+"""An image file, the degrees by which it is turned clockwise for each input, the inputs' regions of a photo,
+whether the image may be large, and the places (N, C, H, W) of the inputs.
+"""
 
 
 class ForkServer:
-    """Forks a decoder for each socket that comes, and ends those that the front is tired of."""
+    """Forks a decoder for each socket that it gets, and ends those that the front names."""
 
     def __init__(self, front: Connection) -> None:
         self._front = front
@@ -64,7 +67,7 @@ class ForkServer:
         """Process ids by the front's numbers."""
 
     def run(self) -> None:
-        """Until the front is gone."""
+        """Serves until the front is gone."""
         signal.signal(signal.SIGCHLD, self._bury)
         while True:
             try:
@@ -96,7 +99,7 @@ class ForkServer:
 
     def _end(self, number: int) -> None:
         pid = self._decoders.get(number)
-        if pid is not None:  # and not buried yet, so that no other process can have its id
+        if pid is not None:  # and not waited for yet, so that no other process can have its id
             os.kill(pid, signal.SIGKILL)
 
     def _bury(self, _: int, frame: FrameType | None) -> None:
@@ -148,7 +151,9 @@ def _be_decoder(front: Connection) -> None:
 def _cut(
     photo: Photo, regions: Sequence[Quad], ways: Sequence[int], preprocess: Preprocessor, places: np.ndarray
 ) -> Outcome:
-    """The inputs of a photo's regions; those of one that is read several ways up follow each other."""
+    """Makes the inputs of a photo's regions; those of a region that is read several ways up follow each
+    other.
+    """
     bad: dict[str, str] = {}
     before: Quad | None = None
     crop: np.ndarray | None = None
@@ -167,7 +172,9 @@ def _cut(
 
 
 def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepare) -> None:
-    """Until an image has left much behind. Raises ConnectionClosedError when the front is gone."""
+    """Decodes until an image has left much memory behind. Raises ConnectionClosedError when the front is
+    gone.
+    """
     limit = memory.own_bytes() + _LEAK_BYTES
     while memory.own_bytes() < limit:
         call = front.receive()
@@ -216,29 +223,29 @@ def _from_base64(text: bytes) -> bytes:
 
 
 class _Memory:
-    """What this process has, asked of an open file: opening it takes longer than reading it."""
+    """The memory of this process, from a file that stays open: opening takes longer than reading."""
 
     def __init__(self) -> None:
         self._statm = os.open("/proc/self/statm", os.O_RDONLY)
 
     def own_bytes(self) -> int:
-        """What is resident and not shared with others."""
+        """Resident bytes that are not shared with other processes."""
         _, resident, shared, *_ = map(int, os.pread(self._statm, 256, 0).split())
         return (resident - shared) * resource.getpagesize()
 
     def limit(self, extra: int) -> None:
-        """To so many bytes more than there are now."""
+        """Limits the memory to this many bytes more than now."""
         data = int(os.pread(self._statm, 256, 0).split()[5]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_DATA, (data + extra, data + extra))
 
 
 def _end_with_parent() -> None:
-    """Has the kernel end this process when the one that started it is gone, even if it is stopped."""
+    """Makes the kernel end this process when its parent is gone, even if this process is stopped."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _silence_libraries() -> None:
-    """What libpng, libjpeg and libtiff think of an image is nobody's business: anybody could fill the log."""
+    """Silences libpng, libjpeg and libtiff, because with their messages anybody could fill the log."""
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 

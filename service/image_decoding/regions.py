@@ -1,4 +1,4 @@
-"""Regions of a photo, as detectors give them: what they may be, and the crops that are cut out for them."""
+"""Regions of a photo, as detectors give them: their forms, and the crops that are cut out for them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from service.errors import Problem, ServiceError
 
 Quad = list[list[float]]
-"""The corners (x, y) of what is cut, in pixels of the photo as it is seen upright: clockwise, from where the
-text begins. A pixel reaches from its number to the next: 0, 0 is the photo's corner."""
+"""The corners (x, y) of the crop, in pixels of the upright photo, clockwise from where the text begins. A
+pixel reaches from its number to the next: 0, 0 is the photo's corner.
+"""
 
 MOST_POINTS = 64
 _FARTHEST = 1e6
@@ -21,14 +22,14 @@ _LARGEST_CROP = 1 << 17
 """Pixels. A larger crop is cut from the photo at half its size, or a quarter: the network sees 32 x 128."""
 _LEAST_INSIDE = 0.5
 _MARGIN = 3
-"""Pixels around a region that interpolation looks at, and one for rounding."""
+"""Pixels around a region that interpolation uses, and one for rounding."""
 
 
 def quad_of(points: Sequence[Sequence[float]]) -> Quad:
-    """What is cut for the outline of a text. Raises ServiceError if that is no region.
+    """The corners of the crop for the outline of a text. Raises ServiceError if it is no region.
 
     Four points are corners in the order of the text: its upper left, upper right, lower right, lower left.
-    More points, or four that are not convex, are cut as the smallest rectangle around them.
+    For more points, or four that are not convex, it is the smallest rectangle around them.
     """
     if not 4 <= len(points) <= MOST_POINTS:
         raise _bad(f"The region has {len(points)} points; it takes 4 to {MOST_POINTS}.")
@@ -36,7 +37,7 @@ def quad_of(points: Sequence[Sequence[float]]) -> Quad:
         raise _bad("A coordinate of the region is no number, or far beyond any photo.")
     outline = np.array(points, np.float64)
     if _crosses_itself(outline):
-        raise _bad("The region's outline crosses itself: its points go around the text.")
+        raise _bad("The region's outline crosses itself: put its points in order around the text.")
     area = _area(outline)
     if not area:
         raise _bad("The region has no area.")
@@ -52,7 +53,7 @@ def quad_of(points: Sequence[Sequence[float]]) -> Quad:
 
 
 def size_of(quad: Quad) -> tuple[float, float]:
-    """Width and height of the crop that is cut: of opposite sides the longer one's, in pixels."""
+    """Width and height of the crop in pixels: the longer one of each two opposite sides."""
     one, two, three, four = quad
     return (
         max(math.dist(one, two), math.dist(four, three)),
@@ -61,22 +62,22 @@ def size_of(quad: Quad) -> tuple[float, float]:
 
 
 def pixels_of_cuts(quads: Sequence[Quad]) -> int:
-    """How many pixels are computed to cut these, about."""
+    """About how many pixels are computed to cut these regions."""
     sizes = (size_of(quad) for quad in quads)
     return sum(min(int(width * height), _LARGEST_CROP) for width, height in sizes)
 
 
 class Photo:
-    """RGB pixels (height, width, 3), uint8, that crops are cut out of."""
+    """A photo to cut crops out of: RGB pixels (height, width, 3), uint8."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self._levels = [pixels]
 
     def cut(self, quad: Quad) -> np.ndarray:
-        """The crop of a region (height, width, 3), uint8, straightened, at the size that it has in the photo.
+        """The straightened crop of a region (height, width, 3), uint8, at the size that it has in the photo.
 
-        A crop of more than 131,072 pixels is cut from the photo at half its size, and so on. What lies
-        beyond the photo's edge looks as the edge does. Raises ServiceError if that is more than half.
+        A crop of more than 131,072 pixels is cut from the photo at half its size, and so on. Beyond the
+        photo's edge, the edge is repeated. Raises ServiceError if more than half lies there.
         """
         full_height, full_width = self._levels[0].shape[:2]
         corners = np.array(quad, np.float32)
@@ -88,7 +89,7 @@ class Photo:
         level = self._level(halvings)
         height, width = level.shape[:2]
         corners *= np.array([width / full_width, height / full_height], np.float32)
-        # Only what is near: OpenCV warps no image of more than 32,767 pixels a side.
+        # Only the part around it, because OpenCV warps no image of more than 32,767 pixels a side.
         left, top = np.clip(np.floor(corners.min(axis=0)) - _MARGIN, 0, [width - 1, height - 1]).astype(int)
         right, bottom = np.clip(np.ceil(corners.max(axis=0)) + _MARGIN, 1, [width, height]).astype(int)
         size = [max(1, round(side)) for side in size_of(corners.tolist())]
@@ -118,7 +119,7 @@ def _bad(detail: str) -> ServiceError:
 
 
 def _area(outline: np.ndarray) -> float:
-    """Positive if its points (N, 2) go around clockwise as one sees them, with y downwards."""
+    """The signed area: positive if the points (N, 2) go around clockwise, with y downwards."""
     following = np.roll(outline, -1, axis=0)
     return 0.5 * float(np.sum(outline[:, 0] * following[:, 1] - following[:, 0] * outline[:, 1]))
 
@@ -128,7 +129,7 @@ def _crosses_itself(outline: np.ndarray) -> bool:
     ends = np.roll(outline, -1, axis=0)
 
     def sides(points: np.ndarray) -> np.ndarray:
-        """On which side of each edge (rows) each point (columns) lies."""
+        """The side of each edge (rows) on which each point (columns) lies."""
         along, away = (ends - outline)[:, None], points[None] - outline[:, None]
         sign: np.ndarray = np.sign(along[..., 0] * away[..., 1] - along[..., 1] * away[..., 0])
         return sign
@@ -138,20 +139,20 @@ def _crosses_itself(outline: np.ndarray) -> bool:
 
 
 def _rectangle_around(outline: np.ndarray) -> np.ndarray:
-    """Corners of the smallest one; its first side is the one that points most to the right."""
+    """Corners of the smallest rectangle; its first side is the one that points most to the right."""
     corners = cv2.boxPoints(cv2.minAreaRect(outline.astype(np.float32)))
     if _area(corners) < 0:
         corners = corners[::-1]
     sides = np.roll(corners, -1, axis=0) - corners
     rightward = sides[:, 0] / np.maximum(np.hypot(sides[:, 0], sides[:, 1]), 1e-9)
-    # Of two at 45 degrees the first in the rectangle's own order.
+    # Of two sides at 45 degrees, the first in the rectangle's own order.
     first = int(rightward.round(6).argmax())
     ordered: np.ndarray = corners[[(first + step) % 4 for step in range(4)]].astype(np.float64)
     return ordered
 
 
 def _share_within(corners: np.ndarray, width: int, height: int) -> float:
-    """How much of a convex region's area the photo has."""
+    """The share of a convex region's area that lies within the photo."""
     frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     area = cv2.contourArea(corners)
     return cv2.intersectConvexConvex(corners, frame)[0] / area if area else 0.0

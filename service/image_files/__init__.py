@@ -1,4 +1,4 @@
-"""What an image file may be, and its decoding: one strict look for all that decode pictures of others.
+"""The strict check of image files, and their decoding, for all code that decodes other people's pictures.
 
 A leaf: it imports nothing else of the project, and needs Python 3.7.
 """

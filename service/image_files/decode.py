@@ -1,4 +1,4 @@
-"""From an image file's bytes to pixels: the one place if a decoder sees what others made."""
+"""From an image file's bytes to pixels: the only place where a decoder gets other people's files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from service.image_files.silence import silence
 from service.image_files.structure import BrokenImage, NotAnImage, Picture, TooManyPixels
 
 MOST_PIXELS = 16_000_000
-"""Unless told otherwise: a crop of a word has some thousands."""
+"""The default limit; a crop of a word has some thousands."""
 
 _AS_IT_LIES = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _TOP_UNUSED = 1 << 14
 _LIGHTNESS = (0.114, 0.587, 0.299)
-"""Of blue, green and red (ITU-R BT.601)."""
+"""Weights of blue, green and red (ITU-R BT.601)."""
 
 _TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     1: lambda image: image,
@@ -29,14 +29,15 @@ _TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-"""By Exif's orientation."""
+"""OpenCV's rotation and mirroring for each Exif orientation."""
 
 
 def decode(body: bytes, max_pixels: int = MOST_PIXELS) -> np.ndarray:
     """PNG, JPEG, BMP, WebP or TIFF bytes -> RGB image (height, width, 3), uint8.
 
-    Grey and palette images become RGB, 16 bits become 8, what is transparent gets a ground (see
-    `_on_a_ground`), the orientation is applied; of an animation or several pages the first is decoded.
+    Grey and palette images become RGB, 16 bits become 8, transparent parts get a background (see
+    `_on_a_ground`), and the orientation is applied. Of an animation or several pages the first image is
+    decoded.
 
     Raises NotAnImage, BrokenImage, and TooManyPixels before decoding if there are more than `max_pixels`.
     """
@@ -44,7 +45,7 @@ def decode(body: bytes, max_pixels: int = MOST_PIXELS) -> np.ndarray:
 
 
 def look_within(body: bytes, max_pixels: int) -> Picture:
-    """As look, but raises TooManyPixels as well."""
+    """Like look, but also raises TooManyPixels."""
     picture = look(body)
     if picture.width * picture.height > max_pixels:
         raise TooManyPixels(f"{picture.width} x {picture.height} pixels; the limit is {max_pixels}.")
@@ -52,7 +53,7 @@ def look_within(body: bytes, max_pixels: int) -> Picture:
 
 
 def pixels_of(picture: Picture) -> np.ndarray:
-    """What has been looked at -> RGB image (height, width, 3), uint8. Raises BrokenImage, NotAnImage."""
+    """A checked picture -> RGB image (height, width, 3), uint8. Raises BrokenImage, NotAnImage."""
     if picture.form:
         raise NotAnImage(f"{picture.form} images are read by the service alone: save it as PNG.")
     try:
@@ -67,7 +68,7 @@ def pixels_of(picture: Picture) -> np.ndarray:
 
 
 def finished(image: np.ndarray | None, picture: Picture) -> np.ndarray:
-    """What a decoder made of it, grey, BGR or BGRA, 8 or 16 bits -> as pixels_of. Raises BrokenImage."""
+    """A decoder's result (grey, BGR or BGRA, 8 or 16 bits) -> as pixels_of. Raises BrokenImage."""
     if image is None or image.shape[:2] != (picture.height, picture.width):
         raise BrokenImage("The image is cut off or broken.")
     if image.dtype == np.uint16:
@@ -81,18 +82,18 @@ def finished(image: np.ndarray | None, picture: Picture) -> np.ndarray:
 
 
 def _in_eight_bits(image: np.ndarray) -> np.ndarray:
-    """uint16 -> uint8; 10 to 14 bits in 16, as scanners and cameras have them, are stretched.
+    """uint16 -> uint8; 10 to 14 bits in 16, as scanners and cameras write them, are stretched.
 
-    With alpha they are not: what is opaque has all bits.
+    With alpha they are not, because opaque pixels use all bits.
     """
     top = int(image.max())
     return cv2.convertScaleAbs(image, alpha=255 / (top if 0 < top < _TOP_UNUSED else 65535))
 
 
 def _on_a_ground(image: np.ndarray, is_premultiplied: bool) -> np.ndarray:
-    """BGRA -> BGR, on black where what is opaque is light, else on white: what can be seen stands out.
+    """BGRA -> BGR, on black if the opaque part is light, else on white, so that it stands out.
 
-    An image without any opaque pixel has its colours as they are: there alpha means nothing.
+    An image without any opaque pixel keeps its colours, because there alpha means nothing.
     """
     alpha = image[:, :, 3]
     least, most, _, _ = cv2.minMaxLoc(alpha)

@@ -6,7 +6,7 @@ import struct
 
 UPRIGHT = 1
 EXIF = b"Exif\0\0"
-"""What stands before it in a JPEG, and in some WebP files."""
+"""The bytes before it in a JPEG, and in some WebP files."""
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = range(5, 9)
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
@@ -14,7 +14,7 @@ _MOST_ENTRIES = 256
 
 
 def orientation_of(exif: bytes) -> int:
-    """1 to 8, of what begins as a TIFF does; 1 if it is broken or says nothing."""
+    """The orientation, 1 to 8, in data that begins like a TIFF; 1 if the data are broken or have none."""
     if exif.startswith(EXIF):
         exif = exif[len(EXIF) :]
     try:

@@ -11,7 +11,7 @@ _CONTROL = 0xF9
 _HAS_PALETTE = 0x80
 _MOST_EXTENSIONS = 64
 _FEW_BLOCKS, _USUAL_BYTES = 1024, 32
-"""Blocks of data are 255 bytes long, apart from the last: tiny ones by the million only take time."""
+"""Blocks of data are 255 bytes long, except the last. Millions of tiny ones would only take time."""
 
 
 def look_at_gif(body: bytes) -> Picture:

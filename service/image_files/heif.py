@@ -8,20 +8,20 @@ from service.image_files.structure import BrokenImage, Picture, check, unpack
 
 _MOST_BOXES, _MOST_ITEMS = 64, 1024
 _READ = (b"ftyp", b"meta", b"mdat")
-"""Boxes that a decoder sees; others, which hold films, become free space."""
+"""Boxes that a decoder sees. Others, which hold films, become free space."""
 _OF_STILLS = {b"avis": b"avif", b"hevc": b"heic", b"hevx": b"heix", b"msf1": b"mif1"}
-"""For the brand of a film, which promises one, that of its still."""
+"""The brand of a still for each brand of a film."""
 _SLACK_PIXELS = 1 << 20
-"""Tiles are as large as one likes: the last ones stand out."""
+"""Tiles may have any size, and the last ones may exceed the picture by this many pixels."""
 _GRID = b"grid"
 
 
 class _Box(NamedTuple):
     kind: bytes
     named: int
-    """Where its kind stands."""
+    """The place of its kind."""
     start: int
-    """Of what is in it."""
+    """The place of its content."""
     end: int
 
 
@@ -36,10 +36,10 @@ def look_at_heic(body: bytes) -> Picture:
 
 
 def _look(body: bytes, form: str, codec: bytes) -> Picture:
-    """Width and height once the decoder has cut and turned the primary item, or the grid of tiles that it is.
+    """Width and height after the decoder has cut and turned the primary item, or the grid of its tiles.
 
-    No item may have more than twice its pixels and 1 MiPixel, nor all tiles together. What the coded pixels
-    say of their own size is left to the decoder, which works under limits on time and memory.
+    No item may have more than twice its pixels and 1 MiPixel, nor may all tiles together. The decoder checks
+    the size that the coded pixels state, under limits on time and memory.
     """
     top = list(_boxes(body, 0, len(body)))
     content = bytearray(body[: top[-1].end])
@@ -70,7 +70,7 @@ def _look(body: bytes, form: str, codec: bytes) -> Picture:
 
 
 def _boxes(body: bytes, start: int, end: int, most: int = _MOST_BOXES) -> Iterator[_Box]:
-    """One after the other; the last may reach to the end by saying nothing of its length."""
+    """The boxes, one after the other. The last one may state no length; then it reaches to the end."""
     for _ in range(most):
         if start == end:
             return
@@ -87,7 +87,7 @@ def _boxes(body: bytes, start: int, end: int, most: int = _MOST_BOXES) -> Iterat
 
 
 def _once(body: bytes, outer: list[_Box], skipped: int = 4) -> dict[bytes, _Box]:
-    """The boxes in the only one of its kind, by kind. Raises BrokenImage if one lacks."""
+    """The boxes in the only box of this kind, by kind. Raises BrokenImage if there is none."""
     check(len(outer) == 1, "it has no description of its picture, or two")
     found = list(_boxes(body, outer[0].start + skipped, outer[0].end))
     kinds = {box.kind: box for box in found}
@@ -99,13 +99,13 @@ def _once(body: bytes, outer: list[_Box], skipped: int = 4) -> dict[bytes, _Box]
 
 
 def _number(body: bytes, box: _Box) -> int:
-    """What a box of nothing but a number holds: of 16 bits, or 32 in its later version."""
+    """The number in a box that holds only a number, of 16 bits, or 32 in its later version."""
     (number,) = unpack(">I" if body[box.start] else ">H", body, box.start + 4)
     return int(number)
 
 
 def _kinds(body: bytes, box: _Box) -> dict[int, bytes]:
-    """Of each item."""
+    """The kind of each item."""
     start = box.start + (8 if body[box.start] else 6)
     kinds = {}
     for entry in _boxes(body, start, box.end, _MOST_ITEMS):
@@ -145,7 +145,7 @@ def _coded(body: bytes, properties: list[_Box]) -> tuple[int, int]:
 
 
 def _size(body: bytes, properties: list[_Box], may_be_cut: bool) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Width and height of the picture as it is seen, and before it is turned."""
+    """Width and height of the picture as it is seen, and the same before it is turned."""
     width, height = _coded(body, properties)
     is_turned = False
     for box in properties:
@@ -161,7 +161,7 @@ def _size(body: bytes, properties: list[_Box], may_be_cut: bool) -> tuple[tuple[
 
 
 def _tiles(body: bytes, box: _Box | None, primary: int) -> tuple[int, ...]:
-    """The items that the primary one is put together of."""
+    """The items that the primary one consists of."""
     if box is None:
         raise BrokenImage("it has no tiles")
     is_wide = body[box.start] != 0

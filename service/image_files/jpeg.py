@@ -8,14 +8,14 @@ from service.image_files.exif import EXIF, UPRIGHT, orientation_of
 from service.image_files.structure import BrokenImage, Picture, check, cut, unpack
 
 _FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}
-"""Start-of-frame markers that are read: Huffman-coded, not lossless, not hierarchical."""
+"""Start-of-frame markers that are accepted: Huffman-coded, not lossless, not hierarchical."""
 _TABLES = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
 """Segments that may stand anywhere: Huffman and quantisation tables, restart interval, comment, any APPn."""
 _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 _SEGMENTS = {*_FRAMES, *_TABLES, _SCAN}
 _COMPONENTS = (1, 3, 4)
 _MOST_SCANS = 32
-"""A progressive JPEG of four components has 18 by libjpeg's own script; each costs a pass over the image."""
+"""libjpeg's script for a progressive JPEG of four components has 18; each costs a pass over the image."""
 _MOST_STRAYS, _MOST_PLACES = 16, 4
 _MOST_SEGMENTS = 512
 """A colour profile alone may have 255."""
@@ -24,7 +24,8 @@ _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def look_at_jpeg(body: bytes) -> Picture:
-    """Up to its end-of-image marker, which must be there: what follows is another image or none.
+    """The file up to its end-of-image marker, which must be there; what follows belongs to no image or to
+    another.
 
     One frame of 8 bits and at most 32 scans. Raises BrokenImage.
     """
@@ -61,13 +62,13 @@ def look_at_jpeg(body: bytes) -> Picture:
 
 
 def _without_strays(body: bytes, position: int) -> bytes:
-    """Without the few bytes before a marker that others read over, so that all read the same."""
+    """The bytes without the few strays before a marker that some programs skip, so that all read the same."""
     found = _NEXT_MARKER.search(body, position, position + _MOST_STRAYS + 2)
     return body if found is None else body[:position] + body[found.start() :]
 
 
 def _marker(body: bytes, position: int) -> tuple[int, int]:
-    """The marker at this place, which fill bytes may precede, and the place after it."""
+    """The marker at this place, after any fill bytes, and the place after the marker."""
     (first,) = unpack("B", body, position)
     check(first == 0xFF, "something that is no segment lies between two")
     start = position

@@ -25,7 +25,7 @@ FORMATS: dict[str, tuple[int, tuple[bytes, ...], Callable[[bytes], Picture]]] = 
     "AVIF": (4, (b"ftypavif", b"ftypavis"), look_at_avif),
     "HEIC": (4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1"), look_at_heic),
 }
-"""Of each format: where its signature stands, the signature, and who reads on."""
+"""For each format: the place of its signature, the signature, and the function that reads on."""
 
 DECODERS = {"GIF": "PIL.GifImagePlugin", "AVIF": "PIL._avif", "HEIC": "pillow_heif"}
 """The modules of the extra `formats` that decode what OpenCV does not."""
@@ -40,7 +40,7 @@ OTHERS: tuple[tuple[str, int, tuple[bytes, ...], str], ...] = (
     ("a PDF document", 0, (b"%PDF",), "save the page as PNG and cut the words out"),
     ("an SVG drawing", 0, (b"<svg", b"<?xml"), _AS_PNG),
 )
-"""What people have besides, and what to do with it: name, where its signature stands, signatures, remedy."""
+"""Other formats that people send: name, place of the signature, signatures, remedy."""
 
 
 def format_of(body: bytes) -> str:
@@ -62,7 +62,7 @@ def format_of(body: bytes) -> str:
 
 @lru_cache(maxsize=None)
 def is_installed(module: str) -> bool:
-    """Whether a module can be imported, without importing it (but its package is)."""
+    """Whether a module can be imported, without importing it; only its package is imported."""
     try:
         return find_spec(module) is not None
     except ImportError:
@@ -72,7 +72,7 @@ def is_installed(module: str) -> bool:
 def look(body: bytes) -> Picture:
     """The first image of a file of one of FORMATS, and nothing else of the file.
 
-    Strict: what a decoder might understand in another way is refused. Nothing is decoded, and the time is
+    Strict: a file that a decoder might understand differently is refused. Nothing is decoded, and the time is
     bounded: a few milliseconds for any 8 MiB.
 
     Raises NotAnImage for any other format, BrokenImage if a decoder should not see it.

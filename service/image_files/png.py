@@ -10,22 +10,24 @@ from service.image_files.structure import BrokenImage, Picture, check, unpack
 
 _SIGNATURE_BYTES = 8
 _CHUNK_BYTES = 12
-"""Of a chunk without its data."""
+"""Bytes of a chunk without its data."""
 _FEW_CHUNKS, _USUAL_BYTES = 64, 4096
-"""More chunks than these few must be as long as writers make them, on average: IDAT has 8 KiB or more."""
+"""If there are more chunks than these, they must have this average length: writers make IDAT of 8 KiB or
+more.
+"""
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-"""Bits a channel, by colour type."""
+"""Allowed bits a channel, by colour type."""
 _GREY, _COLOUR, _PALETTE, _WITH_ALPHA = 0, 2, 3, (4, 6)
 _TRANSPARENT = {_GREY: 2, _COLOUR: 6}
-"""Bytes that say which grey or colour is transparent. That of a grey image no decoder here understands."""
+"""Length of the transparent grey or colour. No decoder here understands that of a grey image."""
 _KEPT = (b"IHDR", b"PLTE", b"tRNS")
-"""What a decoder needs before the pixels."""
+"""Chunks that a decoder needs before the pixels."""
 _ONCE = (*_KEPT, b"eXIf")
 
 
 def look_at_png(body: bytes) -> Picture:
-    """Nothing but IHDR, PLTE, tRNS and the one run of IDAT is kept: no animation, no text, no profile.
+    """Keeps only IHDR, PLTE, tRNS and the one run of IDAT: no animation, no text, no profile.
 
     Every chunk must lie within the body. Checksums are left to the decoder. Raises BrokenImage.
     """
@@ -54,7 +56,7 @@ def look_at_png(body: bytes) -> Picture:
             check(kind != b"IEND", "it has no pixels")
             check(kind.isalpha(), "a chunk has no name")
             check(kind not in seen or kind not in _ONCE, f"it has two {_shown(kind)} chunks")
-            # The first letter is small if a reader may do without the chunk.
+            # The first letter is small if a reader may ignore the chunk.
             check(kind in _KEPT or bool(kind[0] & 0x20), f"its {_shown(kind)} chunk is not known")
             if kind == b"PLTE":
                 check(0 < length <= 768 and length % 3 == 0 and colour in (2, 3, 6), "its palette is broken")
@@ -73,7 +75,7 @@ def look_at_png(body: bytes) -> Picture:
 
 
 def _fits(length: int, colour: int, has_palette: bool) -> bool:
-    """Whether transparency of this length can be: of a palette's colours, or one grey or colour."""
+    """Whether transparency may have this length: for a palette's colours, or for one grey or colour."""
     return has_palette and 0 < length <= 256 if colour == _PALETTE else length == _TRANSPARENT.get(colour)
 
 

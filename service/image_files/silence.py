@@ -1,4 +1,4 @@
-"""Keeps OpenCV, libpng, libjpeg and libtiff from printing what is wrong with an image: the error says it."""
+"""Keeps OpenCV, libpng, libjpeg and libtiff from printing the faults of an image, which the error states."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import cv2
 
 
 def _streams() -> tuple[Any, Any, Any]:
-    """The C library's variable `stderr`, what it holds, and a stream that goes nowhere."""
+    """The C library's variable `stderr`, its value, and a stream that goes nowhere."""
     library = ctypes.CDLL(None)
     library.fopen.restype = ctypes.c_void_p
     variable = ctypes.c_void_p.in_dll(library, "stderr")
     return variable, variable.value, library.fopen(os.devnull.encode(), b"w")
 
 
-_IS_GLIBC = platform.libc_ver()[0] == "glibc"  # elsewhere `stderr` may be no variable
+_IS_GLIBC = platform.libc_ver()[0] == "glibc"  # on other systems `stderr` may not be a variable
 _VARIABLE, _SHOWN, _UNSEEN = _streams() if _IS_GLIBC else (ctypes.c_void_p(), None, None)
 cv2.setLogLevel(0)
 
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Has them say nothing. Python, and what writes to the descriptor itself, is heard.
+    """Silences them. Python, and code that writes to the descriptor itself, still prints.
 
-    Of several threads that are in here, the first that leaves ends the silence: it is no harm.
+    If several threads are in here, the first that leaves ends the silence; that does no harm.
     """
     _VARIABLE.value = _UNSEEN
     try:

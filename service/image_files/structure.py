@@ -1,4 +1,4 @@
-"""What the formats' readers share: faults, sizes, and bytes read with a check that they are there."""
+"""Shared by the readers of all formats: faults, sizes, and bytes read with a check that they are there."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ class NotAnImage(ValueError):  # noqa: N818 (says what the bytes are)
 
 
 class BrokenImage(ValueError):  # noqa: N818 (says what the image is)
-    """An image file that is cut off, contradicts itself, or uses what is not understood here."""
+    """An image file that is cut off, contradicts itself, or uses features that are not supported."""
 
 
 class TooManyPixels(ValueError):  # noqa: N818 (says what the image has)
-    """An image larger than whoever decodes it wants."""
+    """An image with more pixels than the caller allows."""
 
 
 class Picture(NamedTuple):
     """The first image of a file: width and height in pixels, and the bytes that make it, for a decoder.
 
-    A decoder that is given `content` makes an image of this very size. `orientation` is that of Exif, 1 to 8,
-    and left to whoever decodes; `has_alpha` says that the decoded image may have a fourth channel, and
-    `is_premultiplied` that its colours have been multiplied by that already. `form` names a format that
-    OpenCV does not decode: what it is decoded to is upright.
+    A decoder makes an image of exactly this size from `content`. `orientation` is that of Exif, 1 to 8, which
+    the caller applies. `has_alpha`: the decoded image may have a fourth channel. `is_premultiplied`: its
+    colours have been multiplied by it already. `form` names a format that OpenCV does not decode; its decoded
+    image is upright.
     """
 
     width: int
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 
 
 def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:
-    """As struct.unpack_from. Raises BrokenImage if the body ends before."""
+    """Like struct.unpack_from. Raises BrokenImage if the body is too short."""
     try:
         return struct.unpack_from(layout, body, offset)
     except struct.error:
@@ -45,13 +45,13 @@ def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:
 
 
 def cut(body: bytes, start: int, end: int) -> bytes:
-    """body[start:end], all of it. Raises BrokenImage if the body ends before."""
+    """body[start:end]. Raises BrokenImage if the body is too short."""
     if end > len(body):
         raise BrokenImage("it is cut off")
     return body if (start, end) == (0, len(body)) else body[start:end]
 
 
 def check(holds: bool, fault: str) -> None:
-    """Raises BrokenImage with this fault unless it holds."""
+    """Raises BrokenImage with this fault unless the condition holds."""
     if not holds:
         raise BrokenImage(fault)

@@ -39,7 +39,7 @@ _NONE, _FAX, _LZW, _DEFLATE, _PACK_BITS = 1, (2, 3, 4), 5, (8, 32946), 32773
 _COMPRESSIONS = (_NONE, *_FAX, _LZW, *_DEFLATE, _PACK_BITS)
 _UNREAD = {6: "JPEG (old)", 7: "JPEG", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"}
 _ASSOCIATED = 1
-"""Alpha by which the colours have been multiplied."""
+"""The code of an alpha by which the colours have been multiplied."""
 _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE = 0, 1, 2, 3
 _SHAPES = {
     _WHITE_IS_0: ((1, 2), (1, 2, 4, 8, 16)),
@@ -51,7 +51,7 @@ _SHAPES = {
 
 
 def look_at_tiff(body: bytes) -> Picture:
-    """The first directory written anew, with the tags that make its picture and the strips that it names.
+    """Writes the first directory again, with the tags of its picture and the strips that it names.
 
     Grey, RGB or palette, whole samples side by side, in strips, no JPEG within TIFF. A tag that stands twice,
     or is of another type than SHORT or LONG, is refused. Raises BrokenImage.
@@ -77,7 +77,7 @@ def look_at_tiff(body: bytes) -> Picture:
 
 
 def _tags(body: bytes, order: str) -> Tags:
-    """Those known here, of the first directory."""
+    """The known tags of the first directory."""
     (directory,) = unpack(order + "I", body, 4)
     (entries,) = unpack(order + "H", body, directory)
     check(entries <= _MOST_TAGS, f"it has more than {_MOST_TAGS} tags")
@@ -145,7 +145,7 @@ def _strips(body: bytes, tags: Tags, count: int) -> list[bytes]:
 
 
 def _written(order: str, tags: Tags, strips: list[bytes]) -> bytes:
-    """A file of one directory, the longer values, and the strips."""
+    """A file with one directory, the longer values, and the strips."""
     tags = {tag: values for tag, values in sorted(tags.items())}
     values_at = 8 + 2 + 12 * len(tags) + 4
     layouts = {tag: f"{order}{len(values)}{'I' if tag in _WIDE else 'H'}" for tag, values in tags.items()}

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 TALL = 1.5
-"""An image whose height is more than so many times its width may be a word on its side."""
+"""An image whose height is more than this many times its width may be a word on its side."""
 
 _AS_IT_IS = (0,)
 _ON_EITHER_SIDE = (0, 90, 270)

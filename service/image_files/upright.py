@@ -1,4 +1,4 @@
-"""How wide and high an image is once it is decoded and turned as its orientation says."""
+"""Width and height of an image after it is decoded and turned by its orientation."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ _BEFORE_PIXELS = (b"ICCP", b"ANIM", b"ALPH", b"EXIF", b"XMP ")
 _HAS_ALPHA, _ALPHA_IS_USED = 0x10, 0x10
 """Bits of the first byte of VP8X, and of the last of a VP8L header."""
 _FRAME_BYTES = 16
-"""Of an animation's frame before its own chunks."""
+"""Bytes of an animation's frame before its own chunks."""
 
 
 def look_at_webp(body: bytes) -> Picture:
-    """A WebP of nothing but the bitstream and its alpha: no profile, of an animation the first frame.
+    """Keeps only the bitstream and its alpha: no profile, and only the first frame of an animation.
 
     That frame must fill the canvas. Raises BrokenImage.
     """
@@ -57,7 +57,7 @@ def _written(kind: bytes, data: bytes) -> bytes:
 
 
 def _chunk(body: bytes, position: int, end: int) -> tuple[bytes, int, int]:
-    """The kind of the chunk at this place, and where its data start and stop. It must lie before the end."""
+    """The kind of the chunk at this place, and the start and end of its data, which must lie before `end`."""
     check(position + 8 <= end, "it has no pixels")
     kind, length = unpack("<4sI", body, position)
     check(position + 8 + length <= end, f"its chunk {kind!r} is longer than what is there")
@@ -78,7 +78,7 @@ def _bitstream(body: bytes, position: int, end: int) -> tuple[bytes, bytes, int,
 
 
 def _orientation(body: bytes, position: int, end: int) -> int:
-    """That of the Exif data, which usually come last."""
+    """The orientation in the Exif data, which usually come last."""
     for _ in range(_MOST_CHUNKS):
         if position + position % 2 + 8 > end:
             break

@@ -1,6 +1,6 @@
-"""What all front processes of one service have seen together: any of them may be asked.
+"""The figures of all front processes of one service, of which any may be asked.
 
-Each reads what the others count (see counts). What is not a counter each tells the others at a Unix socket of
+Each front reads what the others count (see counts). It gives the others its other figures at a Unix socket of
 its own, in a folder that only this user can open.
 """
 
@@ -20,21 +20,21 @@ _PATIENCE_S = 2.0
 
 
 class Observed(NamedTuple):
-    """What was counted, and the processes that did."""
+    """The counts, and the processes that counted."""
 
     observer: Observer
     processes: list[int]
 
 
 class Fronts:
-    """This front's observer, and the sockets (by path) at which the other fronts tell of theirs."""
+    """This front's observer, and the paths of the sockets at which the other fronts give their figures."""
 
     def __init__(self, observer: Observer, others: Sequence[str] = ()) -> None:
         self._observer = observer
         self._others = others
 
     async def observed(self) -> Observed:
-        """Everything counted; of a front that does not answer in time, what is not a counter is left out."""
+        """Everything counted. If a front does not answer in time, only its counters are included."""
         self._observer.note_cpu_time()
         if not self._others:
             return Observed(self._observer, [os.getpid()])
@@ -44,7 +44,7 @@ class Fronts:
 
     @contextlib.asynccontextmanager
     async def telling(self, path: str) -> AsyncIterator[None]:
-        """Tells other fronts, while in this block, what this one has counted."""
+        """Gives other fronts the figures of this one, while in this block."""
 
         async def tell(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
@@ -53,7 +53,7 @@ class Fronts:
             writer.close()
 
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # of a front that was killed
+            os.unlink(path)  # left by a front that was killed
         server = await asyncio.start_unix_server(tell, path)
         try:
             yield

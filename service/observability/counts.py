@@ -1,7 +1,7 @@
 """The numbers behind counters and histograms, in memory that outlives the process that counts.
 
-A front that is killed takes nothing with it that was counted: its manager has the same memory, the other
-fronts read it, and the front that takes its place counts on in it.
+If a front is killed, its counts stay: its manager has the same memory, the other fronts read it, and the
+front that replaces it goes on counting in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WIDEST = 64
 
 
 def new_counts() -> int:
-    """The descriptor of a file in memory alone, for `Counts` of any process that it is handed to."""
+    """The descriptor of a file in memory, for `Counts` in every process that gets it."""
     descriptor = os.memfd_create("abinet-counts")
     os.ftruncate(descriptor, _BYTES)
     return descriptor
@@ -28,12 +28,12 @@ def new_counts() -> int:
 class Counts:
     """Numbers by metric and labels: the cells of a series lie side by side.
 
-    One process writes at a time, others may read meanwhile. The names of the series are lines of JSON before
-    the cells; they count once the length of all, in the first 8 bytes, says that they are whole.
+    One process writes at a time; others may read meanwhile. The names of the series are lines of JSON before
+    the cells. A line counts once the total length, in the first 8 bytes, includes it.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """In the file of `new_counts`, or for this process alone."""
+        """Counts in the file of `new_counts`, or for this process alone."""
         memory = memoryview(mmap.mmap(-1 if descriptor is None else descriptor, _BYTES))
         self._length = memory[:_FIRST_NAME].cast("Q")
         self._names = memory[_FIRST_NAME:_FIRST_CELL]
@@ -44,7 +44,7 @@ class Counts:
         self._look()
 
     def place(self, metric: str, labels: Labels, width: int) -> int:
-        """Where the cells of this series begin. Series for which there is no room are not kept."""
+        """The place where the cells of this series begin. Series for which there is no room are not kept."""
         found = self._places.get((metric, labels))
         if found is not None:
             return found[0]
@@ -65,12 +65,12 @@ class Counts:
                 yield labels, list(self.cells[place : place + width])
 
     def _look(self) -> None:
-        """Takes in the names that have been written since."""
+        """Reads the names that have been written since the last look."""
         lines = bytes(self._names[self._read : self._length[0]])
         for line in lines.splitlines(keepends=True):
             try:
                 metric, labels, width = json.loads(line)
-            except ValueError:  # this processor saw the length before the line: next time it is there
+            except ValueError:  # this processor saw the length before the line: read it next time
                 return
             self._places[metric, tuple(labels)] = (self._used, width)
             self._used += width

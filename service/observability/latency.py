@@ -1,7 +1,7 @@
 """How long each stage took over the last minutes, in memory that does not grow with the traffic.
 
-Every second has a histogram of each stage with buckets 4 % wide: a percentile is off by 2 % at most, and the
-seconds of the last five minutes can be added up to any shorter window.
+Every second has a histogram of each stage with buckets 4 % wide, so that a percentile is off by 2 % at most.
+The seconds of the last five minutes can be added up to any shorter window.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 
 WINDOWS = {"1m": 60, "5m": 300}
-"""Windows that are asked for, in seconds."""
+"""The windows of the report, in seconds."""
 WINDOW_S = 300
 """Seconds that are remembered."""
 RELATIVE_ERROR = 0.02
 SMALLEST_MS, LARGEST_MS = 5e-4, 1e6
-"""What is not longer than the smallest counts as no time; no percentile is above the largest."""
+"""Durations up to the smallest count as no time; no percentile is above the largest."""
 
 _BUCKETS_PER_E = 1 / (2 * math.log1p(RELATIVE_ERROR))
 _BUCKETS = 2 + math.ceil(math.log(LARGEST_MS / SMALLEST_MS) * _BUCKETS_PER_E)
-# What a bucket stands for is its geometric middle: as far from its lower end as from its upper one.
+# A bucket stands for its geometric middle, which is equally far from both ends.
 _VALUES = SMALLEST_MS * np.exp((np.arange(_BUCKETS) - 0.5) / _BUCKETS_PER_E)
 _VALUES[0] = 0.0
 _PENDING = 256
@@ -47,8 +47,8 @@ class Summary:
 class StageLatencies:
     """Durations of crops, stage by stage, over the last `WINDOW_S` seconds.
 
-    For one thread. Adding a crop costs about a microsecond: they are gathered and counted a few hundred at a
-    time.
+    For one thread. Adding a crop costs about a microsecond, because crops are gathered and counted a few
+    hundred at a time.
     """
 
     def __init__(self, stages: Sequence[str], clock: Clock = time.monotonic) -> None:
@@ -56,14 +56,14 @@ class StageLatencies:
         self._clock = clock
         self._second = int(clock())
         self._pending: list[tuple[float, ...]] = []
-        # Not np.zeros, whose memory the system would hand out only as the seconds pass.
+        # Not np.zeros, because the system would provide its memory only as the seconds pass.
         self._counts = np.full((WINDOW_S, len(stages), _BUCKETS), 0, np.uint32)
         self._maxima = np.zeros((WINDOW_S, len(stages)))
         self._absorbed: list[dict[str, Any]] = []
         self._stage_offsets = np.arange(len(stages)) * _BUCKETS
 
     def add(self, milliseconds: tuple[float, ...]) -> None:
-        """One crop: a duration for each stage, in their order."""
+        """Adds a crop: a duration for each stage, in the stages' order."""
         if len(self._pending) >= _PENDING or int(self._clock()) != self._second:
             self._count()
         self._pending.append(milliseconds)
@@ -124,7 +124,7 @@ class BatchWindow:
         self._absorbed: list[dict[str, Any]] = []
 
     def add(self, kind: str, size: int, capacity: int) -> None:
-        """A call of one graph with `size` crops in a batch of `capacity`."""
+        """Adds a call of a graph with `size` crops in a batch of `capacity`."""
         now = int(self._clock())
         if not self._seconds or self._seconds[-1][0] != now:
             self._seconds.append((now, Counter()))
@@ -163,7 +163,7 @@ def _summary(counts: np.ndarray, maximum: float) -> Summary:
     total = int(counts.sum())
     if not total:
         return Summary(0, 0.0, 0.0, 0.0, 0.0)
-    # The nearest rank: the shortest duration that so many percent of all do not exceed.
+    # The nearest rank: the shortest duration that this many per cent of all do not exceed.
     ranks = [-(-total * percent // 100) for percent in (50, 90, 99)]
     places = np.searchsorted(counts.cumsum(), ranks)
     p50, p90, p99 = (min(float(value), maximum) for value in _VALUES[places])

@@ -16,7 +16,7 @@ from service.observability.statistics import ModelStatistics
 from service.types import Timings
 
 STAGES = tuple(Timings.model_fields)
-"""The stages of a crop's way, as its timings name them."""
+"""The stages of a crop's way, by the names in its timings."""
 
 READ = "read"
 """The result of a request that did not fail."""
@@ -25,7 +25,7 @@ _durations = attrgetter(*STAGES)
 
 
 class Observer:
-    """Counts requests, crops, batches and refusals. For the event loop's thread alone: it takes no locks.
+    """Counts requests, crops, batches and refusals. Only for the event loop's thread: it takes no locks.
 
     A call costs about a microsecond and keeps nothing of the request, so memory stays flat.
     """
@@ -33,7 +33,7 @@ class Observer:
     def __init__(
         self, clock: Clock = time.monotonic, counts: Counts | None = None, beside: Sequence[Counts] = ()
     ) -> None:
-        """Counts in memory of its own, or in `counts`; tells also what others count `beside` it."""
+        """Counts in memory of its own, or in `counts`; reports also what others count `beside` it."""
         counts = counts or Counts()
         self._counts, self._beside = counts, beside
         self.latencies = StageLatencies(STAGES, clock)
@@ -96,75 +96,77 @@ class Observer:
         self._limit = 0
 
     def request(self, route: str, code: int, seconds: float) -> None:
-        """An answered request. `route` is the path template of a route: there must be few of them."""
+        """Counts an answered request. `route` is a route's path template, so that there are few of them."""
         self._requests.add(route, code)
         self._durations.observe(seconds, route)
 
     def crop(self, timings: Timings) -> None:
-        """A crop that has been read, in milliseconds."""
+        """Counts a crop that has been read, with its times in milliseconds."""
         self._crops.add()
         self._queue_wait.observe(timings.queue / 1e3)
         self.latencies.add(_durations(timings))
 
     def model_crop(self, version: str, timings: Timings) -> None:
-        """The same of a model, whose statistics count it, too."""
+        """The same for a crop of a model, also in the model's statistics."""
         self.crop(timings)
         self.statistics.crop(version, timings)
 
     def readings(self, count: int) -> None:
-        """Readings of crops that have been read: of one that is turned there are several."""
+        """Counts readings of crops; a crop that is read several ways up has several."""
         self._readings.add(count=count)
 
     def batch(self, kind: str, size: int, capacity: int, seconds: float) -> None:
-        """One engine call: `size` crops in a graph of batch `capacity`, and the engine's own time."""
+        """Counts an engine call: `size` crops in a graph of batch `capacity`, and the engine's own time."""
         self._batch_size.observe(size, kind)
         self._batch_seconds.observe(seconds, kind)
         self.batches.add(kind, size, capacity)
 
     def rejected(self, reason: str) -> None:
-        """A crop that was refused or failed; `reason` is the slug of its problem."""
+        """Counts a crop that was refused or failed; `reason` is the slug of its problem."""
         self._rejected.add(reason)
 
     def model_request(self, version: str, result: str, seconds: float) -> None:
-        """A request that a model has been given: `result` is read, or the slug of its (first) failure."""
+        """Counts a request of a model: `result` is read, or the slug of its (first) failure."""
         self._model_requests.add(version, result)
         self._model_seconds.observe(seconds, version)
         self.statistics.request(version, result != READ, seconds)
 
     def models(self, served: Iterable[tuple[str, str, str]], canary_percent: float) -> None:
-        """What is served from now on: name, version and role, which is main or canary."""
+        """Sets the models that are served: name, version and role, which is main or canary."""
         self._models = list(served)
         self._canary_percent = canary_percent
 
     def depth(self, crops: int) -> None:
-        """Crops that wait for their first batch now, each as often as it is to be read."""
+        """Sets how many readings of crops wait for their first batch."""
         self._depth = crops
 
     def limit(self, crops: int) -> None:
-        """How many crops may wait."""
+        """Sets how many readings may wait."""
         self._limit = crops
 
     def devices(self, names: Iterable[str]) -> None:
-        """Which devices there are: a counter that appeared with its first event would hide that one."""
+        """Makes a counter for each device at the start: one that appeared with its first event would hide
+        this event.
+        """
         for name in names:
             self._restarts.add(name, count=0)
 
     def worker_restarted(self, device: str) -> None:
-        """An engine worker that died and was replaced."""
+        """Counts an engine worker that died and was replaced."""
         self._restarts.add(device)
 
     def front_restarted(self) -> None:
-        """A front that died and is replaced."""
+        """Counts a front that died and is replaced."""
         self._front_restarts.add()
 
     def note_cpu_time(self) -> None:
-        """Counts what this process has worked since it was last asked to."""
+        """Adds the processor time of this process since the last call."""
         now = time.process_time()
         self._cpu_seconds.add(count=now - self._cpu_noted)
         self._cpu_noted = now
 
     def state(self) -> dict[str, Any]:
-        """What is no counter: this moment and the last minutes, as plain values ready for JSON."""
+        """The figures other than counters, of now and of the last minutes, as plain values ready for JSON."""
         return {
             "depth": self._depth,
             "limit": self._limit,
@@ -187,10 +189,10 @@ class Observer:
         """Everything counted, as prometheus_client writes it."""
         yield GaugeMetricFamily(
             "abinet_queue_depth",
-            "Crops that wait for their first batch, each as often as it is to be read.",
+            "Readings of crops that wait for their first batch.",
             self._depth,
         )
-        yield GaugeMetricFamily("abinet_queue_limit", "As many may wait.", self._limit)
+        yield GaugeMetricFamily("abinet_queue_limit", "Readings that may wait.", self._limit)
         info = GaugeMetricFamily(
             "abinet_model_info", "1 for each model being served.", labels=["name", "version", "role"]
         )

@@ -1,6 +1,6 @@
-"""What goes to the terminal: messages, and one line a request, as text or as JSON.
+"""The log on the terminal: messages, and a line for each request, as text or as JSON.
 
-A line says how a request went, never what was read: texts may be private.
+A line says how a request went, never which text was read, because texts may be private.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def configure_logging(settings: Settings) -> None:
 class RequestLog:
     """Writes the lines of requests. For one thread.
 
-    It goes past `logging`, whose call alone takes as long as a whole line here.
+    It bypasses `logging`, whose call alone takes as long as a whole line here.
     """
 
     def __init__(self, settings: Settings, stream: TextIO | None = None) -> None:
@@ -64,7 +64,9 @@ class RequestLog:
         problem: str | None = None,
         trace_id: str | None = None,
     ) -> None:
-        """One answered request: `problem` is the slug of its failure, `timings` those of a single crop."""
+        """Logs an answered request: `problem` is the slug of its failure, `timings` are those of a single
+        crop.
+        """
         if not self._enabled or (status < 400 and route.startswith(PROBES)):
             return
         record: dict[str, Any] = {
@@ -84,13 +86,13 @@ class RequestLog:
             record["trace_id"] = trace_id
         if timings is not None:
             record["timings_ms"] = vars(timings)
-        # A terminal that has gone away must not take requests with it.
+        # If the terminal has gone away, requests must not fail.
         with suppress(OSError):
             self._stream.write(self._format(record))
 
 
 class _TextFormatter(logging.Formatter):
-    """A message as it may be shown, whatever names are in it."""
+    """A message that is safe to show, whatever names are in it."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
@@ -116,7 +118,7 @@ def _json_line(record: dict[str, Any]) -> str:
 
 
 def _text_line(record: dict[str, Any]) -> str:
-    """`time=... request_id=... status=200 ... decode=0.3 queue=0.1`: no value has a space."""
+    """`time=... request_id=... status=200 ... decode=0.3 queue=0.1`; no value has a space."""
     timings = record.pop("timings_ms", {})
     words = [f"{name}={value}" for fields in (record, timings) for name, value in fields.items()]
     return f"abinet: time={_utc(time.time())} {' '.join(words)}\n"

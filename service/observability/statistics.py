@@ -1,4 +1,4 @@
-"""What Triton's statistics extension tells of each version of the model, since the service was started."""
+"""The statistics of Triton's extension for each version of the model, since the service was started."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _REQUESTS, _CROPS, _CALLS, _LATEST = ("v2_requests", "v2_crops", "v2_calls", "v2
 
 
 class ModelStatistics:
-    """Requests, crops and engine calls by version, with seconds. For the event loop's thread alone."""
+    """Requests, crops and engine calls by version, with seconds. Only for the event loop's thread."""
 
     def __init__(self, counts: Counts, beside: Sequence[Counts] = ()) -> None:
-        """Tells also what others count `beside`."""
+        """Reports also what others count `beside` it."""
         self._counts = counts
         self._all = [counts, *beside]
 
@@ -35,7 +35,7 @@ class ModelStatistics:
         cells[place + 4] += timings.encode
 
     def call(self, version: str, size: int, seconds: float) -> None:
-        """Of the engine, with `size` crops."""
+        """Counts an engine call with `size` crops."""
         place = self._counts.place(_CALLS, (version, size), 2)
         self._counts.cells[place] += 1
         self._counts.cells[place + 1] += seconds
@@ -43,7 +43,7 @@ class ModelStatistics:
     def of(self, version: str) -> dict[str, Any]:
         """The members that the extension gives a version, apart from its name.
 
-        Waits and computations are counted by crop. What is said of batches is the engine's own time.
+        Waits and computations are counted by crop. The times of batches are the engine's own.
         """
         key = (version,)
         good, good_s, bad, bad_s = totals(self._all, _REQUESTS).get(key, [0.0] * 4)

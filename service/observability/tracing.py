@@ -1,4 +1,4 @@
-"""Whether requests are traced, as OpenTelemetry's own variables say: only then is the rest imported."""
+"""Whether requests are traced, by OpenTelemetry's own variables. The rest is imported only if they are."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _EXPORTER = "opentelemetry.exporter.otlp.proto.http"
 
 
 def is_tracing(environment: Mapping[str, str]) -> bool:
-    """Whether there is somewhere to send spans to, and what sends them is installed."""
+    """Whether a place for spans is set and the packages that send them are installed."""
     return _is_wanted(environment) and _is_installed()
 
 
 def tracing_fault(environment: Mapping[str, str]) -> str | None:
-    """Why spans that are wanted will not arrive, with the remedy."""
+    """Why spans cannot be sent although they are wanted, with the remedy."""
     if not _is_wanted(environment):
         return None
     if not _is_installed():

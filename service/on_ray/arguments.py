@@ -1,4 +1,4 @@
-"""What the service on Ray can be told: the settings of `abinet serve`, and how many replicas there are."""
+"""The arguments of the service on Ray: the settings of `abinet serve`, and the number of replicas."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_RAY = {
         "one replica alone would change its model; deploy the application again with another bundle",
     ),
 }
-"""Settings that mean nothing here, and why."""
+"""Settings that do not apply here, and why."""
 
 
 class ArgumentError(click.ClickException, ValueError):
@@ -29,14 +29,14 @@ class ArgumentError(click.ClickException, ValueError):
 
 
 class Replicas(BaseModel):
-    """How many copies of the service there are, and what each takes of its machine."""
+    """How many copies of the service there are, and what each takes from its machine."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     replicas: Count = 1
-    """Copies of the service; with max_replicas the fewest."""
+    """Copies of the service; if max_replicas is set, the fewest."""
     max_replicas: Count | None = None
-    """The most: between both Ray chooses by the requests under way."""
+    """Most copies: Ray chooses between replicas and this by the requests under way."""
     target_ongoing: Annotated[float, Field(gt=0)] = 32
     """Requests under way in each replica that autoscaling aims at."""
     cpus: Annotated[float, Field(ge=0)] = 1
@@ -50,7 +50,9 @@ class Replicas(BaseModel):
 
 
 class Arguments(NamedTuple):
-    """Checked. `given` are the settings that are not defaults: a replica adds the defaults of its machine."""
+    """Checked arguments. `given` are the settings that are not defaults; a replica adds its machine's
+    defaults.
+    """
 
     replicas: Replicas
     settings: Settings
@@ -58,7 +60,7 @@ class Arguments(NamedTuple):
 
 
 def read_arguments(arguments: Mapping[str, Any]) -> Arguments:
-    """Raises ArgumentError.
+    """Checks the arguments. Raises ArgumentError.
 
     Settings may also come from the environment and from a file (`config`), as those of `abinet serve` do.
     """

@@ -1,6 +1,6 @@
-"""What Ray's HTTP proxy says for itself, in the words of the service: problem details.
+"""Turns the answers of Ray's HTTP proxy itself into the service's problem details.
 
-A proxy takes it up where its node was started with
+A proxy uses it if its node was started with
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=service.on_ray.proxy.middlewares`.
 """
 
@@ -18,14 +18,14 @@ _REQUEST_ID = "x-request-id"
 
 
 def middlewares() -> list[Middleware]:
-    """For Ray Serve's proxies."""
+    """The middleware for Ray Serve's proxies."""
     return [Middleware(ProblemMiddleware)]
 
 
 class ProblemMiddleware:
     """Answers a request whose replica died with 503 and Retry-After: reading it again does no harm.
 
-    Ray would leave it to the HTTP server, which says 500 and nothing more. Ray's other errors, which are
+    Ray would leave that to the HTTP server, which answers with a bare 500. Ray's other errors, which are
     plain text, become problem details.
     """
 

@@ -1,4 +1,4 @@
-"""A reader in a process of Ray's: a replica of the service, or an actor that reads files."""
+"""A reader in one of Ray's processes: a replica of the service, or an actor that reads files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VISIBLE = "ASCEND_RT_VISIBLE_DEVICES"
 
 
 def resources(devices: Sequence[str]) -> dict[str, float]:
-    """What Ray must set aside for one reader besides cores: an NPU for each device that is no CPU slot."""
+    """What Ray must set aside for a reader besides cores: an NPU for each device that is not a CPU."""
     npus = sum(device != _CPU for device in devices)
     return {_NPU: npus} if npus else {}
 
@@ -48,8 +48,8 @@ async def started_reader(given: Mapping[str, Any]) -> Reader:
 def assigned_devices(devices: Sequence[str], assigned: Sequence[str], visible: str | None) -> tuple[str, ...]:
     """The devices with the numbers of the NPUs that Ray has assigned, as an engine worker counts them.
 
-    A worker counts from 0 what `visible`, ASCEND_RT_VISIBLE_DEVICES, shows it; if that is not set it sees
-    every card of the machine under its own number.
+    A worker counts from 0 the cards in `visible` (ASCEND_RT_VISIBLE_DEVICES). If this is not set, it sees
+    every card of the machine under the card's own number.
     """
     numbers = iter(assigned if visible is None else map(str, range(len(assigned))))
     return tuple(device if device == _CPU else f"ascend:{next(numbers)}" for device in devices)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from service.engines.engine import Cost
 
-#: How much dearer a batch size may become with one call: one bad moment must not decide.
+#: By how much one call may raise the cost of a batch size: one bad moment must not decide.
 _RISE = 1.25
-#: How much cheaper a batch size is thought to be with each call that went to another: it will be tried again.
+#: By how much the assumed cost of a batch size falls with each call of another one, so that it is tried
+#: again.
 _DOUBT = 0.998
 #: The plan is made again if a cost has changed by this much.
 _STALE = 1.02
 
 
 BatchCosts = Mapping[str, Mapping[int, float]]
-"""Of each graph: by batch size, the seconds that a call takes."""
+"""For each graph, the seconds that a call takes, by batch size."""
 
 
 def in_milliseconds(costs: BatchCosts) -> dict[str, dict[int, float]]:
@@ -23,11 +24,26 @@ def in_milliseconds(costs: BatchCosts) -> dict[str, dict[int, float]]:
     return {kind: {size: round(1e3 * s, 3) for size, s in sizes.items()} for kind, sizes in costs.items()}
 
 
+def with_guesses(costs: Sequence[Cost], graphs: Iterable[tuple[str, int]]) -> list[Cost]:
+    """Costs of all these graphs (kinds and batch sizes) whose kinds have costs.
+
+    One that was not measured is taken to cost as much a crop as the smallest batch that was.
+    """
+    smallest = {cost.kind: cost for cost in sorted(costs, reverse=True)}
+    known = {(cost.kind, cost.batch) for cost in costs}
+    guesses = [
+        Cost(kind, batch, batch / smallest[kind].batch * smallest[kind].seconds)
+        for kind, batch in graphs
+        if kind in smallest and (kind, batch) not in known
+    ]
+    return [*costs, *guesses]
+
+
 class BatchSizes:
     """The batch sizes of one graph and what a call at each costs, as measured with every call.
 
-    Seven crops waiting, with sizes 1, 4 and 16: four and three single ones, or sixteen with nine rows of
-    padding, whichever takes less time in all.
+    For seven waiting crops and the sizes 1, 4 and 16, it takes a batch of four and three single crops, or one
+    of sixteen with nine rows of padding, whichever takes less time in all.
     """
 
     def __init__(self, costs: Iterable[Cost]) -> None:
@@ -36,7 +52,7 @@ class BatchSizes:
         self.all = set(self._least)
         self.largest = max(self._least)
         self.seconds = dict(self._least)
-        """What a call at each batch size is taken to cost now."""
+        """The present estimate of what a call at each batch size costs."""
         self._plan = self._planned()
 
     def next(self, waiting: int) -> int:
@@ -44,9 +60,9 @@ class BatchSizes:
         return self._plan[min(waiting, self.largest)]
 
     def note(self, size: int, seconds: float) -> None:
-        """A call at this batch size took so long.
+        """Notes how long a call at this batch size took.
 
-        Its cost is the least of its calls, each of which counts a little less with every later one.
+        The cost of a size is the least of its calls; a call counts a little less with every later one.
         """
         for other in self._doubts:
             self._doubts[other] *= _DOUBT
@@ -57,8 +73,15 @@ class BatchSizes:
         if any(not 1 / _STALE < now / planned_with[other] < _STALE for other, now in self.seconds.items()):
             self._plan = self._planned()
 
+    def measured(self, size: int, seconds: float) -> None:
+        """What a batch size costs, which was a guess until now."""
+        self._least[size] = seconds
+        self.note(size, seconds)
+
     def _planned(self) -> list[int]:
-        """For each number of crops the size to begin with, so that all take least; the largest of equals."""
+        """For each number of crops, the size of the first batch so that all crops take least time; of equal
+        ones, the largest.
+        """
         costs = self._planned_with = self.seconds
         least, first = [0.0], [0]
         for crops in range(1, self.largest + 1):

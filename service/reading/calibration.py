@@ -12,9 +12,9 @@ from service.engines.bundle import Bundle
 
 
 def calibration_of(bundle: Bundle) -> Callable[[np.ndarray], np.ndarray]:
-    """As the bundle's manifest states it; a bundle that states none is not calibrated: p stays as it is.
+    """The calibration of the bundle's manifest. A bundle without one is not calibrated: p stays as it is.
 
-    Raises BundleError if the manifest states no such numbers.
+    Raises BundleError if its numbers cannot be used.
     """
     stated = bundle.calibration
     if stated is None:

@@ -1,4 +1,4 @@
-"""How long a request is worth working for: until its deadline, or until its client has hung up."""
+"""How long a request is worked on: until its deadline, or until its client has hung up."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from types import TracebackType
 from async_timeout import timeout
 
 _SOON_S = 0.1
-"""A client is listened to only after this time: most have been answered by then."""
+"""Whether a client hangs up is watched only after this time, when most have been answered."""
 
 
 class GivenUpError(Exception):
-    """The work before a `Deadline` was given up."""
+    """The work within a `Deadline` was given up."""
 
 
 class DeadlineError(GivenUpError):
-    """The time was over."""
+    """The time has passed."""
 
 
 class ClientGoneError(GivenUpError):
-    """Nobody is there to be answered."""
+    """The client has hung up."""
 
 
 class Deadline:
@@ -65,7 +65,7 @@ class Deadline:
             raise ClientGoneError("The client has gone.") from None
 
     def _uncancel(self) -> int:
-        """Takes back one cancellation; how many are left. Python 3.10 does not count them."""
+        """Takes back one cancellation and returns how many are left. Python 3.10 does not count them."""
         assert self._task is not None
         return self._task.uncancel() if sys.version_info >= (3, 11) else 0
 
@@ -73,7 +73,7 @@ class Deadline:
         async def listen() -> None:
             await client_gone()
             self._is_gone = True
-            # Not by moving the timeout: on Python 3.10 that would be this task's from then on.
+            # Moving the timeout would not do: on Python 3.10 it would belong to this task from then on.
             if self._task is not None:
                 self._task.cancel()
 

@@ -13,13 +13,13 @@ NULL = 0
 
 _DIGITS = 6
 _USUAL_STEPS = 10
-"""Most words stop within these, and nobody looks at what comes after the stop."""
+"""Most words stop within this many steps; steps after the stop are not needed."""
 
 
 class Decoder:
     """Decodes logits of one charset, whose class 0 is the null (stop) and whose others are its characters.
 
-    `calibrate` makes confidences of words' probabilities, which otherwise they are themselves.
+    `calibrate` turns the probabilities of words into confidences; without it they are the confidences.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Decoder:
         # The characters of a row lie side by side in memory: seen as one long string they are the text.
         characters = self._characters[np.where(np.arange(steps) < lengths, best, NULL)]
         texts = characters.view(f"<U{steps}")[:, 0].tolist()
-        # Most steps come after the stop and are never looked at.
+        # Most steps come after the stop and are not needed.
         read = np.arange(steps) <= lengths
         probability = _probability(logits[read], best[read])
         counts = read.sum(axis=-1)
@@ -57,8 +57,8 @@ class Decoder:
 
 
 def certainty(logits: np.ndarray) -> np.ndarray:
-    """How sure each crop's word is by the character: the exponentiated mean log-probability of the characters
-    and the stop (the certainty of the paper's self-training), which favours no word for being short.
+    """How sure each crop's word is: the exponentiated mean log-probability of the characters and the stop
+    (the certainty of the paper's self-training). Short words have no advantage.
 
     Logits (N, T, C) -> (N,).
     """
@@ -70,7 +70,7 @@ def certainty(logits: np.ndarray) -> np.ndarray:
 
 
 def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarray:
-    """Which crops' iteration kept the text, with every character and the stop at least `threshold` sure.
+    """For which crops an iteration kept the text and gives every character and the stop at least `threshold`.
 
     Logits (N, T, C) of N crops before and after the iteration -> (N,), bool.
     """
@@ -79,7 +79,7 @@ def settled(before: np.ndarray, after: np.ndarray, threshold: float) -> np.ndarr
 
 
 def sure(logits: np.ndarray, threshold: float) -> np.ndarray:
-    """Which crops have every character and the stop at least `threshold` sure.
+    """For which crops every character and the stop have at least the probability `threshold`.
 
     Logits (N, T, C) -> (N,), bool.
     """
@@ -97,7 +97,7 @@ def _classes(logits: np.ndarray) -> np.ndarray:
 
 
 def _throughout(holds: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Of which crops this holds at every character and the stop.
+    """For which crops the condition holds at every character and the stop.
 
     (N, T), bool, and classes (N, T) -> (N,), bool.
     """
@@ -107,7 +107,7 @@ def _throughout(holds: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def _lengths(classes: np.ndarray) -> np.ndarray:
-    """Characters before the first null, or T without one: classes (N, T) -> (N,)."""
+    """Number of characters before the first null, or T if there is none: classes (N, T) -> (N,)."""
     stop = classes == NULL
     return np.where(stop.any(axis=-1), stop.argmax(axis=-1), classes.shape[-1])
 
@@ -116,7 +116,7 @@ def _probability(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
     """Softmax of each step's largest logit, whose class is `best`: (..., C), (...) -> (...), float64."""
     rows, classes = logits.reshape(-1, logits.shape[-1]), best.ravel()
     largest = rows[np.arange(len(rows)), classes]
-    # Along so short an axis the sum of NumPy itself takes four times as long.
+    # Along so short an axis NumPy's own sum takes four times as long.
     total = np.einsum("rc->r", np.exp(rows - largest[:, None]))
     shares: np.ndarray = np.reciprocal(total, dtype=np.float64).reshape(best.shape)
     return shares

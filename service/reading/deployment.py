@@ -18,14 +18,14 @@ import numpy as np
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
-from service.engines.engine import described
+from service.engines.engine import Cost, described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.image_decoding.regions import Quad
 from service.observability.observer import READ, Observer
-from service.reading.batch_sizes import BatchCosts
+from service.reading.batch_sizes import BatchCosts, with_guesses
 from service.reading.calibration import calibration_of
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
@@ -43,13 +43,14 @@ from service.workers.supervisor import Supervisor
 log = logging.getLogger("abinet")
 
 _LOOKED_AT_BYTES = 1 << 18
-"""So many bytes of image files are looked at on the event loop, which takes some milliseconds at worst."""
+"""The headers of at most so many bytes of image files are read on the event loop: some milliseconds at worst.
+"""
 
 _AFTER_FAULT_S = 0.1
 
 
 class ManagedEngine(EngineClient, Protocol):
-    """An engine whose worker somebody keeps alive: see Supervisor."""
+    """An engine whose worker is kept alive (see Supervisor)."""
 
     @property
     def ready(self) -> bool: ...
@@ -65,7 +66,7 @@ class ManagedEngine(EngineClient, Protocol):
 class Deployment:
     """One bundle with an engine worker on each device.
 
-    A request that it has begun is its own until it is answered; `retire` ends the workers after the last one.
+    It finishes every request that it has begun; `retire` ends the workers after the last answer.
     """
 
     reads_images = True
@@ -78,9 +79,9 @@ class Deployment:
         room: Room,
         engines: Sequence[ManagedEngine] | None = None,
     ) -> None:
-        """With workers of its own, unless it is given `engines` that others keep alive.
+        """Without `engines`, which others keep alive, it has workers of its own.
 
-        Raises ValueError if the bundle asks for what this service does not know.
+        Raises ValueError if this service cannot do what the bundle asks for.
         """
         self.bundle = bundle
         self.model = ModelName(
@@ -96,7 +97,7 @@ class Deployment:
         self._iterations = bundle.iterations if settings.iterations is None else settings.iterations
         if self._iterations > bundle.iterations:
             raise ValueError(
-                f"{self._iterations} iterations asked, but {bundle.folder} has {bundle.iterations}"
+                f"{self._iterations} iterations asked for, but {bundle.folder} has {bundle.iterations}"
             )
         self._scheduler = Scheduler(
             self.model,
@@ -128,16 +129,16 @@ class Deployment:
 
     @property
     def failing(self) -> bool:
-        """Whether no worker is there and none is about to be."""
+        """Whether there is no worker, and none is about to start."""
         return all(engine.failing for engine in self._engines)
 
     @property
     def batch_costs(self) -> list[BatchCosts]:
-        """What batches cost on each engine worker that serves, as its latest calls have it."""
+        """What batches cost on each engine worker that serves, by its latest calls."""
         return self._scheduler.batch_costs
 
     async def start(self, *, with_trial: bool = False) -> None:
-        """Starts the engine workers, and with a trial has each read a crop before anybody's crops come.
+        """Starts the engine workers; with a trial each reads a test crop before any request.
 
         Raises BundleError, EngineError or TrialError if one cannot start or reads nonsense.
         """
@@ -148,12 +149,12 @@ class Deployment:
         self.has_started = True
 
     async def retire(self) -> None:
-        """Closes when the last request is answered. Nobody may send another."""
+        """Closes after the last answer. There must be no further request."""
         await self._idle.wait()
         await self.close()
 
     async def close(self) -> None:
-        """Ends the workers now, however often it is asked to."""
+        """Ends the workers now; may be called more than once."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -206,7 +207,7 @@ class Deployment:
         return await asyncio.to_thread(Lexicon, asked, self.bundle.charset, self.bundle.steps)
 
     def _add_insights(self, crops: Sequence[Crop], lexicon: Lexicon | None, count: int | None) -> None:
-        """What the final probabilities say beyond the words. Some milliseconds, so in a thread."""
+        """Adds lexicon words and alternatives. Takes some milliseconds, so it runs in a thread."""
         read = [crop for crop in crops if crop.error is None]
         choices = lexicon.choose(np.stack([crop.logits[-1] for crop in read])) if lexicon and read else []
         for crop in read:
@@ -219,7 +220,7 @@ class Deployment:
             crop.insights["lexicon"] = choice._asdict()
 
     async def _ways_up(self, request: ReadRequest, turns: Turns) -> list[tuple[int, ...]]:
-        """Looking at a hostile file of some MiB takes more than others should wait for the event loop."""
+        """Reads large files in a thread, because a hostile file of some MiB would hold up the event loop."""
         if request.regions is not None:
             return [ways_up_of_region(region, turns) for region in request.regions]
         bodies = request.images
@@ -249,7 +250,7 @@ class Deployment:
                 raise late from None
         finally:
             self._scheduler.give_up(submission)
-            # Crops know their submission: if it knew them on, they would wait for the garbage collector.
+            # Crops refer to their submission. Without this, the circle would wait for the garbage collector.
             submission.crops, submission.on_finish = [], None
         for reading in readings:
             if reading.error is not None:
@@ -280,7 +281,7 @@ class Deployment:
         if iterations > self.bundle.iterations:
             raise ServiceError(
                 Problem.INVALID_REQUEST,
-                f"{iterations} iterations asked; this model refines {self.bundle.iterations} times at most.",
+                f"{iterations} iterations asked for; this model has {self.bundle.iterations} at most.",
             )
         detail = request.detail if options.detail is None else options.detail
         return Wish(iterations, options.early_stop, detail)
@@ -300,13 +301,14 @@ class Deployment:
             await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
         self.engine = loaded.release
         log.info("%s: a batch takes %s", loaded.release, described(loaded.costs))
-        self._serving.append(asyncio.create_task(self._keep_serving(engine, loaded)))
+        costs = with_guesses(loaded.costs, [(graph.kind, graph.batch) for graph in self.bundle.graphs])
+        self._serving.append(asyncio.create_task(self._keep_serving(engine, costs)))
 
-    async def _keep_serving(self, engine: ManagedEngine, loaded: Loaded) -> None:
-        """A fault costs the crops that were being begun, never those that come after."""
+    async def _keep_serving(self, engine: ManagedEngine, costs: Sequence[Cost]) -> None:
+        """Serves again after a fault, which costs only the crops of the call that was being made."""
         while True:
             try:
-                await self._scheduler.serve(engine, loaded.costs)
+                await self._scheduler.serve(engine, costs)
             except Exception:
                 log.exception("the scheduler failed; it goes on")
                 await asyncio.sleep(_AFTER_FAULT_S)
@@ -320,7 +322,7 @@ class Deployment:
         for task in [*self._starting, *self._serving]:
             task.cancel()
         self._intake.close()
-        # They know this deployment: with them it would wait for the garbage collector.
+        # They refer to this deployment. Without this, the circle would wait for the garbage collector.
         self._engines, self._starting = [], []
 
 
@@ -330,7 +332,7 @@ def supervisors(
     observer: Observer,
     listeners: Sequence[socket.socket] | None = None,
 ) -> list[Supervisor]:
-    """An engine worker for each device, which fronts may call at its listener, if there are listeners."""
+    """Makes an engine worker for each device; fronts may call it at its listener, if there are listeners."""
     at: Sequence[socket.socket | None] = listeners or [None] * len(settings.devices)
     devices = zip(settings.devices, settings.engine_options(), at, strict=True)
     return [
@@ -343,7 +345,7 @@ def supervisors(
 
 
 def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> list[list[Crop]]:
-    """The readings of each crop, which know how they are turned."""
+    """Divides the readings among the crops, and tells each how it is turned."""
     for reading, degrees in zip(readings, chain.from_iterable(ways), strict=True):
         reading.turned = degrees
     left = iter(readings)
@@ -351,7 +353,7 @@ def _share_out(readings: Sequence[Crop], ways: Sequence[tuple[int, ...]]) -> lis
 
 
 def _teller(crops: Sequence[Sequence[Crop]], each: Callable[[int, Crop], None]) -> Callable[[], None]:
-    """What tells `each` of every crop, by its place, once all of its readings are done."""
+    """A function that passes each crop, with its place, to `each` once all of its readings are done."""
     untold = dict(enumerate(crops))
 
     def tell() -> None:
@@ -367,7 +369,7 @@ def _teller(crops: Sequence[Sequence[Crop]], each: Callable[[int, Crop], None]) 
 
 
 def _result(crops: Sequence[Crop]) -> str:
-    """Of a request that has been answered: the first failure among its crops, if any."""
+    """The result of an answered request: its crops' first failure, or READ."""
     for crop in crops:
         if isinstance(crop.error, ServiceError):
             return crop.error.problem.slug

@@ -16,7 +16,7 @@ Item = TypeVar("Item", bound=HasDue)
 
 
 class DueQueue(Generic[Item]):
-    """A queue whose next item is the one that is due first; of equal ones, the first that came."""
+    """A queue that gives out the item that is due first; among equals, the first that came."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Item]] = []
@@ -35,10 +35,10 @@ class DueQueue(Generic[Item]):
         return heapq.heappop(self._heap)[2]
 
     def before(self, due: float) -> int:
-        """How many are due no later than this."""
+        """How many items are due no later than this."""
         return sum(other <= due for other, _, _ in self._heap)
 
     def keep(self, is_wanted: Callable[[Item], bool]) -> None:
-        """Drops all others."""
+        """Keeps the items for which the function holds, and drops all others."""
         self._heap = [entry for entry in self._heap if is_wanted(entry[2])]
         heapq.heapify(self._heap)

@@ -9,9 +9,9 @@ from service.settings.model import Settings
 
 
 def early_stop_of(bundle: Bundle, settings: Settings) -> EarlyStop:
-    """The settings' thresholds; those that they leave open are the bundle's, or usual ones.
+    """The settings' thresholds; where they have none, the bundle's, and else the defaults.
 
-    Raises BundleError if the manifest states no such numbers.
+    Raises BundleError if the manifest's numbers cannot be used.
     """
     stated = bundle.early_stop
     try:

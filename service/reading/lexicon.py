@@ -1,7 +1,8 @@
 """Which word of a list a crop shows, and which other readings are likely, by the network's own probabilities.
 
-The network gives the classes of each step probabilities that are independent of the other steps'. So a text's
-probability is the product of those of its characters and of its stop, and all texts' add up to 1.
+The network gives probabilities to the classes of each step, independently of the other steps. So the
+probability of a text is the product of those of its characters and of its stop, and the probabilities of all
+texts add up to 1.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from service.errors import Problem, ServiceError
 from service.reading.decode import NULL
 
 _AT_ONCE = 8
-"""Crops: of more together the scores of 10,000 words leave the processor's cache."""
+"""Crops that are scored together: with more, the scores of 10,000 words leave the processor's cache."""
 _DIGITS = 6
 
 
 class Choice(NamedTuple):
-    """The likeliest word of a lexicon, as the lexicon has it; its probability, and that of no word of it."""
+    """The likeliest word of a lexicon, as the lexicon spells it, its probability, and the probability of none
+    of the words.
+    """
 
     word: str
     probability: float
@@ -40,7 +43,7 @@ class Alternative(NamedTuple):
 
 
 class Lexicon:
-    """Words, of which the network reads the characters of its charset; those that read the same are one.
+    """Words to choose from. Only characters of the charset count; words that are then equal are one.
 
     Raises ServiceError if no word has a character of the charset and at most `steps` of them.
     """
@@ -62,7 +65,7 @@ class Lexicon:
         class_of = np.zeros(max(map(ord, charset)) + 1, np.intp)
         class_of[list(map(ord, charset))] = np.arange(1, len(charset) + 1)
         self._classes = np.ascontiguousarray(class_of[code_points].T)
-        # The longest come first: of each step, how many words have a character or the stop there.
+        # The longest words come first; this is how many words have a character or the stop at each step.
         self._counts = [int((lengths >= step).sum()) for step in range(longest + 1)]
 
     def __len__(self) -> int:
@@ -93,7 +96,8 @@ class Lexicon:
 def alternatives(logits: np.ndarray, charset: str, count: int) -> list[Alternative]:
     """The likeliest readings of a crop by logits (T, C), the likeliest first.
 
-    Exact: what has been begun is gone on with in the order of the best that may still come of it.
+    Exact: a best-first search over beginnings of texts, in the order of the best text that each can still
+    become.
     """
     logs = log_probabilities(logits)
     ranked = (np.argsort(-logs[:, 1:], axis=1)[:, :count] + 1).tolist()
@@ -103,7 +107,8 @@ def alternatives(logits: np.ndarray, charset: str, count: int) -> list[Alternati
         going_on = steps[step][ranked[step][0]] + best_from[step + 1]
         best_from[step] = max(steps[step][NULL], going_on)
     order = itertools.count()
-    # Minus the best that may come of it, its turn among equals, text, log probability, whether it is whole.
+    # Minus the best log probability that it can still reach, its turn among equals, text, log probability,
+    # whether it is whole.
     heap = [(-best_from[0], next(order), "", 0.0, False)]
     found: list[Alternative] = []
     while heap and len(found) < count:
@@ -142,7 +147,7 @@ def words_of(path: Path) -> list[str]:
 def read_lexicons(folder: Path | None, charset: str, steps: int) -> dict[str, Lexicon]:
     """The lexicons NAME.txt of a folder, by their names.
 
-    Raises ValueError if one cannot be read or has no word that can be.
+    Raises ValueError if a file cannot be read or has no usable word.
     """
     if folder is None:
         return {}
@@ -156,7 +161,9 @@ def read_lexicons(folder: Path | None, charset: str, steps: int) -> dict[str, Le
 
 
 def _folded(words: Iterable[str], charset: str) -> Iterator[tuple[str, str]]:
-    """Each word and what of it counts, as of labels: no accents (NFKD), in lower case if the charset is."""
+    """Each word, and the word as it is compared: folded as labels are, without accents (NFKD), in lower case
+    if the charset is.
+    """
     others = re.compile(f"[^{re.escape(charset)}]")
     is_lower = charset.lower() == charset
     for word in words:

@@ -1,4 +1,4 @@
-"""Another model without a pause: prepared beside the one being served, then put in its place."""
+"""Changes the model without a pause: the new one is prepared beside the present one, then replaces it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _BUNDLE_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}", re.ASCII)
 
 
 PATIENCE_S = 25.0
-"""How long all fronts have to serve another model; clients of ours wait for 30 s."""
+"""How long all fronts may take to serve another model; our clients wait for 30 s."""
 _UNDOING_S = 3.0
-"""And to serve the one before again, if one of them could not."""
+"""How long they may take to go back to the previous model if one of them failed."""
 
 
 class Change(Protocol):
@@ -78,7 +78,7 @@ class ModelChange:
             await self._serve(self._canary())
 
     async def roll_back(self) -> None:
-        """The canary is served no longer. Raises ServiceError if there is none."""
+        """Stops serving the canary. Raises ServiceError if there is none."""
         with self._alone():
             self._canary()
             await self._serve(self._reader.main)
@@ -99,7 +99,7 @@ class ModelChange:
         return deployment
 
     async def _while_serving(self, preparation: Coroutine[Any, Any, None]) -> None:
-        """Raises ServiceError at once where the service is asked to stop meanwhile."""
+        """Raises ServiceError at once if the service is asked to stop meanwhile."""
         preparing = asyncio.create_task(preparation)
         draining = asyncio.create_task(self._reader.until_draining())
         try:
@@ -120,7 +120,7 @@ class ModelChange:
         except ServiceError as error:
             log.error("%s", error.detail)
             reader.serve(*before)
-            # Whoever is told that nothing has changed is read by what there was before.
+            # If the answer is that nothing has changed, the previous model must serve again.
             with contextlib.suppress(ServiceError):
                 await self._settle(_UNDOING_S)
             raise
@@ -128,9 +128,9 @@ class ModelChange:
         log.info("requests are read by %s %s%s", main.model.name, main.model.version, beside)
 
     async def _settle(self, patience_s: float = PATIENCE_S) -> None:
-        """Returns when requests are read by what is served now: at once, if this process reads them.
+        """Returns when the new model reads the requests: at once, if this process reads them.
 
-        Raises ServiceError if that does not come about within so many seconds.
+        Raises ServiceError if that takes longer than this many seconds.
         """
 
     def _canary(self) -> Deployment:
@@ -159,7 +159,7 @@ class ModelChange:
 
 
 def bundle_in(folder: Path, name: str) -> Path:
-    """The bundle of this name, which only a listing of the folder is asked for. Raises ServiceError."""
+    """The bundle of this name, looked up only in a listing of the folder. Raises ServiceError."""
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if os.path.isdir(entry))
     except OSError as error:
@@ -173,7 +173,7 @@ def bundle_in(folder: Path, name: str) -> Path:
 
 
 async def _open(folder: Path) -> Bundle:
-    """Where a link leads now: a worker that is restarted later must find the same bundle."""
+    """Follow the link now: a worker that is restarted later must find the same bundle."""
     try:
         return await asyncio.to_thread(lambda: Bundle(os.path.realpath(folder)))
     except BundleError as error:

@@ -1,4 +1,4 @@
-"""What to say of a reading that is likely not of one word."""
+"""The note on a reading that is probably not of one word."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ NOTE = (
 
 
 def note_of(word: Word) -> str | None:
-    """A sentence if lines of words and too long words are read like this (figures: docs/service.md)."""
+    """A sentence if the reading looks like that of several words or of a word that is too long (figures:
+    docs/service.md).
+    """
     return NOTE if word.probability < _UNSURE and len(word.text) >= _LONG else None

@@ -1,4 +1,4 @@
-"""How long an engine takes: as measured when its worker started, and as its calls have shown since."""
+"""How long an engine takes: measured when its worker starts, and updated by its calls."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from service.engines.engine import Cost
 from service.reading.batch_sizes import BatchSizes
 
 _WEIGHT = 0.2
-"""Of the latest call, in what is expected of the next."""
+"""Weight of the latest call in the estimate of the next one."""
 _LEAST_S = 1e-6
 
 
 class Pace:
     """The graphs of one engine with their batch sizes, and the calls that are under way. Times are seconds.
 
-    A call is expected to take what its graphs cost at their batch size, times what they have lately taken
-    over that, and what has lately come on top: the way there and back, and calls of other fronts.
+    The estimate of a call is the cost of its graphs at their batch size, times the recent ratio of time to
+    cost, plus the recent overhead: the way there and back, and calls of other fronts.
     """
 
     def __init__(self, costs: Sequence[Cost]) -> None:
@@ -34,17 +34,17 @@ class Pace:
         return self._on_top + sum(seconds * self._scales[graph] for graph, seconds in costs.items())
 
     def batch(self, size: int, iterations: float) -> float:
-        """What a batch is expected to take from its images to the last of so many refinements."""
+        """What a batch is expected to take, from its images to the last of this many refinements."""
         return self.call("abinet", size) if "abinet" in self.sizes else self.call("read", size, iterations)
 
     def begin(self, kind: str, size: int, times: int, now: float) -> None:
-        """A call, after those that are under way."""
+        """Notes that a call begins after those that are under way."""
         if not self._under_way:
             self._begun = now
         self._under_way.append((self.call(kind, size, times), self._parts(kind, size, times)))
 
     def end(self, took: Mapping[str, float], now: float) -> None:
-        """The first of the calls has ended; what its graphs took, or nothing if it failed."""
+        """Notes that the first of the calls has ended, and what its graphs took: nothing if it failed."""
         _, costs = self._under_way.popleft()
         for graph, seconds in took.items():
             lately = seconds / max(costs.get(graph, 0.0), _LEAST_S)
@@ -55,7 +55,7 @@ class Pace:
         self._begun = now
 
     def left(self, now: float) -> float:
-        """Until all calls that are under way are expected to have ended."""
+        """Seconds until all calls under way should have ended."""
         if not self._under_way:
             return 0.0
         first, *others = (seconds for seconds, _ in self._under_way)

@@ -33,9 +33,9 @@ class Reader:
         observer: Observer,
         engines: Sequence[ManagedEngine] | None = None,
     ) -> None:
-        """Starts a worker for each device, unless it is given `engines` that others keep alive.
+        """Without `engines`, which others keep alive, it starts a worker for each device.
 
-        Raises ValueError if the bundle asks for what this service does not know.
+        Raises ValueError if this service cannot do what the bundle asks for.
         """
         self.settings = settings
         self.observer = observer
@@ -94,7 +94,7 @@ class Reader:
         await self.main.start()
 
     def drain(self) -> None:
-        """From now on not ready, while what is in flight is finished."""
+        """Makes the service not ready, while requests in flight are finished."""
         self._draining.set()
 
     async def until_draining(self) -> None:
@@ -107,7 +107,7 @@ class Reader:
         await asyncio.gather(*(one.close() for one in [*self.deployments, *self._retiring]))
 
     async def read(self, request: ReadRequest) -> list[Crop]:
-        """Its crops, each with words or an error.
+        """Reads the request's crops; each has words or an error in the end.
 
         Raises ServiceError if they cannot be taken, or none of several could be read in time.
         """
@@ -121,8 +121,8 @@ class Reader:
     def choose(self, version: str = "", request_id: str = "") -> Deployment:
         """Which model reads a request. Raises ServiceError if no model has the version.
 
-        The same identifier finds the same model, and what the canary reads at some percentage it also reads
-        at a higher one.
+        The same identifier always finds the same model, and a higher percentage only adds requests to those
+        that the canary reads.
         """
         if version:
             for deployment in self.deployments:
@@ -137,11 +137,15 @@ class Reader:
         return self.main
 
     def new_deployment(self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None) -> Deployment:
-        """Of a bundle, not started yet, with a share in the room of the queue. Raises ValueError."""
+        """Makes a deployment of a bundle, not started yet, that shares the room of the queue. Raises
+        ValueError.
+        """
         return Deployment(bundle, self.settings, self.observer, self._room, engines)
 
     def serve(self, main: Deployment, canary: Deployment | None = None, percent: float = 0.0) -> None:
-        """From the next request on these, both started. One that is left out ends after its last answer."""
+        """Serves these, both started, from the next request on. A model that is left out ends after its last
+        answer.
+        """
         before = self.deployments
         self.main, self.canary, self.canary_percent = main, canary, percent
         self._tell_observer()

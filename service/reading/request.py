@@ -13,12 +13,12 @@ from service.types import ReadOptions
 
 
 class ReadRequest(NamedTuple):
-    """Image files, and what the client wants of them.
+    """Image files, and how the client wants them read.
 
-    With `regions`, `images` is one photo, and its crops are these; what is no region is its error.
-    `each` is told of crops as they are done, except if something is added when all are: words of a lexicon.
-    `detail` is for options that do not say. `timeout_s` is the client's own deadline, in seconds.
-    `client_gone` returns when nobody waits any more. `version` and `request_id` say which model reads (see
+    With `regions`, `images` is one photo and the regions are its crops; a region that cannot be cut is its
+    error. `each` is called with each crop when it is done, except if a lexicon or alternatives are added at
+    the end. `detail` is for options that do not say. `timeout_s` is the client's own deadline, in seconds.
+    `client_gone` returns when the client has hung up. `version` and `request_id` say which model reads (see
     Reader.choose).
     """
 
@@ -34,5 +34,5 @@ class ReadRequest(NamedTuple):
 
     @property
     def crops(self) -> int:
-        """How many there are to be read."""
+        """The number of crops."""
         return len(self.images) if self.regions is None else len(self.regions)

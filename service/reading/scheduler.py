@@ -24,23 +24,25 @@ from service.types import ModelName
 from service.workers.in_flight import BatchFailedError, EngineClient
 
 _APART = 8
-"""A request's crops are due so many times as far apart as crops take: others fit between."""
+"""The due times of a request's crops lie this many times a crop's cost apart, so that other crops fit
+between.
+"""
 _READINGS_OF_A_CROP = 4
-"""One that is read every way up."""
+"""Of a crop that is read every way up."""
 _SPREAD = 0.5
-"""But the last one is due after this part of the time that the request has."""
+"""The last crop is due at the latest after this part of the time that the request has."""
 _SPARE = 0.25
-"""How much of a batch's time should be left at the deadline of what is admitted."""
+"""A request is admitted if this part of a batch's time is expected to be left at its deadline."""
 _AHEAD_S = 0.02
-"""How long before an engine is free its next call goes there."""
+"""An engine gets its next call so long before it is free."""
 _WEIGHT = 0.05
-"""Of the latest crop that could stop early, in when the next one will."""
+"""Weight of the latest crop in the average number of refinements after which crops stop early."""
 
 
 class QueueFullError(Exception):
     """The crops of a request do not fit into the queue's room, or cannot be read by its deadline.
 
-    `again_s` is when to come again, in seconds.
+    `again_s`: after how many seconds the client should try again.
     """
 
     def __init__(self, reason: str, again_s: float = 1.0) -> None:
@@ -49,11 +51,11 @@ class QueueFullError(Exception):
 
 
 class TooLateError(Exception):
-    """A crop that could not have been read by its deadline any more."""
+    """A crop that could no longer be read by its deadline."""
 
 
 class _Lane:
-    """One engine, and what it has been given to do."""
+    """One engine, and the calls that it has been given."""
 
     def __init__(self, engine: EngineClient, costs: Sequence[Cost]) -> None:
         self.engine = engine
@@ -62,21 +64,22 @@ class _Lane:
         kinds = set(self.sizes)
         self.first = "abinet" if "abinet" in kinds else "vision"
         self.reads = {"vision", "refine"} <= kinds and self.sizes["vision"].all <= self.sizes["refine"].all
-        """Whether vision and refinements of a batch may be one call."""
+        """Whether one call may do the vision and the refinements of a batch."""
         self.is_up = False
         self.calls: set[asyncio.Task[None]] = set()
         self.wake: asyncio.TimerHandle | None = None
         self.has_passed_over = False
-        """Its last batch was of new crops, while there were refinements to be done."""
+        """Whether its last batch was of new crops although refinements were waiting."""
 
     @property
     def is_idle(self) -> bool:
         return self.is_up and not self.calls
 
     def call(self, kind: str, crops: list[Crop]) -> tuple[str, int]:
-        """What to have the engine do with a batch for a graph, and how often, before anybody need look.
+        """What the engine should run for a batch of a graph, and how often.
 
-        Until the first of the crops is, or may be, done; if that is true of all at once, from images on.
+        A call ends when the first of the crops is done or may stop. If all are done at once, one call reads
+        them from the images on.
         """
         left = {crop.submission.wish.iterations - crop.refinements for crop in crops}
         if any(crop.submission.wish.early_stop for crop in crops):
@@ -86,7 +89,7 @@ class _Lane:
         return kind, min(left) if kind == "refine" else 1
 
     def need(self, kind: str, crop: Crop, size: int) -> float:
-        """Seconds that it takes at least to finish a crop whose next batch is so large."""
+        """The least seconds that it takes to finish a crop whose next batch has this size."""
         wish = crop.submission.wish
         if kind == "refine":
             return self.pace.call(kind, size, 1 if wish.early_stop else wish.iterations - crop.refinements)
@@ -100,14 +103,14 @@ class _Lane:
 class Scheduler:
     """Runs crops through one model's engines, none of which waits while there are crops.
 
-    An idle engine takes what is there at once; while all are busy, crops gather for the next batch. Work that
-    has begun goes first: a refinement costs a tenth of the vision model. Only while there are full batches of
-    new crops, every other one may go before a refinement whose batch would not be full. A crop that nobody
-    waits for is dropped wherever it is.
+    An idle engine takes the crops that are there at once; while all engines are busy, crops gather for the
+    next batch. Refinements go first, because one costs a tenth of the vision model. But if new crops fill a
+    batch and refinements do not, every other batch may be of new crops. A crop that nobody waits for is
+    dropped wherever it is.
 
-    The crops of one request are due at times that lie apart, so that those of others come in between. What
-    will not be read by its deadline is refused on arrival, or dropped when an engine could take it: one that
-    works on crops that then expire reads nothing for anybody.
+    The due times of one request's crops lie apart, so that crops of others come in between. Crops that will
+    not be read by their deadline are refused on arrival, or dropped when an engine could take them: work on
+    crops that then expire is lost.
     """
 
     def __init__(
@@ -131,7 +134,7 @@ class Scheduler:
 
     @property
     def batch_costs(self) -> list[BatchCosts]:
-        """What batches cost on each engine, as its latest calls have it."""
+        """What batches cost on each engine, by its latest calls."""
         return [
             {kind: dict(sorted(sizes.seconds.items())) for kind, sizes in sorted(lane.sizes.items())}
             for lane in self._lanes
@@ -140,13 +143,13 @@ class Scheduler:
     def admit(self, count: int, wish: Wish, timeout_s: float = math.inf) -> Submission:
         """Keeps room for a request's crops, which are in the queue from now on. Raises QueueFullError.
 
-        Into an empty queue goes even what is more than the room: it would never be taken otherwise. And a
-        single crop may take an eighth more than the room, which large requests would have to themselves.
+        An empty queue takes even a request that is larger than the room, which would otherwise never be
+        taken. A single crop may use an eighth more than the room, so that large requests do not keep it out.
         """
         room = self._room
         limit = room.limit + (room.limit // 8 if count <= _READINGS_OF_A_CROP else 0)
         if room.depth and room.depth + count > limit:
-            raise QueueFullError(f"{room.depth} readings are waiting, {room.limit} may")
+            raise QueueFullError(f"{room.depth} readings are waiting, and at most {room.limit} may")
         lanes = [lane for lane in self._lanes if lane.is_up]
         apart_s = 0.0
         if lanes and count > 1:
@@ -174,9 +177,9 @@ class Scheduler:
         return min(wish.iterations, self._usual_stop) if wish.early_stop else wish.iterations
 
     def _expected_s(self, lanes: Sequence[_Lane], count: int, wish: Wish, last_due_s: float) -> float:
-        """When the last crop of a request is expected to be read, from now on; with some time to spare.
+        """In how many seconds the last crop of a request is expected to be read, with some time to spare.
 
-        Nothing if an engine has nothing to do: it tries, whatever was measured.
+        0 if an engine is idle: it tries, whatever was measured.
         """
         if not self._room.depth and not self._refining and any(lane.is_idle for lane in lanes):
             return 0.0
@@ -191,7 +194,7 @@ class Scheduler:
         return before_s + (1 + _SPARE) * batch_s
 
     def _refining_s(self, lane: _Lane) -> float:
-        """What the refinements of crops that wait for some will take one engine."""
+        """Seconds that one engine needs for all waiting refinements."""
         if not self._refining:
             return 0.0
         size = lane.largest("refine")
@@ -201,7 +204,7 @@ class Scheduler:
         return times / size * lane.pace.call("refine", size)
 
     def put(self, crops: Iterable[Crop]) -> None:
-        """Crops that have their image, or an error in its place."""
+        """Takes crops that have their image, or an error instead of it."""
         now = time.perf_counter()
         for crop in crops:
             if crop.submission.given_up:
@@ -217,7 +220,7 @@ class Scheduler:
         self._changed.set()
 
     def give_up(self, submission: Submission) -> None:
-        """Drops what is left of a request; nothing is left of one that is done."""
+        """Drops the unfinished crops of a request."""
         if not submission.unfinished:
             return
         submission.given_up = True
@@ -228,7 +231,7 @@ class Scheduler:
         self._refining = deque(crop for crop in self._refining if crop.submission is not submission)
 
     async def serve(self, engine: EngineClient, costs: Sequence[Cost]) -> None:
-        """Serves crops on one engine, whose graphs cost this, until it is cancelled."""
+        """Serves crops on one engine, whose graphs have these costs, until it is cancelled."""
         lane = _Lane(engine, costs)
         self._lanes.append(lane)
         try:
@@ -252,7 +255,7 @@ class Scheduler:
                 call.cancel()
 
     def _begin(self, lane: _Lane, kind: str, crops: list[Crop], size: int) -> None:
-        """A call to the engine."""
+        """Calls the engine with a batch."""
         graphs, times = lane.call(kind, crops)
         lane.pace.begin(graphs, size, times, time.perf_counter())
         call = asyncio.create_task(self._run(lane, graphs, times, crops, size))
@@ -263,9 +266,9 @@ class Scheduler:
     def _next_batch(self, lane: _Lane) -> tuple[str, list[Crop], int] | None:
         """What this lane's engine should run next, if anything: a graph, crops and the batch size.
 
-        A busy engine is given a second call, so that it need not wait for us in between, but only a full one:
-        with what arrives until it is free, others might still fill up. And only shortly before it is free: a
-        crop that arrives until then may be in that call, and need not wait for it.
+        A busy engine gets a second call, so that it does not wait for us between two calls. The second batch
+        must be full, because a smaller one may still grow until the engine is free. It is sent only shortly
+        before the engine is free, so that crops that arrive until then can be in it.
         """
         is_busy = bool(lane.calls)
         if len(lane.calls) >= SLOTS or (is_busy and any(other.is_idle for other in self._lanes)):
@@ -291,7 +294,7 @@ class Scheduler:
         return (kind, crops, size) if crops else None
 
     def _is_early(self, lane: _Lane) -> bool:
-        """Whether a busy engine will be so for some time; then it is asked again shortly before its end."""
+        """Whether an engine stays busy for some time; if so, it is asked again shortly before it is free."""
         early = lane.pace.left(time.perf_counter()) - _AHEAD_S
         if lane.wake is not None:
             lane.wake.cancel()
@@ -301,10 +304,10 @@ class Scheduler:
         return True
 
     def _in_time(self, lane: _Lane, kind: str, size: int) -> list[Crop]:
-        """The next crops for a batch of this size; on the way to them, those that are too late are dropped.
+        """The next crops for a batch of this size; crops that are too late are dropped on the way.
 
-        Where all would be too late and the engine is idle, it takes them all the same: what was measured may
-        be wrong.
+        If all would be too late and the engine is idle, it takes them all the same, because the measured
+        costs may be wrong.
         """
         now = time.perf_counter()
         free = now + lane.pace.left(now)
@@ -332,6 +335,8 @@ class Scheduler:
         try:
             answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
             took = answer.took
+            for cost in answer.costs:
+                lane.sizes[cost.kind].measured(cost.batch, cost.seconds)
             self._observer.statistics.call(self._model.version, len(crops), sum(took.values()))
             for graph, seconds in answer.took.items():
                 self._observer.batch(graph, len(crops), size, seconds)
@@ -346,7 +351,7 @@ class Scheduler:
             lane.pace.end(took, time.perf_counter())
 
     def _try_again(self, kind: str, crops: list[Crop], error: WorkerDiedError) -> None:
-        """The batch goes back to where it came from, for any engine; a crop that was there twice fails."""
+        """The batch goes back to its queue, for any engine; a crop that has lost a worker twice fails."""
         now, has_run = time.perf_counter(), not isinstance(error, NeverRanError)
         for crop in reversed(crops):
             if crop.retried and has_run:
@@ -360,7 +365,7 @@ class Scheduler:
                     self._waiting.add(crop)
 
     def _take(self, kind: str, crops: list[Crop], tensors: list[np.ndarray]) -> None:
-        """What an engine said about these crops: which of them are done, and which go on."""
+        """Takes an engine's answer for these crops: some are done, others go on."""
         if kind == "refine":
             self._add_refinements(crops, tensors)
         elif kind == "vision":

@@ -1,4 +1,4 @@
-"""One crop through a worker, before anybody's crops go there."""
+"""A worker reads a test crop before it gets requests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from service.workers.in_flight import EngineClient
 
 
 class TrialError(Exception):
-    """A worker that has started and yet reads nothing, or no numbers."""
+    """A worker that has started but cannot read a crop."""
 
 
 async def try_out(engine: EngineClient, bundle: Bundle, loaded: Loaded, timeout_s: float) -> None:
     """Reads a grey ramp with every refinement. Raises TrialError.
 
-    In a scheduler of its own: it must find room when the service is full, and counts nowhere.
+    It uses a scheduler of its own, so that it finds room in a full service and counts in no metric.
     """
     model = ModelName(name=bundle.name, version=bundle.version)
     scheduler = Scheduler(model, Decoder(bundle.charset), Observer(), Room(1), EarlyStop())
@@ -44,4 +44,4 @@ async def try_out(engine: EngineClient, bundle: Bundle, loaded: Loaded, timeout_
     if not submission.done.done():
         raise TrialError(f"it did not read a first crop within {timeout_s:g} s")
     if not all(np.isfinite(logits).all() for logits in crop.logits):
-        raise TrialError("it does not answer with numbers: the logits of a first crop are not finite")
+        raise TrialError("the logits of a first crop are not finite numbers")

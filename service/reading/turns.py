@@ -17,20 +17,20 @@ from service.types import Turns
 
 _NO_SIZE = (0, 0)
 _PIECE = 1 << 18
-"""Characters of base64, of which four are three bytes."""
+"""Characters of base64 that are decoded at a time; four are three bytes."""
 _AS_IT_IS = (0,)
 
 
 def ways_up(file: bytes | str, turns: Turns) -> tuple[int, ...]:
     """By how many degrees clockwise the crop in a file is turned for each of its readings.
 
-    What is no image has its error as one reading, unless every crop is read every way up.
+    A file that is no image has one reading, its error, unless every crop is read every way up.
     """
     return images.ways_up(*(_size(file) if turns == "auto" else _NO_SIZE), turns)
 
 
 def ways_up_of_region(region: Quad | ServiceError, turns: Turns) -> tuple[int, ...]:
-    """The same for a region of a photo; its error is one reading."""
+    """The same for a region of a photo; an error counts as one reading."""
     return _AS_IT_IS if isinstance(region, ServiceError) else images.ways_up(*size_of(region), turns)
 
 
@@ -42,17 +42,19 @@ def _size(file: bytes | str) -> tuple[int, int]:
 
 
 def _decoded(text: str) -> bytes:
-    """In pieces: other threads have the interpreter in between. Raises ValueError."""
+    """Decodes in pieces, so that other threads get the interpreter in between. Raises ValueError."""
     pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
     return b"".join(base64.b64decode(piece, validate=True) for piece in pieces)
 
 
 def surest(readings: Sequence[Crop]) -> Crop:
-    """Of one crop's readings, in the order of `ways_up`, the answer: the surest by the character.
+    """The answer among one crop's readings, which are in the order of `ways_up`: the one with the surest
+    characters.
 
-    Of equals it is the first. By the probability of the whole word a short misreading would beat a long word
-    that is read right. The answer's times become those of the reading that was done last, because it waited
-    for that one. If a reading failed, the answer is its error: nobody knows what it would have said.
+    Among equals it is the first. If the probability of the whole word decided, a short misreading would beat
+    a long word that is read correctly. The answer gets the times of the reading that was done last, because
+    it waited for it. If a reading failed, the answer is its error, because that reading might have been the
+    surest.
     """
     for reading in readings:
         if reading.error is not None:

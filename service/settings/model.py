@@ -1,4 +1,4 @@
-"""What `abinet serve` can be told, with its defaults and its contradictions."""
+"""The settings of `abinet serve`, their defaults, and the check for contradictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.types import Turns
 
 _DEVICE = re.compile(r"cpu|ascend|(ascend:)?\d+", re.ASCII)
 _SMALLEST_IMAGE_BYTES = 58
-"""A BMP of one pixel."""
+"""The size of a BMP of one pixel."""
 
 
 def _listed(value: Any) -> Any:
@@ -30,7 +30,7 @@ _OWN_PATHS = ("v1", "v2", "docs", "health", "metrics", "web", "openapi.json", "f
 
 
 def is_root_path(path: str) -> bool:
-    """Whether it can be a prefix: with the service's own paths below it, not with the names of these."""
+    """Whether a path can be a prefix of the service's paths, and does not begin like one of them."""
     return bool(_ROOT_PATH.fullmatch(path)) and path.split("/")[1] not in _OWN_PATHS
 
 
@@ -57,7 +57,7 @@ def _device(name: Any) -> str:
 
 Device = Annotated[str, BeforeValidator(_device)]
 Key = Annotated[SecretStr, Field(min_length=1)]
-# Lists may also come as one string with commas.
+# A list may also be one string with commas.
 Devices = Annotated[tuple[Device, ...], NoDecode, BeforeValidator(_listed), Field(min_length=1)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(_listed)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
@@ -72,7 +72,7 @@ Milliseconds = Annotated[float, Field(ge=0)]
 class Settings(BaseSettings):
     """Limits count crops, bytes, pixels and seconds.
 
-    Holds what it is given and the defaults; `service.settings.sources.read_settings` asks flags, environment
+    Holds the given values and the defaults; `service.settings.sources.read_settings` reads flags, environment
     and file. Raises ValidationError if a value is out of range or two contradict each other.
     """
 
@@ -93,29 +93,29 @@ class Settings(BaseSettings):
     model_name: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] | None = None
     """What /v2 and all answers call the model; without it /v2 says abinet, and answers the bundle's name."""
     devices: Devices = ("cpu",)
-    """One engine worker each: cpu (once a slot), or numbers of Ascend cards such as 0,1,2,3."""
+    """An engine worker for each: cpu (may be repeated), or numbers of Ascend cards such as 0,1,2,3."""
     precision_mode: str = "enforce_fp32"
-    """Of MindSpore Lite on Ascend."""
+    """Precision of MindSpore Lite on Ascend."""
     threads: Count | None = None
     """CPU threads of each Lite worker; without it the cores, shared among the workers."""
     bind_threads: bool = False
-    """A core for each thread of an engine on CPU: for cores that nothing else uses."""
+    """Bind each thread of an engine on CPU to a core; helps only if nothing else uses these cores."""
     worker_python: str = sys.executable
     """Interpreter of the engine workers."""
     simulated_ms: Milliseconds = 2.0
     """Milliseconds that a call of the simulated engine takes."""
     simulated_ms_per_crop: Milliseconds = 0.0
-    """And what each crop of its batch adds."""
+    """Milliseconds that each crop of its batch adds."""
     iterations: Annotated[int, Field(ge=0)] | None = None
-    """Refinements of a request that asks for none in particular; without it the bundle's own number."""
+    """Refinements of a request that does not say; without it the bundle's own number."""
     turns: Turns = "auto"
-    """Ways up of a request that does not say: auto also turns tall crops to either side, all every crop."""
+    """Ways up if a request does not say: auto also turns tall crops to either side, all turns every crop."""
     lexicons: Path | None = None
     """Folder of word lists, NAME.txt with a word a line, which requests may name as their `lexicon`."""
     vision_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How sure of every character the vision model must be for early stop to leave out all refinements."""
+    """Early stop leaves out all refinements if vision gives every character at least this probability."""
     settled_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    """How sure a refinement that changed nothing must be of every character for early stop to end there."""
+    """Early stop ends after a refinement that changed nothing and gives every character at least this."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
@@ -126,15 +126,15 @@ class Settings(BaseSettings):
     uds: Path | None = None
     """Unix socket to listen on, in place of host and port."""
     api_keys: Keys = ()
-    """API keys, one of which a client must send; without any, none is asked for."""
+    """API keys; a client must send one of them. Without any, the service asks for none."""
     api_keys_file: Path | None = None
     """File with such keys, one a line."""
     admin_keys: Keys = ()
-    """Keys of those who may change the model; without any, nobody may over HTTP."""
+    """Keys for changing the model over HTTP; without any, nobody may."""
     admin_keys_file: Path | None = None
     """File with such keys, one a line."""
     cors_origins: Origins = ()
-    """Pages of other hosts whose scripts may ask, such as https://shop.example; * for any."""
+    """Other hosts whose pages may send requests, such as https://shop.example; * for any."""
     root_path: RootPath | None = None
     """Path at which a proxy shows the service, such as /ocr; the proxy may cut it off or pass it on."""
     trusted_proxies: Proxies = ()
@@ -145,15 +145,15 @@ class Settings(BaseSettings):
     fronts: Count = 1
     """Processes that speak HTTP, read images and share the engine workers."""
     max_queue: Count = 256
-    """Crops that may wait for the engine; one that is read several ways up counts as so many."""
+    """Readings of crops that may wait for the engine: one for each way up."""
     max_batch_items: Count = 64
     """Crops of one batch request."""
     max_body_bytes: Count = 8 << 20
     """Bytes of one request's body."""
     max_held_bytes: Count = 256 << 20
-    """Bytes of all bodies that may be held at a time, beyond the first 64 KiB of each."""
+    """Bytes of all bodies held at a time, without the first 64 KiB of each."""
     max_connections: Count = 4096
-    """Connections that may be open; one more takes the place of the one that has been idle for longest."""
+    """Connections that may be open; a further one replaces the one that has been idle for longest."""
     keep_alive_s: Seconds = 75.0
     """Seconds that a connection may be idle between requests; a proxy should allow fewer (nginx: 60)."""
     max_pixels: Count = 16_000_000
@@ -164,11 +164,11 @@ class Settings(BaseSettings):
     """How long SIGTERM waits for the requests in flight."""
 
     log_format: Literal["text", "json"] = "text"
-    """Of the lines on the terminal."""
+    """Format of the lines on the terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least that is logged."""
+    """Least severe level that is logged."""
     access_log: bool = True
-    """One line a request; never what was read."""
+    """Log a line for each request, never the text that was read."""
 
     @classmethod
     def settings_customise_sources(
@@ -209,7 +209,9 @@ class Settings(BaseSettings):
         return self
 
     def of_front(self) -> dict[str, Any]:
-        """Plain values, secrets and all, for one of the fronts: its share of queue, bytes and connections."""
+        """The settings of one front as plain values, including secrets, with its share of queue, bytes and
+        connections.
+        """
         values = self.model_dump(mode="json", exclude={"api_keys", "admin_keys"})
         for name in ("api_keys", "admin_keys"):
             values[name] = [key.get_secret_value() for key in getattr(self, name)]
@@ -224,7 +226,7 @@ class Settings(BaseSettings):
         threads = self.threads or max(1, len(os.sched_getaffinity(0)) // len(self.devices))
         return tuple(
             EngineOptions(
-                # Whoever starts a service has chosen by then (service.engine_choice).
+                # `auto` is usually replaced before (service.engine_choice).
                 engine="mindspore" if self.engine == "auto" else self.engine,
                 graph=self.graph,
                 threads=threads,

@@ -1,4 +1,4 @@
-"""Where the settings come from: flags, environment, one TOML file, defaults, in this order."""
+"""Reads the settings from flags, environment, one TOML file and defaults, in this order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECRETS = ("api_keys", "admin_keys")
 
 
 class GivenValue(NamedTuple):
-    """A value as it was given, and who gave it: a flag, a variable or a file's key."""
+    """A value as it was given, and its origin: a flag, a variable or a file's key."""
 
     value: Any
     origin: str
@@ -53,14 +53,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(arguments: argparse.Namespace) -> EffectiveSettings:
-    """Raises ValueError, one line with the origin of what is wrong, and OSError for a file."""
+    """Raises ValueError, one line with the origin of the wrong value, and OSError for the file."""
     return settings_of(vars(arguments), _flag)
 
 
 def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> EffectiveSettings:
-    """The settings in `given`, which goes before environment and file (`config`); `named` is their origin.
+    """The settings in `given`, which override environment and file (`config`); `named` is their origin.
 
-    Raises as `read_settings` does.
+    Raises like `read_settings`.
     """
     config = given.get("config") or os.environ.get("ABINET_CONFIG")
     found = {
@@ -83,7 +83,7 @@ def settings_of(given: Mapping[str, Any], named: Callable[[str], str] = str) -> 
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ValueError for the first name that is none of the known."""
+    """Raises ValueError for the first unknown name."""
     known = list(known)
     for name in given:
         if name not in known:
@@ -93,7 +93,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def first_fault(error: ValidationError, found: Mapping[str, GivenValue]) -> str:
-    """The first thing that is wrong, with the value as it was given and who gave it."""
+    """The first fault, with the value as it was given and its origin."""
     fault = error.errors(include_url=False, include_input=False)[0]
     message = fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:
@@ -127,7 +127,7 @@ def _of_environment() -> dict[str, GivenValue]:
 
 
 def _of_file(path: Path) -> dict[str, GivenValue]:
-    with open(path, "rb"):  # pydantic-settings passes over a file that is not there
+    with open(path, "rb"):  # pydantic-settings ignores a file that does not exist
         pass
     try:
         table = TomlConfigSettingsSource(Settings, path).toml_data

@@ -19,9 +19,9 @@ _AGAIN_S = 0.2
 
 
 class RemoteEngine:
-    """The worker that listens at `path`, and then each that takes its place.
+    """The worker that listens at `path`, and every worker that replaces it.
 
-    `is_failing` says whether its keeper has no worker and will hardly have one soon.
+    `is_failing` says whether its supervisor has no worker and will probably not get one soon.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RemoteEngine:
 
     @property
     def failing(self) -> bool:
-        """Whether no worker is there and none is about to be: not started yet, or dying again and again."""
+        """Whether there is no worker and none is about to start: never started, or dying again and again."""
         return self._calls is None and (self._keeping is None or self._is_failing())
 
     async def start(self) -> Loaded:
@@ -57,7 +57,7 @@ class RemoteEngine:
         return loaded
 
     async def wait_until_ready(self) -> None:
-        """Returns once a worker is there: at once, except in the seconds after one has died."""
+        """Returns once there is a worker: at once, except in the seconds after one has died."""
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
@@ -74,7 +74,7 @@ class RemoteEngine:
                 await self._keeping
 
     async def _keep(self, connection: WorkerConnection) -> None:
-        """Attaches to the next worker whenever one is lost."""
+        """Attaches to the next worker each time one is lost."""
         while True:
             self._lost.clear()
             self._calls = CallsInFlight(connection, self._lose, self._silence_s)
@@ -106,7 +106,7 @@ class RemoteEngine:
                     raise
             except (OSError, WorkerDiedError) as error:
                 log.debug("%s: %s", self._path, error)
-            except Exception as error:  # no room, or a fault of ours: neither must be the last try
+            except Exception as error:  # no room, or a fault of ours: try again in either case
                 level = logging.DEBUG if has_failed else logging.ERROR
                 trace = None if isinstance(error, EngineError) else error
                 log.log(level, "%s; it is tried again", error, exc_info=trace)

@@ -16,11 +16,11 @@ from service.engines.protocol import Rows
 
 
 class BatchFailedError(Exception):
-    """A batch that the engine could not run, also not when it was tried a second time."""
+    """A batch that the engine could not run, even when it was tried a second time."""
 
 
 class EngineClient(Protocol):
-    """One device: what runs graphs of fixed batch size (see service.engines.engine.Engine.run)."""
+    """One device, which runs graphs of fixed batch size (see service.engines.engine.Engine.run)."""
 
     async def wait_until_ready(self) -> None: ...
 
@@ -32,7 +32,7 @@ class EngineClient(Protocol):
 
 
 class Worker(Protocol):
-    """What carries calls to a worker process (see service.engines.connection.WorkerConnection)."""
+    """Carries calls to a worker process (see service.engines.connection.WorkerConnection)."""
 
     def fileno(self) -> int: ...
 
@@ -44,9 +44,9 @@ class Worker(Protocol):
 
 
 class CallsInFlight:
-    """Calls under way at one worker that is there now. `lost` is called once, when it no longer answers.
+    """Calls under way at one running worker. `lost` is called once, when the worker no longer answers.
 
-    A worker that has not answered the first call for `silence_s` is as good as dead.
+    A worker that has not answered the first call for `silence_s` counts as dead.
     """
 
     def __init__(self, worker: Worker, lost: Callable[[WorkerDiedError], None], silence_s: float) -> None:
@@ -61,7 +61,7 @@ class CallsInFlight:
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
         """Runs one graph (see WorkerConnection.send), after the calls before: `SLOTS` of them at a time.
 
-        Raises WorkerDiedError if the worker died of it or while it ran: another call may succeed. Raises
+        Raises WorkerDiedError if the worker died during the call: another call may succeed. Raises
         BatchFailedError if the engine raised an error.
         """
         call = self._send(partial(self._worker.send, kind, columns, size, times))
@@ -71,7 +71,9 @@ class CallsInFlight:
             raise BatchFailedError(f"the engine raised {error}") from error
 
     def ping(self) -> None:
-        """Has a worker that owes no answer give one: its silence is noticed also while others call it."""
+        """Asks a worker without open calls for an answer, so that its silence is noticed also while only
+        others call it.
+        """
         if not self._pending:
             with contextlib.suppress(WorkerDiedError):
                 # Nobody waits for it.
@@ -92,7 +94,7 @@ class CallsInFlight:
         return call
 
     def end(self, error: WorkerDiedError) -> None:
-        """No more calls; those sent fail, of which only the first has begun."""
+        """Takes no more calls. Those that were sent fail; only the first of them has begun."""
         self._loop.remove_reader(self._worker.fileno())
         if self._silence is not None:
             self._silence.cancel()
@@ -130,7 +132,9 @@ class CallsInFlight:
             self._silence = self._loop.call_later(self._silence_s, self._be_silent)
 
     def _be_silent(self) -> None:
-        """It was silent, unless the answer is there and this process was the one that was stopped."""
+        """Counts the worker as dead, unless its answer is there because this process was the one that was
+        stopped.
+        """
         if select.select([self._worker], [], [], 0)[0]:
             self._listen_for_silence()
         else:

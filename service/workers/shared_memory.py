@@ -12,12 +12,12 @@ from service.settings.model import Settings
 
 
 def needed_bytes(bundle: Bundle, settings: Settings) -> int:
-    """What a bundle's workers take: each shares some with its manager, and some with every front."""
+    """Bytes that a bundle's workers take: each shares memory with the manager and with every front."""
     return len(settings.devices) * (1 + settings.fronts) * SLOTS * bundle.call_bytes()
 
 
 def free_bytes() -> int | None:
-    """What is left, or nothing if there is no /dev/shm and files are used."""
+    """Free bytes, or None if there is no /dev/shm and files are used."""
     return shutil.disk_usage(SHARED_MEMORY).free if os.path.isdir(SHARED_MEMORY) else None
 
 

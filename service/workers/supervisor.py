@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -32,11 +33,11 @@ _LOOK_S = 0.02
 class Supervisor:
     """One engine worker, restarted whenever it dies.
 
-    `spawn` starts a worker process. A worker that dies is replaced at once; one that keeps dying without
-    having answered, after pauses that double up to half a minute. `restarted` is called for each new worker
-    but the first. One that has not answered for `silence_s` is killed: by default 20 times as long as its
-    longest graph took when it was started, 10 s at least and 60 at most. It is asked every second, because
-    others may call it.
+    `spawn` starts a worker process. A worker that dies is replaced at once. If workers keep dying without an
+    answer, there are pauses that double up to half a minute. `restarted` is called for each new worker but
+    the first. A worker that has not answered for `silence_s` is killed; the default is 20 times the time that
+    its longest graph took at the start, between 10 s and 60 s. It is asked every second, because others may
+    call it.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Supervisor:
 
     @property
     def failing(self) -> bool:
-        """Whether no worker is there and none is about to be: not started yet, or dying again and again."""
+        """Whether there is no worker and none is about to start: never started, or dying again and again."""
         return not self._ready.is_set() and (self._keeping is None or self._deaths > 1)
 
     async def start(self) -> Loaded:
@@ -74,7 +75,7 @@ class Supervisor:
         return loaded
 
     async def wait_until_ready(self) -> None:
-        """Returns once a worker is there: at once, except in the seconds after one has died."""
+        """Returns once there is a worker: at once, except in the seconds after one has died."""
         await self._ready.wait()
 
     async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
@@ -86,7 +87,7 @@ class Supervisor:
         return answer
 
     def _lose(self, error: WorkerDiedError) -> None:
-        """A worker that has died, or is as good as dead. `_keep` replaces it."""
+        """Gives up a worker that has died or counts as dead. `_keep` replaces it."""
         self._end_calls(error)
         self._lost.set()
         if self._process is not None:
@@ -112,7 +113,7 @@ class Supervisor:
         self._starts.shutdown(wait=False)
 
     async def _keep(self) -> None:
-        """Replaces the worker whenever it dies, busy or idle."""
+        """Replaces the worker each time it dies, busy or idle."""
         while True:
             process = self._process
             if process is not None:
@@ -130,13 +131,13 @@ class Supervisor:
                 await self._launch()
             except (BundleError, EngineError, OSError) as error:
                 log.error("the engine worker cannot be restarted: %s", error)
-            except Exception:  # a fault of ours must not be the last try
+            except Exception:  # a fault of ours: try again
                 log.exception("the engine worker cannot be restarted")
             else:
                 self._restarted()
 
     async def _until_lost(self, process: EngineProcess) -> None:
-        """Returns when the worker has died, or is as good as dead."""
+        """Returns when the worker has died or counts as dead."""
         while process.is_alive() and not self._lost.is_set():
             if self._calls is not None:
                 self._calls.ping()
@@ -151,7 +152,7 @@ class Supervisor:
             if self._closing:
                 raise EngineError("the service is stopping")
             self._process = process
-            loaded = await self._in_thread(self._starts, process.load)
+            loaded = await self._in_thread(self._starts, partial(process.load, early=True))
         except Exception:
             await _end(process)
             self._process = None
@@ -173,7 +174,9 @@ class Supervisor:
 
 
 def _silence(loaded: Loaded) -> float:
-    """A worker that hangs must not cost the requests that wait for it; one that is only busy goes on."""
+    """Seconds after which a silent worker counts as dead: short enough for the requests that wait, long
+    enough for its calls.
+    """
     return min(60.0, max(10.0, 20 * max((cost.seconds for cost in loaded.costs), default=0.0)))
 
 
@@ -183,7 +186,7 @@ async def _end(process: EngineProcess) -> None:
 
 
 async def _death(process: EngineProcess) -> int | None:
-    """Kills the worker; its return code, or nothing if the kernel cannot end it, and it is left to itself."""
+    """Kills the worker and returns its return code, or None if the kernel cannot end it."""
     process.begin_kill()
     end = asyncio.get_running_loop().time() + DEATH_S
     while process.is_alive() and asyncio.get_running_loop().time() < end:

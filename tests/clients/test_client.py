@@ -394,7 +394,7 @@ def test_a_machine_with_the_client_alone_has_a_command(simulated: ServiceProcess
     alone = subprocess.run(command, capture_output=True, text=True)
     assert (alone.returncode, alone.stderr.splitlines()[-1]) == (
         2,
-        "abinet-read: no abinet-ascend here to start a service with: say with --url where one runs",
+        "abinet-read: abinet-ascend is not installed, so no service can start: name one with --url",
     )
     done = subprocess.run([*command, "--url", url(simulated)], capture_output=True, text=True)
     assert (done.returncode, TEXT in done.stdout) == (0, True)

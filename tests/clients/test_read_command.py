@@ -189,7 +189,7 @@ def test_the_output_may_be_a_dash_a_pipe_or_a_device(
 def test_a_device_that_is_full_or_cannot_be_read_again_is_refused(crops: Path, url: str, capfd: Any) -> None:
     line = refused(capfd, crops, "--url", url, "-o", "/dev/full")
     assert line == "abinet: /dev/full: No space left on device"
-    assert "cannot know what it has" in refused(capfd, crops, "--url", url, "-o", "/dev/zero", "--resume")
+    assert "cannot tell what it has" in refused(capfd, crops, "--url", url, "-o", "/dev/zero", "--resume")
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_the_bar_shows_crops_and_their_number(
         (["--url", "http://127.0.0.1:9"], "No answer from http://127.0.0.1:9"),
         (["--url", "unix:/no/socket"], "No answer"),
         (["--url", "here"], "--url 'here' is not like"),
-        (["--url", "http://127.0.0.1:9", "--engine", "lite"], "--engine is for a service of our own"),
+        (["--url", "http://127.0.0.1:9", "--engine", "lite"], "leave it out with --url"),
         (["--resume"], "--output"),
         (["--min-confidence", "0.5"], "--review"),
         (["--output", "rows.dat"], "--format"),

@@ -116,7 +116,7 @@ def test_a_state_of_another_global_batch_is_refused_with_what_to_write(
     killed: Killed, recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(killed.folder, tmp_path / "run")
-    with pytest.raises(ValueError, match="global_batch_size: 12 in place of batch_size") as error:
+    with pytest.raises(ValueError, match="global_batch_size: 12 instead of batch_size") as error:
         train_alone({**recipe, "common": {"batch_size": 6}}, folder)
     assert "\n" not in str(error.value)
 

@@ -137,12 +137,12 @@ def test_crops_that_one_threshold_parts_have_a_finite_slope() -> None:
 
 
 def test_crops_that_are_all_read_rightly_tell_nothing() -> None:
-    with pytest.raises(ValueError, match="2 of 2 crops are read rightly"):
+    with pytest.raises(ValueError, match="2 of 2 crops are read correctly"):
         fit(np.array([0.3, 0.9]), np.array([True, True]))
 
 
 def test_likelier_words_that_are_oftener_wrong_are_not_calibrated() -> None:
-    with pytest.raises(ValueError, match="not oftener right"):
+    with pytest.raises(ValueError, match="not right more often"):
         fit(np.linspace(0, 1, 100), np.arange(100) < 50)
 
 

@@ -18,7 +18,7 @@ import pytest
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
 from service.engines.connection import CallError, WorkerDiedError
-from service.engines.engine import EngineOptions
+from service.engines.engine import Cost, EngineOptions
 from service.engines.process import EngineProcess
 from tests.support.tiny_service import crop, service, tiny_bundle
 
@@ -85,6 +85,31 @@ def test_an_image_of_another_size_fails_the_call_and_not_the_worker(worker: Engi
     with pytest.raises(CallError):
         worker.run("vision", [IMAGES[:1, :, :16]])
     assert worker.run("vision", [IMAGES[:1]]).tensors
+
+
+def test_a_worker_that_is_ready_early_compiles_the_other_batch_sizes_when_a_call_wants_them() -> None:
+    worker = EngineProcess(Bundle(str(tiny_bundle())), MINDSPORE)
+    try:
+        assert {cost.batch for cost in worker.load(early=True).costs} == {1}
+        assert worker.run("vision", [IMAGES]).tensors[0].shape == (4, 26, 37)
+    finally:
+        worker.kill()
+
+
+def test_a_worker_that_is_ready_early_compiles_the_other_batch_sizes_while_idle_and_tells_their_costs() -> (
+    None
+):
+    worker = EngineProcess(Bundle(str(tiny_bundle())), MINDSPORE)
+    try:
+        worker.load(early=True)
+        costs: list[Cost] = []
+        end = time.monotonic() + 30
+        while {cost.kind for cost in costs} < {"vision", "refine"} and time.monotonic() < end:
+            time.sleep(0.2)
+            costs += worker.run("vision", [IMAGES[:1]]).costs
+        assert sorted((cost.kind, cost.batch) for cost in costs) == [("refine", 4), ("vision", 4)]
+    finally:
+        worker.kill()
 
 
 @pytest.mark.lite

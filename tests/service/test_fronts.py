@@ -315,4 +315,4 @@ def test_few_descriptors_leave_room_for_connections(folder: Path) -> None:
     with service("--bundle", str(folder), *SIMULATED, within=few) as running:
         with connections(running, 20) as clients:
             assert [read(client).status_code for client in clients] == [200] * 20
-        assert "a front can take 32 connections only" in "".join(running.lines)
+        assert "a front can take only 32 connections" in "".join(running.lines)

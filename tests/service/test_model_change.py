@@ -205,7 +205,7 @@ def test_changes_under_load_lose_no_request_and_are_seen_once_by_every_client(
         ("changed", "refine_b4.mindir: its sha256 is not the manifest's"),
         ("incomplete", "vision_b1.mindir: named in the manifest but missing"),
         ("garbled", "manifest.json: not JSON"),
-        ("shallow", "2 iterations asked, but"),
+        ("shallow", "2 iterations asked for, but"),
         ("stretched", "unknown interpolation 'magic'"),
         ("featureless", "features is no whole number from 1 on"),
         ("graphless", ""),

@@ -282,7 +282,7 @@ def test_a_table_replaces_what_a_killed_actor_left(tmp_path: Path) -> None:
 
 def test_a_run_never_mixes_its_parts_with_those_of_another(tmp_path: Path) -> None:
     (tmp_path / "part-000000.csv").touch()
-    with pytest.raises(ValueError, match="has something in it already"):
+    with pytest.raises(ValueError, match="is not empty"):
         read([str(tmp_path)], str(tmp_path), read_arguments({}), part_files=10)
 
 

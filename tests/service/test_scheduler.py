@@ -305,7 +305,7 @@ async def test_the_queue_is_bounded_in_crops() -> None:
 async def test_a_request_that_does_not_fit_as_a_whole_takes_no_room() -> None:
     async with scheduled(max_queue=3) as (_, scheduler):
         scheduler.admit(2, Wish(0))
-        with pytest.raises(QueueFullError, match="2 readings are waiting, 3 may"):
+        with pytest.raises(QueueFullError, match="2 readings are waiting, and at most 3 may"):
             scheduler.admit(2, Wish(0))
         scheduler.admit(1, Wish(0))
 

@@ -1,4 +1,4 @@
-"""``abinet read``: crops to a table of texts, against a service or with one of its own."""
+"""``abinet read``: crops to a table of texts, with a running service or one that it starts."""
 
 from __future__ import annotations
 

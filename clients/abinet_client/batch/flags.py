@@ -1,4 +1,4 @@
-"""The command line of ``abinet read``: its flags, and what is wrong between them."""
+"""The command line of ``abinet read``: its flags, and the check of their combinations."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "or - for a list on the standard input",
     )
     parser.add_argument(
-        "--null", "-0", action="store_true", help="the paths of lists end in NUL, not line breaks"
+        "--null", "-0", action="store_true", help="paths in lists end in NUL, not in line breaks"
     )
     parser.add_argument("--url", help="a running service, http://... or unix:PATH (default: start one)")
     parser.add_argument(
         "--ray", action="store_true", help="read on a Ray cluster, with abinet-ascend: see --ray --help"
     )
     parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
-    parser.add_argument("--early-stop", action="store_true", help="refine only what is not sure yet")
+    parser.add_argument("--early-stop", action="store_true", help="stop refining once the reader is sure")
     parser.add_argument(
         "--turns",
         choices=get_args(Turns),
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lexicon",
         metavar="FILE",
-        help="words, one a line, up to 10,000: also writes which of them the network favours, and how likely",
+        help="file of up to 10,000 words, one a line: also write the likeliest of them",
     )
     parser.add_argument(
         "--alternatives", type=int, metavar="K", help="also write the K likeliest readings, up to 10"
@@ -48,11 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--regions",
         metavar="LABELS",
-        help="the inputs are photos, and LABELS says where their texts are: a folder of ICDAR's gt_NAME.txt, "
-        "or a file of PaddleOCR's; a row for each",
+        help="the inputs are photos, and LABELS has the outlines of their texts: a folder of ICDAR's "
+        "gt_NAME.txt, or a file of PaddleOCR's; writes a row for each text",
     )
     parser.add_argument(
-        "--progress", action=argparse.BooleanOptionalAction, help="the bar (default: on a terminal)"
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show a progress bar (default: on a terminal)",
     )
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -61,16 +63,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CSV, TSV or JSONL; - is the standard output (default: TSV to it)",
     )
-    output.add_argument("--format", choices=FORMATS, help="of the output (default: as the file's name ends)")
+    output.add_argument("--format", choices=FORMATS, help="format (default: by the file's ending)")
     output.add_argument(
-        "--detail", action="store_true", help="also how it was turned, and what every iteration read"
+        "--detail", action="store_true", help="also write turns and what every iteration read"
     )
     output.add_argument("--resume", action="store_true", help="skip what the output already has, and append")
     output.add_argument(
         "--min-confidence",
         type=_share,
         metavar="X",
-        help="crops whose text is right with a probability below it, and what cannot be read, go to the "
+        help="crops of a lower confidence, and those that cannot be read, go to the "
         "review file, not to the output",
     )
     output.add_argument(
@@ -80,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--labels", metavar="FILE", help="label file (tab, CSV, ICDAR's, JSON lines): prints the accuracy"
     )
-    private = parser.add_argument_group("what the service of its own runs, without --url")
+    private = parser.add_argument_group("what the service runs that this command starts without --url")
     private.add_argument("--bundle", metavar="DIR", help="the bundle (default: the bundled model)")
     private.add_argument("--engine", help="mindspore, lite or simulated")
     private.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
@@ -98,7 +100,7 @@ def _share(text: str) -> float:
 
 
 def check(args: argparse.Namespace) -> None:
-    """All that a command line can have wrong is said before the long work."""
+    """Checks the whole command line before the long work."""
     if args.output == "-":
         args.output = None
     if args.url:
@@ -109,24 +111,24 @@ def check(args: argparse.Namespace) -> None:
     Inputs(args.inputs, null=args.null).check()
     private = serve_options(args)
     if args.url and private:
-        raise ValueError(f"{private[0]} is for a service of our own; with --url the service has its own")
+        raise ValueError(f"{private[0]} is for a service that this command starts; leave it out with --url")
     if args.regions and (args.report or args.labels):
         given = "--report" if args.report else "--labels"
         raise ValueError(f"{given} is for crops; --regions has its own transcriptions")
     if args.resume and not args.output:
-        raise ValueError("--resume goes on with a file: say which with --output")
+        raise ValueError("--resume needs --output, the file to go on with")
     if args.review and args.min_confidence is None:
-        raise ValueError("--review needs --min-confidence, which says what goes there")
+        raise ValueError("--review needs --min-confidence, which decides what goes there")
     if args.min_confidence is not None and not args.review:
         if not args.output:
-            raise ValueError("--min-confidence needs --review FILE, or --output FILE to be beside")
+            raise ValueError("--min-confidence needs --review FILE, or --output FILE to name it after")
         args.review = ".review".join(os.path.splitext(args.output))
     named = [file for file in (args.output, args.review, args.report) if file]
     for file in named:
         if not os.path.isdir(os.path.dirname(file) or "."):
             raise ValueError(f"{os.path.dirname(file)}: no such folder; make it first")
     if len({os.path.abspath(file) for file in named}) < len(named):
-        raise ValueError("--output, --review and --report are files of their own")
+        raise ValueError("--output, --review and --report must be different files")
 
 
 def serve_options(args: argparse.Namespace) -> list[str]:

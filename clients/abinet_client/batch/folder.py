@@ -22,17 +22,17 @@ def read_folder(
         for row in read_folder(client, "crops"):
             print(row.path, row.text, row.confidence, row.error)
 
-    A row for each crop, in order; one that cannot be read has the error. Some hundreds of crops are under
-    way, whatever their number. A service that is too busy, or starts again, is waited for.
+    Yields a row for each crop, in order; the row of a crop that cannot be read has the error. Some hundreds
+    of crops are under way at a time. If the service is too busy or starts again, this waits for it.
 
     Args:
         client: as for its `read_many`; its timeout is that of a request.
-        inputs: one of these or several.
-        done: paths of rows that an earlier run has brought, to go on after these.
+        inputs: one or several of these.
+        done: paths that an earlier run has read, which are skipped.
         options: as for `Client.read`: iterations, early_stop, turns, detail, lexicon, alternatives.
 
     Raises:
-        AbinetError: the service refuses the options or the key, or is not to be had for the client's timeout.
+        AbinetError: the service refuses the options or the key, or is away for the client's timeout.
         ValueError: there is no image.
     """
     several = [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs

@@ -1,4 +1,4 @@
-"""Label files as people have them: a line for each crop, in one of the field's forms.
+"""Label files: a line for each crop, in one of the field's forms.
 
 | form | a line |
 |---|---|
@@ -35,10 +35,10 @@ class Label(NamedTuple):
 
 
 class LabelFile:
-    """The labels of a file, by number. A line is taken apart when it is asked for: millions fit in memory.
+    """The labels of a file, by number. A line is parsed when it is asked for, so that millions fit in memory.
 
-    `root` is the folder that the names are relative to. Unless it is given it is the first of these below
-    which one of the first crops lies: the file's own folder, the working folder, those above the file's.
+    `root` is the folder that the names are relative to. By default it is the first of these below which one
+    of the first crops lies: the file's own folder, the working folder, those above the file's.
 
     Raises:
         ValueError: the file is in none of the forms, or not UTF-8 (UTF-16 with its mark is read too).

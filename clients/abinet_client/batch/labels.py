@@ -1,4 +1,4 @@
-"""Labels of crops, and how many were read right."""
+"""Labels of crops, and how many were read correctly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 25
 
 
 def fold(text: str) -> str:
-    """What is compared, as `abinet eval` has it: without accents (NFKD), lower case, and only [0-9a-z]."""
+    """A text as `abinet eval` compares it: without accents (NFKD), lower case, and only [0-9a-z]."""
     decomposed = unicodedata.normalize("NFKD", text)
     return "".join([character for character in decomposed.lower() if character in _COUNTED])
 
@@ -41,7 +41,7 @@ class Labels:
 
 
 def names_of(item: Item, root: str) -> tuple[str, ...]:
-    """What a label file whose names are relative to `root` may call an item."""
+    """The names that a label file with names relative to `root` may have for an item."""
     absolute = os.path.abspath(item.name)
     return (
         os.path.relpath(absolute, root),
@@ -52,7 +52,7 @@ def names_of(item: Item, root: str) -> tuple[str, ...]:
 
 
 class Tally:
-    """How many labelled crops were read right."""
+    """How many labelled crops were read correctly."""
 
     def __init__(self) -> None:
         self.right = self.wrong = self.unreadable = self.unusable = 0

@@ -1,4 +1,4 @@
-"""``abinet-read``: `abinet read` for a machine that has the client alone."""
+"""``abinet-read``: `abinet read` for a machine that has only the client."""
 
 from __future__ import annotations
 

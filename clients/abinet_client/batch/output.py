@@ -1,4 +1,4 @@
-"""Where rows go: a file that is whole after every row, or the standard output."""
+"""The output of rows: a file that is complete after every row, or the standard output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Output:
             return
         if not _is_file(path):
             if resume:
-                raise ValueError(f"{path}: no file, so --resume cannot know what it has")
+                raise ValueError(f"{path}: not a regular file, so --resume cannot tell what it has")
             self._file = _opened(path, format.header())
             self._is_terminal = self._file.isatty()
             return
@@ -78,17 +78,17 @@ class Output:
 
 
 def format_named(name: str | None, path: str | None) -> type[Format]:
-    """The format of that name, or the one that a file's ending says; TSV for the standard output.
+    """The format with this name, or the one of the file's ending; TSV for the standard output.
 
     Raises:
-        ValueError: the ending says nothing.
+        ValueError: the ending is not known.
     """
     if name is None and path is not None and (_is_file(path) or os.path.splitext(path)[1]):
         name = os.path.splitext(path)[1].lower().lstrip(".")
         if name == "json":
             raise ValueError(f"{path}: rows are a JSON object each, so name it {path}l")
         if name not in FORMATS:
-            raise ValueError(f"{path}: ends in none of .csv, .tsv and .jsonl; say which with --format")
+            raise ValueError(f"{path}: does not end in .csv, .tsv or .jsonl; choose one with --format")
     return FORMATS[name or "tsv"]
 
 

@@ -1,4 +1,4 @@
-"""Crops to the service and what became of each, in order, whatever the service goes through meanwhile."""
+"""Sends crops to the service and gives each its result, in order, even if the service is away for a while."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from abinet_client.batch.rows import Row
 from abinet_client.batch.sources import Item
 
 PATIENCE_S = 300.0
-"""How long a request waits for a service that is too busy, starts again or is not there any more."""
+"""How long a request waits for a service that is too busy, starts again or is gone."""
 RETRY = Retry(attempts=1000, refused=PATIENCE_S)
 _READY_POLL_S = 1.0
 _HEALTH_S = 5.0
 _BATCH_SIZE, _REQUESTS = 64, 3
 """As many crops as a service takes in a request by default, and room in its queue for others."""
 READINGS = 4 * _BATCH_SIZE * _REQUESTS
-"""How many of these crops' readings there may be, every way up."""
+"""The most readings of these crops, with every way up."""
 
 _OF_THE_CROP = (BadImage, DeadlineExceeded, EngineFailed, ServiceFault)
-"""What is said of one crop; anything else is said of the service or of what it was asked."""
+"""Errors that concern one crop; others concern the service or the request."""
 _ALONE = (Overloaded, NotReady, DeadlineExceeded)
-"""What may go better with one crop than with a batch."""
+"""Errors that may not occur with one crop instead of a batch."""
 
 
 def wait_until_ready(client: Client, report: Callable[[str], object]) -> None:
-    """Raises AbinetError if nobody is there, or where the service does not become ready."""
+    """Raises AbinetError if no service answers, or if it does not become ready."""
     deadline = time.monotonic() + PATIENCE_S
     state = _state(client)
     if state != "ready":
@@ -59,7 +59,7 @@ def wait_until_ready(client: Client, report: Callable[[str], object]) -> None:
 
 
 def _state(client: Client) -> str:
-    """Raises ConnectionFailed if nobody is there."""
+    """Raises ConnectionFailed if no service answers."""
     try:
         return client.health(timeout=_HEALTH_S).status
     except DeadlineExceeded:
@@ -67,7 +67,7 @@ def _state(client: Client) -> str:
 
 
 class Result(NamedTuple):
-    """What became of a crop, or of a region of a photo: a reading, or the error why there is none."""
+    """The result for a crop, or for a region of a photo: a reading or an error."""
 
     item: Item
     reading: Reading | None
@@ -81,7 +81,7 @@ def read_items(client: Client, items: Iterable[Item], options: dict[str, Any]) -
     Bounded: some hundreds of crops are under way. `options` are those of `Client.read`.
 
     Raises:
-        AbinetError: the service refuses the options or the key, or is not to be had for `PATIENCE_S`.
+        AbinetError: the service refuses the options or the key, or is away for `PATIENCE_S`.
     """
     ours, theirs = itertools.tee(items)
     outcomes = client.read_many(
@@ -114,7 +114,7 @@ def read_photos(
 ) -> Iterator[Result]:
     """Each region's result, in order; a photo that cannot be read has one with the error.
 
-    A few photos are in memory. Raises as `read_items`.
+    A few photos are in memory. Raises like `read_items`.
     """
     workers = Workers(_REQUESTS)
     pending: deque[Future[list[Result]]] = deque()
@@ -146,7 +146,7 @@ def _photo(client: Client, item: Item, regions: list[TextRegion], options: dict[
 
 
 def _reason(item: Item, error: AbinetError) -> str:
-    """What is wrong, without the path, which has its own column."""
+    """The error without the path, which has its own column."""
     told, prefix = str(error), f"{item.name}: "
     return told[len(prefix) :] if told.startswith(prefix) else told
 

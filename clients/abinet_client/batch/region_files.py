@@ -1,4 +1,4 @@
-"""Where the texts of photos are, as the files of the field's detection sets and of detectors have it.
+"""The outlines of texts in photos, from the files of detection sets and of detectors.
 
 | form | LABELS | a line |
 |---|---|---|
@@ -56,7 +56,7 @@ class RegionFiles:
         self._root = root_of(path, list(self._listed))
 
     def of(self, item: Item) -> list[TextRegion]:
-        """Those of a photo that somebody could read. Raises ValueError if it has none, or they are broken."""
+        """The regions of a photo that are legible. Raises ValueError if it has none, or they are broken."""
         regions = self._icdar(item) if self._listed is None else self._paddle(item)
         return [region for region in regions if region.text not in DONT_CARE]
 

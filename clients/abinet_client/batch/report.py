@@ -1,4 +1,4 @@
-"""A page to look at: the least certain crops with what each iteration changed, in one HTML file."""
+"""The report: the least certain crops and what each iteration changed, in one HTML file."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CROPS = 500
 _BINS = 20
 _BANDS = {"guess": "< 40 %", "weak": "40 to 60", "unsure": "60 to 80", "likely": "80 to 95", "sure": "≥ 95"}
 _LEAST = {"sure": 0.95, "likely": 0.8, "unsure": 0.6, "weak": 0.4, "guess": 0.0}
-"""The bands of the service's page, from what probability of a character on."""
+"""The least probability of a character in each of the bands of the service's page."""
 _COLUMN = 256
-"""Pixels that the page leaves a picture in width."""
+"""The width that the page has for a picture, in pixels."""
 _TURNED = {90: "turned right", 180: "turned upside down", 270: "turned left"}
 
 
@@ -41,8 +41,8 @@ class _Shown(NamedTuple):
 class Report:
     """Gathers what the page shows of a run: counts of all crops, and the `CROPS` least certain ones.
 
-    `threshold` is the confidence below which a crop needs a person, if there is one; `about` says what the
-    run reads, with what and how.
+    `threshold` is the confidence below which a person must check a crop, if there is one; `about` describes
+    the input, the model and the settings of the run.
     """
 
     def __init__(self, threshold: float | None, about: Mapping[str, str] | None = None) -> None:
@@ -69,7 +69,7 @@ class Report:
         if len(self._shown) == CROPS and (doubt, -number) < self._shown[0][:2]:
             return
         picture = None if item.error else self._thumbnail(item.image)
-        # Without the bytes of a crop that is in no file of its own.
+        # Drop the bytes of a crop that has no file of its own.
         shown = _Shown(doubt, -number, item._replace(image=b""), reading, error, picture)
         if len(self._shown) < CROPS:
             heapq.heappush(self._shown, shown)
@@ -106,7 +106,7 @@ class Report:
         yield "</ol>\n</main>\n</html>\n"
 
     def _origin(self) -> Iterator[str]:
-        """Model, date, and what else the run was told."""
+        """Model, date, and the settings of the run."""
         told = {
             "Model": ", ".join(self._models) or "none has answered",
             "Date": f"{self._began:%Y-%m-%d %H:%M %Z}",
@@ -146,7 +146,7 @@ def _legend() -> Iterator[str]:
 
 
 def _filters(crops: Iterable[_Shown], threshold: float | None) -> Iterator[str]:
-    """Radio buttons that hide cards, by style alone."""
+    """Radio buttons that hide cards, by CSS alone."""
     counts: dict[str, int] = {"all": 0}
     for crop in crops:
         for kind in ("all", *_kinds(crop, threshold)):
@@ -210,7 +210,7 @@ def _card(crop: _Shown, threshold: float | None) -> str:
 
 
 def _picture(thumbnail: Thumbnail) -> str:
-    """In whole multiples, so that a tiny crop shows the pixels that the network gets."""
+    """The picture, enlarged by a whole number, so that a tiny crop shows the pixels that the network gets."""
     uri, width, height = thumbnail
     scale = max(1, min(_COLUMN // width, HEIGHT // height))
     enlarged = " class=pixels" if scale > 1 else ""
@@ -232,7 +232,7 @@ def _spelled(prediction: Prediction) -> str:
 
 
 def _percent(confidence: float) -> str:
-    """Never 100 for what is not certain, and never 0: nothing is impossible, the service rounds."""
+    """A percentage that is never 100 unless certain, and never 0, because the service rounds."""
     if confidence < 0.0005:
         return "< 0.1 %"
     return f"{confidence if confidence == 1 else min(confidence, 0.999):.1%}".replace("%", " %")
@@ -243,7 +243,7 @@ def _band(confidence: float) -> str:
 
 
 def _trace(reading: Reading) -> str:
-    """A line a stage: what it read, with what it changed marked."""
+    """A line for each stage: the text that it read, with its changes marked."""
     vision, *refinements = reading.iterations
     assert not isinstance(vision, RefinementStage)
     rows = [_row("vision", None, "", vision)]
@@ -270,7 +270,7 @@ def _shown(text: str, prediction: Prediction) -> str:
 
 
 def _marked(before: str, after: str, *, struck: bool) -> str:
-    """The text, with what is new in it marked, and what is gone struck out if that is asked for."""
+    """The text with new characters marked and, if `struck`, removed ones struck out."""
     marked = []
     for kind, start, end, first, last in difflib.SequenceMatcher(None, before, after).get_opcodes():
         if struck and kind != "equal":

@@ -1,4 +1,4 @@
-"""How the report looks: in the colours of the service's page, light and dark, on a desk and in a hand."""
+"""The report's style: in the colours of the service's page, light and dark, for large and small screens."""
 
 STYLE = """
 :root { color-scheme: light dark;

@@ -1,4 +1,4 @@
-"""What an earlier run has read, in 16 bytes a row."""
+"""The rows of an earlier run, in 16 bytes each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNREADABLE = 0
 
 
 class Earlier:
-    """The rows of an earlier run, by their keys: which there are, and whether one read as its label."""
+    """The rows of an earlier run, by their keys: whether a row exists, and whether its text was its label."""
 
     def __init__(self) -> None:
         self.failed = 0
@@ -26,7 +26,7 @@ class Earlier:
         self._texts.append(_UNREADABLE if row.text is None else _digest(fold(row.text)))
 
     def seal(self) -> None:
-        """Comes after the last row and before the first question."""
+        """Must be called after the last row is added and before the first look-up."""
         if not self._paths:
             return
         import numpy
@@ -42,7 +42,7 @@ class Earlier:
         return self._place(key) is not None
 
     def reads(self, key: str, label: str) -> bool | None:
-        """Whether what was read there is this label, folded; None if it could not be read."""
+        """Whether the row's text is this label, folded; None if the crop could not be read."""
         place = self._place(key)
         if place is None or self._texts[place] == _UNREADABLE:
             return None

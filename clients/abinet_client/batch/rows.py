@@ -23,11 +23,11 @@ _CSV_SPECIAL = re.compile(r'[",\r\n]')
 
 
 class Row(NamedTuple):
-    """What was read of a crop: text and confidence, 0 to 1, and perhaps a note on it, or the error why not.
+    """The result for a crop: text, confidence (0 to 1) and perhaps a note, or an error.
 
     `turned` (degrees clockwise) and `iterations` (as JSON) are the service's own; None without details.
-    `word` is the lexicon's that the network favours, with its probability and that of none of them.
-    `region` is the number of a photo's region from 0, `points` its outline in the photo; None for a crop.
+    `word` is the lexicon's likeliest word, with its probability and that of none of the words. `region` is
+    the number of a photo's region from 0, `points` its outline in the photo; None for a crop.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What no two rows of a table share, for --resume."""
+        """A key that no two rows of a table share, for --resume."""
         return key_of(self.path, self.region)
 
 
@@ -66,7 +66,7 @@ class Format:
         self.columns = (*COLUMNS, *also, *(DETAIL if detail else ()))
 
     def header(self) -> bytes:
-        """What comes before the first row."""
+        """The bytes before the first row."""
         return self._line(self.columns)
 
     def encode(self, row: Row) -> bytes:
@@ -88,7 +88,7 @@ class Format:
         return Row(members["path"], members["text"], float(members["confidence"]), note=note, region=region)
 
     def records(self, file: BinaryIO) -> Iterator[bytes]:
-        """Whole records from where the file is; what is after the last line break is none."""
+        """Whole records from the file's position on; bytes after the last line break are no record."""
         for line in file:
             if line.endswith(b"\n"):
                 yield line

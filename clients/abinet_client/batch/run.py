@@ -1,4 +1,4 @@
-"""One run of ``abinet read``: crops from where they are, to the service, into rows, counts and the page."""
+"""One run of ``abinet read``: sends crops to the service, and makes rows, counts and the report."""
 
 from __future__ import annotations
 
@@ -106,11 +106,11 @@ class Run:
         return SOME_FAILED if self.failed or self.earlier.failed else 0
 
     def read(self, args: argparse.Namespace) -> None:
-        """Raises ValueError where the service cannot go on."""
+        """Reads everything. Raises ValueError if the service cannot go on."""
         items: Iterator[Any] = self._unread() if self.regions is None else self._unread_photos(self.regions)
         first = next(items, None)
         if first is None:
-            return  # no service need be started for nothing
+            return  # do not start a service for nothing
         options: dict[str, Any] = {
             "iterations": args.iterations,
             "early_stop": args.early_stop,
@@ -181,8 +181,8 @@ class Run:
     def _flush(self) -> None:
         """Puts the rows so far into their files.
 
-        Whenever the next crop is asked for, so once for all the rows that one answer brought, and after every
-        row if there are no more crops.
+        Called each time the next crop is asked for: once for all rows of an answer, and after every row if
+        there are no more crops.
         """
         self.output.flush()
         if self.review:
@@ -207,7 +207,7 @@ class Run:
         self.progress.advance()
 
     def finish(self, args: argparse.Namespace) -> None:
-        """The page, and the lines that say how it went."""
+        """Writes the report, and returns the lines that sum up the run."""
         self.progress.close()
         if self.report:
             self.report.write(args.report, self.tally)
@@ -239,7 +239,7 @@ def _words(path: str) -> list[str]:
 
 
 def _about(args: argparse.Namespace) -> dict[str, str]:
-    """What a run reads, with what and how, for people."""
+    """The input, the model and the settings of a run, for the report."""
     service = (
         re.sub("//[^/@]*@", "//", args.url) if args.url else f"its own, {args.bundle or 'the bundled model'}"
     )
@@ -251,6 +251,6 @@ def _about(args: argparse.Namespace) -> dict[str, str]:
     if args.lexicon:
         settings.append(f"lexicon {args.lexicon}")
     if args.min_confidence is not None:
-        settings.append(f"a person for less than {args.min_confidence:g}")
+        settings.append(f"to review below {args.min_confidence:g}")
     told = {"Source": ", ".join(map(str, args.inputs)), "Service": service, "Settings": ", ".join(settings)}
     return {**told, "Labels": args.labels} if args.labels else told

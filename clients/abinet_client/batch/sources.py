@@ -1,4 +1,4 @@
-"""What there is to read: files, folders, globs, LMDB sets and lists of paths, one crop at a time."""
+"""The inputs: files, folders, globs, LMDB sets and lists of paths, one crop at a time."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ STDIN = "-"
 LISTS = (".txt", ".lst")
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".tif", ".tiff")
 UNREAD_IMAGES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".ico", ".psd")
-"""Sent all the same: the service reads some with its extra `formats`, and names the remedy for the rest."""
+"""Endings of images that are sent too: the service reads some with its extra `formats`, and names the remedy
+for the rest.
+"""
 
 SORTED_ENTRIES = 10_000
-"""A folder of more is read in the file system's order: sorting would need all of its names in memory."""
+"""A folder with more entries is read in the file system's order, because sorting needs all names in memory.
+"""
 _CHUNK = 1 << 16
 
 
 class Item(NamedTuple):
     """A crop to read.
 
-    `name` is what its row is called. `image` is a path or an image file's bytes; if `error` says why,
-    there is none. `root` is the folder in which it was found.
+    `name` is the path in its row. `image` is a path or an image file's bytes, or None if there is an `error`.
+    `root` is the folder in which it was found.
     """
 
     name: str
@@ -42,12 +45,12 @@ class Item(NamedTuple):
 class Inputs:
     """The crops of the command's arguments, in their order; a folder's are sorted by name.
 
-    Iterating holds one folder's names in memory at most. `skipped` counts, by how their names end, the files
-    that the last iteration passed over, because they do not end as an image's. Names that begin with a dot
-    are ignored.
+    Iterating holds at most one folder's names in memory. `skipped` counts, by their endings, the files that
+    the last iteration passed over because they do not end like an image's. Names that begin with a dot are
+    ignored.
 
     Raises:
-        ValueError: nothing of what is named is there.
+        ValueError: none of the inputs exists.
         OSError: a list cannot be read.
     """
 
@@ -63,7 +66,7 @@ class Inputs:
             raise ValueError(f"{arguments[0]}: no such file or folder{more}")
 
     def check(self) -> None:
-        """Raises ValueError if there is nothing to read, unless that is up to the standard input."""
+        """Raises ValueError if there is nothing to read, unless the standard input decides that."""
         if (
             self.countable
             and next(iter(Inputs(self._arguments, null=self._separator == b"\0")), None) is None
@@ -81,7 +84,7 @@ class Inputs:
             yield from self._items(argument)
 
     def count(self) -> Iterator[int]:
-        """Numbers that add up to how many crops there are."""
+        """Numbers that add up to the number of crops."""
         again = Inputs(self._arguments, null=self._separator == b"\0")
         for argument in self._arguments:
             if is_lmdb(argument):
@@ -136,7 +139,7 @@ class Inputs:
                 self.skipped[os.path.splitext(entry.name)[1].lower() or "without an ending"] += 1
 
     def _matching(self, pattern: str) -> Iterator[Item]:
-        """What a glob matches; folders among it with all that is below them."""
+        """The paths that a glob matches; of a folder, all images below it."""
         base, deep, rest = pattern.partition("**")
         if deep:
             wanted = (deep + rest).split(os.sep)
@@ -163,7 +166,7 @@ def _is_list(argument: str) -> bool:
 
 
 def _named(path: str) -> Item:
-    """A file that somebody asked for: tried whatever it is called."""
+    """A file that is named as an input is tried, whatever its ending."""
     return Item(path, path, os.path.dirname(path))
 
 
@@ -186,7 +189,7 @@ def _listed(file: BinaryIO, separator: bytes) -> Iterator[Item]:
 
 def _lines(file: BinaryIO, separator: bytes) -> Iterator[bytes]:
     rest = b""
-    # What a pipe holds now, without waiting for more.
+    # The bytes that a pipe holds now, without waiting for more.
     while chunk := os.read(file.fileno(), _CHUNK):
         *lines, rest = (rest + chunk).split(separator)
         yield from lines
@@ -202,7 +205,7 @@ def _identity(folder: str) -> _Identity:
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str] | Item]:
-    """What is in a folder, or an item with the error that it cannot be listed."""
+    """The entries of a folder, or an item with the error that it cannot be listed."""
     try:
         with os.scandir(folder) as listing:
             first = list(itertools.islice(listing, SORTED_ENTRIES + 1))
@@ -222,7 +225,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _irregular(entry: os.DirEntry[str]) -> str | None:
-    """Why a file in a folder is not even opened: a pipe would block for ever."""
+    """Why a file in a folder is not opened, if it is not a regular file: a pipe would block for ever."""
     try:
         if entry.is_file() or stat.S_ISREG(entry.stat().st_mode):
             return None

@@ -1,10 +1,10 @@
-"""Names of files as they may be shown on a terminal."""
+"""Makes names of files safe to show on a terminal."""
 
 from __future__ import annotations
 
 import re
 
-# Controls but tab and line feed, and what changes the direction or the line for a reader.
+# Controls except tab and line feed, and characters that change the direction or the line.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 

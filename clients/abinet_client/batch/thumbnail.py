@@ -1,4 +1,4 @@
-"""Small pictures of crops, as data URIs, made in a process of their own, which an image may kill."""
+"""Small pictures of crops as data URIs, made in a process of its own, which may crash without harm."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from abinet_client._interpreter import module_command
 
 WIDTH, HEIGHT = 320, 80
 _QUALITY, _TINY_QUALITY = 80, 95
-"""Of pictures that are smaller than their crops, and of those that are not: these are shown enlarged."""
+"""JPEG quality of pictures that are smaller than their crops, and of the others, which are shown enlarged."""
 _MOST_FILE_BYTES = 64 << 20
 _MOST_BYTES = 384 << 20
-"""Memory that the process may have beyond what it starts with."""
+"""Memory that the process may use beyond what it starts with."""
 _CPU_S = 2.0
 _SILENCE_S = 60.0
 _LENGTH = struct.Struct(">I")
-"""Before each file and each picture; a picture of no bytes says that there is none."""
+"""The length before each file and each picture; 0 means that there is no picture."""
 _SIZE = struct.Struct(">HH")
 """Width and height, before a picture's bytes."""
 
@@ -57,7 +57,7 @@ class Thumbnails:
         return Thumbnail(uri, width, height)
 
     def close(self) -> None:
-        """The next picture starts another process."""
+        """Ends the process; the next picture starts another one."""
         if self._process is not None:
             self._process.kill()
             with contextlib.suppress(OSError):
@@ -65,7 +65,7 @@ class Thumbnails:
             self._process = None
 
     def _ask(self, content: bytes) -> bytes:
-        """An empty picture if the process has ended on this image, or had to be ended."""
+        """The picture, empty if the process has ended on this image or had to be ended."""
         process = self._process = self._process or _start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -111,7 +111,7 @@ def _receive(pipe: IO[bytes]) -> bytes:
 
 
 def _limits() -> Callable[[], object]:
-    """Limits this process's memory; what is returned gives it new time. Only Unix has the means."""
+    """Limits this process's memory; returns a function that gives it new processor time. Only on Unix."""
     try:
         import resource
     except ImportError:
@@ -143,7 +143,7 @@ def _picture(content: bytes) -> bytes:
 
 
 def main() -> None:
-    """Until no more files come."""
+    """Makes pictures until no more files come."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

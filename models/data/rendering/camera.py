@@ -1,4 +1,4 @@
-"""What light, lens, sensor and storage do to a crop; the order of the calls is the order of the world."""
+"""The effects of light, lens, sensor and storage on a crop, called in their natural order."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _at_least(image: Pixels) -> Pixels:
 
 
 def _fringed(image: Pixels, offset: float) -> Pixels:
-    """Sub-pixel rendering: red and blue a third of a screen's pixel to either side."""
+    """Sub-pixel rendering: shifts red and blue by a third of a screen's pixel to either side."""
     image = image.copy()
     for channel, sign in ((0, 1), (2, -1)):
         image[..., channel] = np.roll(image[..., channel], sign * max(1, round(offset)), axis=1)
@@ -164,7 +164,7 @@ def _fringed(image: Pixels, offset: float) -> Pixels:
 
 
 def _legible(image: Pixels, rng: Rng) -> Pixels:
-    """With some contrast left: chances that are small each would now and then add up to a blank crop."""
+    """The crop with some contrast left, because several rare effects together could make a blank crop."""
     grey, least = image.mean(axis=2), rng.uniform(8.0, 16.0)
     if float(np.clip(grey, 0.0, 255.0).std()) >= least:
         return image
@@ -198,7 +198,7 @@ def _noisy(image: Pixels, rng: Rng) -> Pixels:
 
 
 def _stored(image: Pixels, rng: Rng, jpeg: float, quality: tuple[int, int]) -> Image:
-    """uint8; with the chance `jpeg` as a JPEG of some quality gives it back."""
+    """The crop as uint8; with the probability `jpeg`, after compression as a JPEG of some quality."""
     stored = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() >= jpeg:
         return stored

@@ -31,7 +31,7 @@ UNSUITABLE = re.compile(
 
 
 class FontsNotFoundError(ValueError):
-    """No usable font; the message says where was looked and what to install."""
+    """No usable font; the message says where they were looked for and what to install."""
 
 
 class Face(NamedTuple):
@@ -91,7 +91,7 @@ def _name_of(path: Path) -> str:
 
 
 def read_face(path: Path) -> Face | None:
-    """The face in a font file; None where the file is broken or does not map the whole alphabet."""
+    """The face in a font file; None if the file is broken or does not map the whole alphabet."""
     try:
         with TTFont(path, lazy=True) as font:
             characters = font.getBestCmap() or {}
@@ -101,7 +101,7 @@ def read_face(path: Path) -> Face | None:
             return Face(
                 path, family_of(path), style.usWeightClass, style.usWidthClass, bool(style.fsSelection & 1)
             )
-    except Exception:  # A broken table raises whatever its parser stumbles over, struct.error among them.
+    except Exception:  # A broken table may raise any error of its parser, such as struct.error.
         return None
 
 
@@ -117,7 +117,7 @@ def draw_alphabet(path: Path, size: int = 32) -> bytes | None:
     bitmaps = {character: image.tobytes() for character, image in drawn.items()}
     upper = {bitmaps[character] for character in string.digits + string.ascii_uppercase}
     lower = {bitmaps[character] for character in string.ascii_lowercase}
-    # 0 and O, or 1 and I, are one drawing in many honest fonts.
+    # 0 and O, or 1 and I, look the same in many good fonts.
     if len(upper) < 34 or len(lower) < 26:
         return None
     return hashlib.sha256(b"".join(bitmaps[character] for character in ALPHABET)).digest()

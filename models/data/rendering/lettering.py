@@ -1,4 +1,4 @@
-"""Paints the letters of a crop on a ground: street, screen and paper each in their manner."""
+"""Paints the letters of a crop on a background, each in the manner of street, screen or paper."""
 
 from __future__ import annotations
 

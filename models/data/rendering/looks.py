@@ -1,4 +1,4 @@
-"""The kinds of crops there are: what is written on a street, on a screen and on paper, and how each looks."""
+"""The kinds of crops: the texts of a street, a screen and paper, and how each looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the letters of a crop stand: the word, its neighbours, curve, perspective, the cut of the crop."""
+"""Places the letters of a crop: the word, its neighbours, curve, perspective, the cut of the crop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Placed(NamedTuple):
 def place_in_street(
     typeface: Typeface, text: str, words: WordSampler, texts: Texts, rng: Rng
 ) -> Placed | None:
-    """Lays the word out, bends it now and then and looks at it from somewhere; None without ink."""
+    """Lays the word out, sometimes bends it, and views it from some direction; None without ink."""
     canvas, gap = _write(typeface, text, words, texts, _layout_style(rng), rng, beside=0.34, stacked=0.3)
     if canvas is None:
         return None
@@ -256,7 +256,7 @@ def _cut(
     if min(width, height) < 6:
         return None
     margins = margins * min(height, 1.5 * em)
-    # Whole letters of a neighbour must not come in: they would belong to the label.
+    # Whole letters of a neighbour must not be in the crop, because they would belong to the label.
     margins[:2] = np.minimum(margins[:2], gap[0] + 0.12 * em)
     left, right, top, bottom = np.floor(margins).astype(int)
     x0, x1 = max(0, x - left), min(canvas.shape[1], x + width + right)

@@ -1,4 +1,4 @@
-"""What signs, screens and receipts say: words, compounds, numbers, dates, addresses, codes, punctuation."""
+"""Texts of signs, screens and receipts: words, compounds, numbers, dates, addresses, codes, punctuation."""
 
 from __future__ import annotations
 

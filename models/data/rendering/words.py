@@ -16,7 +16,7 @@ from models.data.rendering.texts import STREET, Texts, draw
 
 Split = Literal["train", "test"]
 
-# Words of everyday signs belong to both splits: a reader that never saw "street" would be a poor one.
+# Words of everyday signs belong to both splits: a network that never saw "street" would be a poor reader.
 SHARED_WORDS = 5000
 HELD_OUT_OF = 50
 # p ~ frequency ** TEMPER: rare words appear, and "the" does not fill the set.
@@ -72,7 +72,7 @@ class WordSampler:
     def read(path: Path) -> list[tuple[str, float]]:
         """A text file, plain or .gz, of one word a line, most frequent first, optionally tab and frequency.
 
-        Raises: WordListError where the file is missing or a frequency is not a positive number.
+        Raises: WordListError if the file is missing or a frequency is not a positive number.
         """
         try:
             raw = path.read_bytes()

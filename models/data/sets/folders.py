@@ -14,7 +14,7 @@ from models.data.sets.samples import Image, UnusableSample, decode_crop, fold_la
 __all__ = ["LABELS", "LabelTable", "LabelledSet", "SetPath", "UnusableSample", "find_sets", "open_set"]
 
 LABELS = LABEL_FILES[0]
-"""What this project calls the label files that it writes."""
+"""The name of the label files that this project writes."""
 
 
 class LabelTable(NamedTuple):
@@ -38,7 +38,7 @@ SetPath = Path | LabelTable
 
 
 class Samples(Protocol):
-    """What a set reads from."""
+    """The source that a set reads from."""
 
     def __len__(self) -> int: ...
 
@@ -66,7 +66,7 @@ class LabelledSet:
     def encoded(self, index: int) -> tuple[bytes, str]:
         """The image file's bytes, not decoded, and the label: 1..25 characters of [0-9a-z].
 
-        An image that breaks off after its first bytes goes unnoticed here.
+        An image that is cut off after its first bytes is not noticed here.
         """
         image, text = self.read(index)
         image_format(image)
@@ -86,8 +86,8 @@ def open_set(
 ) -> LabelledSet:
     """Opens an LMDB (a folder, or a single file), a folder with a label file, or such a file itself.
 
-    ``root`` is the folder that a label file's names are relative to, if it is not to be found out;
-    ``fold`` makes the labels of the texts.
+    ``root`` is the folder that a label file's names are relative to; without it, it is found out. ``fold``
+    makes labels from the texts.
 
     Raises: ValueError if it is none of these, OSError if it cannot be read.
     """
@@ -96,7 +96,7 @@ def open_set(
     name = path.resolve().name
     if is_lmdb(path):
         samples = LmdbSet(path)
-        len(samples)  # an unusable file is found now
+        len(samples)  # so that an unusable file is found now
         return LabelledSet(path.resolve().stem if path.is_file() else name, samples, fold)
     if path.is_file():
         return LabelledSet(path.resolve().parent.name, LabelledFolder(path, root), fold)

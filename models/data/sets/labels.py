@@ -20,7 +20,7 @@ LABEL_FILES = (
     "metadata.csv",
     "metadata.jsonl",
 )
-"""What label files are called that are found by their folder; of several in one folder the first counts."""
+"""Names by which a folder's label file is found; of several in one folder the first counts."""
 
 
 class LabelledFolder:
@@ -43,7 +43,7 @@ class LabelledFolder:
     def read(self, index: int) -> tuple[bytes, str]:
         """The image file's bytes and the text of label ``index``, 0..len-1.
 
-        Raises: UnusableSample, "no image" where the file cannot be read, "no label" where there is no text.
+        Raises: UnusableSample, "no image" if the file cannot be read, "no label" if there is no text.
         """
         name, text = self._labels[index]
         if text is None:

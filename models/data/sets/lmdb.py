@@ -22,7 +22,7 @@ COUNT_KEY = b"num-samples"
 
 _MAGIC_BYTES = 20
 _MAGIC = (b"\xde\xc0\xef\xbe", b"\xbe\xef\xc0\xde")
-"""After a page's header of 16 bytes, in the order of the machine that wrote it."""
+"""The bytes after a page's header of 16 bytes, in the byte order of the machine that wrote them."""
 
 FIRST_MAP_BYTES = 1 << 26
 COMMIT_BYTES = 1 << 24
@@ -56,8 +56,8 @@ class LmdbSet:
 
         Raises:
             IndexError: no such sample.
-            UnusableSample: "no image" or "no label" where the key is missing, "broken image" where the
-                database is damaged there.
+            UnusableSample: "no image" or "no label" if the key is missing, "broken image" if the database is
+                damaged there.
         """
         environment = self._open()
         if not 0 <= index < self._count:
@@ -199,7 +199,7 @@ class LmdbWriter:
 
 @contextmanager
 def _file_errors(folder: Path) -> Iterator[None]:
-    """Makes LMDB's errors, a full disk for one, an OSError."""
+    """Turns LMDB's errors, such as a full disk, into OSError."""
     try:
         yield
     except lmdb.Error as error:
@@ -207,5 +207,5 @@ def _file_errors(folder: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the path or call that LMDB puts before it."""
+    """LMDB's error without the path or call before it."""
     return str(error).rpartition(": ")[2]

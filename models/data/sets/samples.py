@@ -49,12 +49,13 @@ def official_label(text: str) -> str:
 
 
 def mindocr_label(text: str) -> str:
-    """MindOCR's label: as the official one, but what is too long is cut, and nothing left over still counts,
-    as a word that nobody reads."""
+    """MindOCR's label: like the official one, but a long label is cut, and an empty one counts, as a word
+    that is always misread.
+    """
     return fold(_NOT_ASCII.sub("", text))[:MAX_LENGTH]
 
 
-#: Whose labels accuracy can be measured by.
+#: The rules for labels by which accuracy can be measured.
 LABELS_OF: dict[str, Callable[[str], str]] = {
     "abinet-ascend": fold_label,
     "official": official_label,

@@ -26,7 +26,7 @@ def contact_sheet(crops: Sequence[tuple[npt.NDArray[np.uint8], str]], path: Path
 
 
 def check_sheet(path: Path | None) -> None:
-    """Raises ValueError if a sheet's folder is missing, for a sheet comes after hours of other work."""
+    """Raises ValueError if a sheet's folder is missing: a sheet is written after hours of other work."""
     if path and not path.parent.is_dir():
         raise ValueError(f"{path}: no folder {path.parent}; make it first")
 

@@ -17,7 +17,8 @@ PERCENTILES = (5, 50, 95)
 
 
 class SetStats(NamedTuple):
-    """``samples`` in the set, ``read`` of them looked at, ``usable`` of those; the rest is of the usable.
+    """``samples``: number in the set. ``read``: how many were examined. ``usable``: how many of these can be
+    used. The other fields count usable ones.
 
     lengths: label length (1..25) -> samples; width, height: 5th, 50th and 95th percentile in pixels.
     """

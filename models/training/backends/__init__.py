@@ -1,7 +1,7 @@
-"""What a training needs of a framework, and the two that give it.
+"""The interface of a framework for a training, and its two implementations.
 
-Everything else of a training (recipe, data, stages, curves, files) is the same in both, and what passes
-this border are NumPy arrays under native names. Importing one backend never imports the other.
+Everything else of a training (recipe, data, stages, curves, files) is the same in both. NumPy arrays under
+native names cross the border. Importing one backend never imports the other.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ class Backend(Protocol):
         ...
 
     def spell(self, probabilities: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """What the language model makes of probabilities (N, T, classes) and lengths (N,): logits."""
+        """The language model's logits for probabilities (N, T, classes) and lengths (N,)."""
         ...
 
     def read_with(self, parameters: Mapping[str, np.ndarray]) -> None:
-        """Makes these native parameters the ones that are read and spelt with until the next step."""
+        """Uses these native parameters for reading and spelling until the next step."""
         ...
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """The native parameters, averaged over the last steps if the recipe says so: what is read with,
-        spelt with and saved."""
+        """The native parameters, averaged over the last steps if the recipe says so. They are used for
+        reading, spelling and saving.
+        """
         ...
 
     def load(self, parameters: Mapping[str, np.ndarray], source: str) -> None:
@@ -63,7 +64,7 @@ class Backend(Protocol):
         ...
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that the stage's next steps depend on, under names of the framework's own."""
+        """All values that the stage's next steps depend on, under the framework's own names."""
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -79,7 +80,7 @@ def open_backend(recipe: Recipe, ranks: int = 1) -> Backend:
     """The backend that the recipe names, with its network's initial weights.
 
     Raises:
-        ValueError: the recipe asks for what this framework does not do.
+        ValueError: this framework does not do what the recipe asks for.
         ModuleNotFoundError: the framework is not installed.
     """
     if recipe.system.framework == "torch":
@@ -92,8 +93,9 @@ def open_backend(recipe: Recipe, ranks: int = 1) -> Backend:
 
 
 def averaging_share(steps: int, decay: float) -> float:
-    """What part of the average the weights after so many ``steps`` of the stage become: 1 - ``decay`` in the
-    long run, and more at first, so that the average soon forgets if the stage began."""
+    """The share of the new weights in the average after this many ``steps`` of the stage: 1 - ``decay`` in
+    the long run, and more at first, so that the average soon forgets where the stage began.
+    """
     return 1.0 - min(decay, (1 + steps) / (10 + steps))
 
 

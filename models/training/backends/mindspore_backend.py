@@ -29,8 +29,8 @@ HALF = ("O2", "O3")
 
 
 class MindSporeBackend:
-    """See :class:`~models.training.backends.Backend`. With several ``ranks`` each process has a share of
-    the batch.
+    """See :class:`~models.training.backends.Backend`. With several ``ranks`` each process has a share of the
+    batch.
 
     ``system.amp_level``: O0 and ``auto`` are float32; O2 and O3 are float16, with scaled gradients and no
     step if they are not finite, and only if the first loss of each stage is as good as in float32.

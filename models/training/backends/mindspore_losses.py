@@ -1,4 +1,4 @@
-"""The method's losses: cross-entropy of vision, language and fused readings (paper section 3.4)."""
+"""The paper's losses: cross-entropy of vision, language and fused readings (paper section 3.4)."""
 
 import mindspore as ms
 from mindspore import Tensor, nn, ops

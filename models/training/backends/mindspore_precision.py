@@ -1,4 +1,4 @@
-"""Mixed precision in MindSpore: what ``system.amp_level`` O2 and O3 make of a step, and a check before it."""
+"""Mixed precision in MindSpore: the step at ``system.amp_level`` O2 and O3, and a check before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.abinet.config import NetworkConfig
 from models.checkpoints.checkpoint import load_parameters
 from models.training.batches import Batch
 
-#: By so much gradients in float16 are enlarged on their way: the smallest would otherwise become 0.
+#: The factor by which gradients in float16 are enlarged, because the smallest would otherwise become 0.
 LOSS_SCALE = 1024.0
 #: The largest difference of the first loss from the one in float32, relative to it.
 TOLERANCE = 0.01

@@ -86,7 +86,7 @@ class TorchBackend:
     def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         inputs, labels, lengths = (torch.from_numpy(array) for array in batch[:3])
         if self.trims:
-            # No position attends to another one's output or beyond the length: the shorter, the same.
+            # No position attends to another one's output or beyond the length, so cutting changes nothing.
             longest = int(lengths.max())
             inputs, labels = inputs[:, :longest], labels[:, :longest]
         return inputs.to(self.device), labels.to(self.device, torch.int64), lengths.to(self.device)
@@ -100,7 +100,7 @@ class TorchBackend:
         return loss.detach()
 
     def _bfloat16_is_faster(self, inputs: Tensor, labels: Tensor, lengths: Tensor) -> bool:
-        """Measured on a copy of the network; no random number of the training is used up."""
+        """Measures on a copy of the network, without using random numbers of the training."""
         few = inputs[:MEASURED_CROPS], labels[:MEASURED_CROPS], lengths[:MEASURED_CROPS]
         with torch.random.fork_rng(devices=[]):
             network = copy.deepcopy(self.network)

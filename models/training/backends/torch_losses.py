@@ -1,5 +1,4 @@
-"""The method's losses in PyTorch: see :mod:`models.training.backends.mindspore_losses`, whose values these
-have."""
+"""The paper's losses in PyTorch, with the same values as :mod:`models.training.backends.mindspore_losses`."""
 
 from __future__ import annotations
 

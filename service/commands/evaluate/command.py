@@ -97,7 +97,9 @@ def run(args: argparse.Namespace) -> int:
         tqdm(total=samples, disable=None) as bar,
     ):
         if lexicons and not isinstance(reader, ServiceReader):
-            raise ValueError(f"--lexicons needs a bundle or a service: abinet export makes one of {source}")
+            raise ValueError(
+                f"--lexicons needs a bundle or a service: make one of {source} with abinet export"
+            )
         scores = in_field_order([score_set(reader, path, args.limit, bar.update, fold) for path in paths])
         chosen = [
             lexicons.score(reader, path, args.limit)

@@ -28,7 +28,7 @@ class _Line(BaseModel):
 
 
 class LexiconScore(NamedTuple):
-    """A set: its crops that have a lexicon, and of how many the word was chosen rightly."""
+    """A set: the number of its crops that have a lexicon, and of those whose word was chosen correctly."""
 
     name: str
     crops: int
@@ -63,7 +63,8 @@ class Lexicons:
             self._words[entry.set, entry.number] = entry.words
 
     def score(self, reader: ServiceReader, path: SetPath, limit: int | None = None) -> LexiconScore:
-        """How many of a set's first `limit` crops that have a lexicon get the right word of it.
+        """The score of a set's first `limit` crops: how many have a lexicon, and how many get the right word
+        of it.
 
         Raises ValueError if the service fails.
         """

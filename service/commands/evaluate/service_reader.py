@@ -1,4 +1,4 @@
-"""A service as the evaluation reads it: through the SDK, as its other users do."""
+"""A service that the evaluation uses through the SDK, as others do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ServiceReader:
     A service that asks for an API key gets the one of the environment variable ABINET_API_KEY.
 
     Raises:
-        ValueError: nothing there that answers as the service does.
+        ValueError: no abinet service answers there.
     """
 
     def __init__(self, address: str, turns: Turns = "auto") -> None:
@@ -69,7 +69,7 @@ class ServiceReader:
                 raise ValueError(f"{self._address}: {error}")
 
     def choose(self, image: bytes, words: Sequence[str]) -> str | None:
-        """The word that the network favours, or None if the crop is no image that the service reads.
+        """The likeliest word, or None if the service cannot read the crop.
 
         Raises:
             ValueError: the service fails.

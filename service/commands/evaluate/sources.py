@@ -17,8 +17,8 @@ def open_reader(
 ) -> Iterator[CropReader]:
     """A reader of NAME.ckpt, of a bundle's folder, or of the service at a URL.
 
-    A bundle is read through a service of its own, started with ``serve_options``: what is measured is then
-    what is served.
+    A bundle is read through a service started with ``serve_options``, so that the evaluation measures what is
+    served.
 
     Raises:
         ValueError: the source cannot be read, or ``serve_options`` are given for one that needs no service.

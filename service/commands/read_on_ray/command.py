@@ -24,17 +24,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="folder, image file, or s3://, gs://, ...")
     # Leads here from `abinet read`.
     parser.add_argument("--ray", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--address", help="of the cluster (default: $RAY_ADDRESS, else one on this machine)")
+    parser.add_argument("--address", help="address of the cluster (default: $RAY_ADDRESS, else this machine)")
     parser.add_argument(
         "--output", "-o", required=True, metavar="DIR", help="new folder or URI for the parts"
     )
-    parser.add_argument("--format", choices=FORMATS, default="csv", help="of the parts (default: csv)")
+    parser.add_argument("--format", choices=FORMATS, default="csv", help="format of the parts (default: csv)")
     parser.add_argument(
         "--part-files",
         type=_whole(1),
         metavar="N",
         default=PART_FILES,
-        help=f"files in a part, which is done again where its machine dies (default: {PART_FILES})",
+        help=f"files in a part; a part is read again if its machine dies (default: {PART_FILES})",
     )
     parser.add_argument(
         "--iterations", type=_whole(0), metavar="N", help="refinements (default: the model's own)"
@@ -46,15 +46,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="ways up: auto turns tall crops, all every crop (default: auto)",
     )
     parser.add_argument(
-        "--progress", action=argparse.BooleanOptionalAction, help="Ray's bars (default: on a terminal)"
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show progress bars (default: on a terminal)",
     )
     actors = parser.add_argument_group("actors, each with a model of its own")
-    actors.add_argument("--replicas", metavar="N", help="how many (default: 1)")
-    actors.add_argument("--max-replicas", metavar="N", help="up to how many, as the cluster has room")
+    actors.add_argument("--replicas", metavar="N", help="number of actors (default: 1)")
+    actors.add_argument("--max-replicas", metavar="N", help="most actors, if the cluster has room")
     actors.add_argument("--cpus", metavar="N", help="cores that Ray sets aside for each (default: 1)")
     model = parser.add_argument_group("what each of them runs")
     model.add_argument("--config", metavar="TOML", help="file with settings of `abinet serve`")
-    model.add_argument("--bundle", metavar="DIR", help="on every machine (default: the bundled model)")
+    model.add_argument("--bundle", metavar="DIR", help="path on every machine (default: the bundled model)")
     model.add_argument("--engine", help="mindspore, lite or simulated")
     model.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
     model.add_argument("--devices", help="cpu, or ascend: an NPU that Ray chooses")
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Reads; returns the exit code: 0, or 1 if a row has an error. Raises ValueError and OSError."""
     # Under `uv run` Ray would pack the folder it is called in, and start every worker with uv as well.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    # Ray warns for every pool of actors that their arguments may be lost: this process has them.
+    # Ray warns for every pool of actors that their arguments may be lost; this process keeps them.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray

@@ -1,9 +1,9 @@
 """More files than one machine reads in time, to tables of texts: Ray Data over folders and object stores.
 
-The files are dealt into parts of a fixed size. An actor reads a whole part with an engine of its own, writes
-the part's table and returns only counts. What a part holds and what its table is called follow from the list
-of files alone, so a part that a dying machine left undone, or half done, is done again and written over: one
-row a file in the end.
+The files are divided into parts of a fixed size. An actor reads a whole part with an engine of its own,
+writes the part's table and returns only counts. The list of files alone decides what a part holds and what
+its table is called. So if a machine dies, its part is read again and its table written over, and in the end
+each file has one row.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from service.types import ReadOptions
 T = TypeVar("T")
 
 _FILES_AT_ONCE = 128
-"""In one actor: fetched, decoded, waiting or being read. The queue has room for as many at least."""
+"""Files in one actor: fetched, decoded, waiting or being read. The queue has room for at least as many."""
 _FETCHERS = 16
 _PATIENCE_S = 300.0
-"""How long a crop may take if nobody waits for it, and how long a dead engine worker may be away."""
+"""How long a crop may take, because no client waits for it, and how long a dead engine worker may be away."""
 _PAUSE_S = 1.0
 
 
 class Summary(NamedTuple):
-    """How a run went. `seconds` are those of reading, the start of the actors included."""
+    """The result of a run. `seconds` are those of reading, including the start of the actors."""
 
     files: int
     failed: int
@@ -50,7 +50,7 @@ class Summary(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What every actor is told. `stores` are if the sources are, in their order."""
+    """What every actor gets. `stores` are the file systems of the sources, in their order."""
 
     stores: list[fs.FileSystem]
     schemes: list[str]
@@ -74,14 +74,14 @@ def read(
 
     Sources and output are paths or URIs (`s3://`, `gs://`, `hdfs://`, ...) that every machine of the cluster
     reaches. Each of `arguments.replicas` actors has a reader of its own; with `max_replicas` Ray starts up to
-    so many. A file that cannot be read is a row with an error.
+    that number. A file that cannot be read is a row with an error.
 
-    Raises ValueError if there is nothing to read, `output` has something in it or an engine cannot start,
-    and OSError if a place cannot be reached.
+    Raises ValueError if there is nothing to read, `output` is not empty or an engine cannot start, and
+    OSError if a place cannot be reached.
     """
     places, folder = [place_of(source) for source in sources], place_of(output)
     if not is_empty(folder):
-        raise ValueError(f"{output}: has something in it already; name a new folder")
+        raise ValueError(f"{output}: is not empty; name a new folder")
     parts = list(_parts(places, part_files))
     if not parts:
         raise ValueError(f"{', '.join(sources)}: no image files ({' '.join(IMAGES)})")
@@ -109,11 +109,11 @@ def _parts(places: Sequence[Place], size: int) -> Iterator[dict[str, Any]]:
 
 
 def _failures(parts: list[dict[str, Any]], job: Job, arguments: Arguments, progress: bool) -> Iterator[int]:
-    """Has every part read; yields each one's number of rows with an error."""
+    """Reads every part; yields each one's number of rows with an error."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = progress
     replicas = arguments.replicas
-    # A block a part: what a dying machine leaves undone is done again by the block.
+    # One block for each part, because Ray repeats whole blocks if a machine dies.
     counts = ray.data.from_items(parts, override_num_blocks=len(parts)).map(
         PartReader,
         fn_constructor_args=(job,),
@@ -127,7 +127,7 @@ def _failures(parts: list[dict[str, Any]], job: Job, arguments: Arguments, progr
         for row in counts.iter_rows():
             yield row["failed"]
     except RayError as error:
-        # A traceback, of which the last line is what the actor said.
+        # A traceback; its last line is the actor's error.
         raise ValueError(str(error).strip().splitlines()[-1].partition(": ")[2]) from error
 
 
@@ -172,7 +172,7 @@ class PartReader:
         return Row(name, final.text, final.confidence, note=note_of(final))
 
     async def _read(self, body: bytes) -> Crop:
-        """Raises ServiceError: what is said of this crop, or that no engine worker could be had for long."""
+        """Raises ServiceError: the crop's error, or that there was no engine worker for too long."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:

@@ -34,10 +34,10 @@ def place_of(source: str) -> Place:
 
 
 def image_files(place: Place) -> list[str]:
-    """Paths, without scheme, of a folder's image files and those below it, sorted; a file is its own.
+    """Sorted paths, without scheme, of the image files in and below a folder; of a file, its own path.
 
-    Names that begin with a dot are passed over. Raises OSError if nothing is there, and ValueError if a
-    name is not UTF-8.
+    Names that begin with a dot are passed over. Raises OSError if there is nothing at the path, and
+    ValueError if a name is not UTF-8.
     """
     files, path, scheme = place
     kind = files.get_file_info(path).type
@@ -61,13 +61,13 @@ def _is_image(entry: fs.FileInfo, root: int) -> bool:
 
 
 def is_empty(folder: Place) -> bool:
-    """Whether nothing is in a folder, or no such folder is there."""
+    """Whether a folder is empty or does not exist."""
     selector = fs.FileSelector(folder.path, allow_not_found=True)
     return not folder.files.get_file_info(selector)
 
 
 def content(files: fs.FileSystem, path: str, limit: int) -> bytes:
-    """A file's bytes. Raises OSError, and ValueError where they are more than `limit`."""
+    """A file's bytes. Raises OSError, and ValueError if there are more than `limit`."""
     with files.open_input_stream(path, compression=None) as stream:
         body: bytes = stream.read(limit + 1)
     if len(body) > limit:
@@ -76,9 +76,9 @@ def content(files: fs.FileSystem, path: str, limit: int) -> bytes:
 
 
 def write_whole(folder: Place, name: str, body: bytes) -> None:
-    """Writes a file that appears with all its bytes, in place of one of the same name."""
+    """Writes a file that appears with all its bytes, and replaces one of the same name."""
     files, path, _ = folder
-    # An object of a store appears when all of it has arrived; a file grows.
+    # An object in a store appears when all of it has arrived, but a local file grows.
     grows = isinstance(files, (fs.LocalFileSystem, fs.HadoopFileSystem))
     written = f"{path}/.{name}.{os.uname().nodename}-{os.getpid()}" if grows else f"{path}/{name}"
     files.create_dir(path, recursive=True)

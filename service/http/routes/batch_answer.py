@@ -1,4 +1,4 @@
-"""What a batch is answered: one document, or lines of JSON, each as soon as its crop is ready."""
+"""The answer to a batch: one document, or lines of JSON, each as soon as its crop is ready."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from service.types import Timings
 LINES = "application/x-ndjson"
 
 Told = tuple[int, Crop | ServiceError]
-"""A crop's place in its batch, and what became of it."""
+"""A crop's place in its batch, and its result or error."""
 
 
 def batch_response(
@@ -57,7 +57,7 @@ def batch_item(
 
 
 def server_timing(timings: Timings) -> list[tuple[bytes, bytes]]:
-    """The header, as a response takes it."""
+    """The header `Server-Timing`, as a response takes it."""
     return [(b"server-timing", timings.server_timing().encode())]
 
 
@@ -96,7 +96,7 @@ async def batch_lines(
 async def _in_turn(
     reading: asyncio.Task[list[Crop]], done: asyncio.Queue[Told | None], count: int
 ) -> AsyncGenerator[Told, None]:
-    """Crops in the order in which they are ready, then those that were not told of.
+    """Crops in the order in which they are ready, then those that were not reported.
 
     Raises ServiceError if the request fails before any.
     """
@@ -118,7 +118,7 @@ async def _in_turn(
 
 
 class _LinesResponse(Response):
-    """Lines as they come; in one piece for HTTP/1.0, which knows no chunks."""
+    """Sends lines as they come; in one piece for HTTP/1.0, which has no chunks."""
 
     def __init__(self, lines: AsyncIterator[bytes]) -> None:
         super().__init__(media_type=LINES)

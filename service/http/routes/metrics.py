@@ -98,7 +98,7 @@ def observability_router(fronts: Fronts, reader: Reader) -> APIRouter:
 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
-    """That for the format that a client asks for, or the plain text if it asks for no known one."""
+    """The encoder for the format that a client asks for; plain text if it is not known."""
     try:
         return choose_encoder(accept)
     except (TypeError, ValueError):  # a version that is no number
@@ -106,7 +106,7 @@ def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
 
 
 _COUNTED = "process_cpu_seconds"
-"""That the observer counts: what a front worked before it died must not be taken off again."""
+"""The observer counts this one, because the work of a front that has died must stay in it."""
 _NOT_ADDED = ("process_start_time_seconds", "process_max_fds")
 
 
@@ -121,7 +121,7 @@ class _ServiceCollector(Collector):
 
 
 class _ProcessesCollector(Collector):
-    """What prometheus_client says of one process, for several: memory and files added up."""
+    """prometheus_client's metrics of a process, added up over several: memory and files."""
 
     def __init__(self, processes: Sequence[int]) -> None:
         self._processes = processes

@@ -21,7 +21,7 @@ from service.reading.reader import Reader
 from service.types import ModelInfo
 
 ADMIN_PATHS = frozenset({"/v1/model/load", "/v1/model/promote", "/v1/model/rollback"})
-"""What asks for an admin key, in place of an API key."""
+"""Paths that ask for an admin key instead of an API key."""
 
 ADMIN_SCHEMES = {
     "adminBearer": {"type": "http", "scheme": "bearer"},
@@ -73,8 +73,8 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
     async def load(request: Request) -> Response:
         """Serves another bundle, once its workers have loaded it, run every graph and read a crop.
 
-        With `canary_percent` it reads that share of the requests beside the present one; for a bundle that is
-        the canary already this changes the share. Answers when done. A bundle that fails changes nothing.
+        With `canary_percent` it reads that share of the requests beside the present one; if it is the canary
+        already, its share changes. The answer comes when all is done. A bundle that fails changes nothing.
         """
         check_admin(request)
         if settings.bundles is None:
@@ -85,14 +85,14 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
 
     @post("/promote", *_PROBLEMS)
     async def promote(request: Request) -> Response:
-        """The canary takes the place of the main model, which ends with its last answer."""
+        """The canary replaces the main model, which ends after its last answer."""
         check_admin(request)
         await change.promote()
         return _info()
 
     @post("/rollback", *_PROBLEMS)
     async def rollback(request: Request) -> Response:
-        """The canary gets no more requests and ends with its last answer."""
+        """The canary gets no more requests and ends after its last answer."""
         check_admin(request)
         await change.roll_back()
         return _info()

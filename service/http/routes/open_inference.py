@@ -46,7 +46,7 @@ _INFER_BODY = {
 
 
 def open_inference_router(reader: Reader, version: str) -> APIRouter:
-    """`version` is that of the service."""
+    """The routes of `/v2`; `version` is the version of the service."""
     described = Described(reader, version)
     name = described.name
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
@@ -57,7 +57,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
 
     @get("", ServerMetadata)
     async def server(request: Request) -> Response:
-        """What answers here."""
+        """The server's name, version and extensions."""
         return JsonResponse(described.server())
 
     # A client that ends the address with a slash must not be sent elsewhere.
@@ -79,7 +79,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         return JsonResponse(described.model())
 
     async def config(request: Request) -> Response:
-        """The same in the words of Triton's configuration."""
+        """The same as Triton's configuration."""
         _check_model(request, described)
         return JsonResponse(described.config())
 
@@ -99,7 +99,7 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         return await _infer(request, reader, name)
 
     async def stats(request: Request) -> Response:
-        """What Triton's statistics extension tells of each version."""
+        """The statistics of each version, as in Triton's extension."""
         asked = ""
         if "name" in request.path_params:
             _check_model(request, described)
@@ -146,7 +146,7 @@ def _check_model(request: Request, described: Described) -> None:
 
 
 def _version(request: Request) -> str:
-    """As the path names it, or else a header."""
+    """The version that the path names, or else a header."""
     version: str = request.path_params.get("version") or model_version(request)
     return version
 
@@ -172,7 +172,7 @@ async def _infer(request: Request, reader: Reader, model: str) -> Response:
 
 
 def _json_bytes(request: Request, body: bytes) -> int:
-    """How much of the body is JSON: all of it, unless a header says otherwise."""
+    """How many bytes of the body are JSON: all, unless a header says otherwise."""
     announced = request.headers.get(_HEADER_LENGTH, str(len(body)))
     if not _COUNT.fullmatch(announced) or int(announced) > len(body):
         raise ServiceError(

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2: its messages, with Triton's extension for binary tensors.
 
-There is one model, whose input is a BYTES tensor of image files. In JSON an image is base64; as binary data
-it follows its length, as tritonclient sends it.
+There is one model, whose input is a BYTES tensor of image files. In JSON an image is base64. As binary data
+an image comes after its length, as tritonclient sends it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ConfigTensor(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """The configuration that Triton's clients ask for; 0 says that the first axis is none of batches."""
+    """The configuration that Triton's clients ask for; 0 means that the first axis is not a batch axis."""
 
     name: str
     platform: str
@@ -84,7 +84,7 @@ class Duration(BaseModel):
 
 
 class InferenceStats(BaseModel):
-    """Requests that were read and failed; of their crops the waits and computations."""
+    """Requests that were read and that failed; waits and computations of their crops."""
 
     success: Duration
     fail: Duration
@@ -104,7 +104,9 @@ class BatchStats(BaseModel):
 
 
 class VersionStats(BaseModel):
-    """Of one version, since the service was started; `last_inference` is in milliseconds since 1970."""
+    """Statistics of one version since the service was started; `last_inference` is in milliseconds since
+    1970.
+    """
 
     name: str
     version: str
@@ -232,7 +234,7 @@ OUTPUTS = {
     "iterations": Output("BYTES"),
 }
 USUAL_OUTPUTS = ("text", "confidence", "stopped_at", "turned")
-"""Those of a request that names none; `iterations`, JSON as /v1/read has it, is a thousand bytes a crop."""
+"""The outputs if a request names none. `iterations`, the JSON of /v1/read, takes a thousand bytes a crop."""
 
 
 def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[ImageFile]]:
@@ -248,7 +250,7 @@ def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[I
 def write(
     asked: InferRequest, values: dict[str, list[Any]], model: str, version: str
 ) -> tuple[bytes, list[bytes]]:
-    """The answer's JSON, and the binary data that was asked for. `values` holds every output that is."""
+    """The answer's JSON, and the binary data that was asked for. `values` holds all outputs."""
     outputs: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for wanted in asked.outputs or [RequestOutput(name=name) for name in USUAL_OUTPUTS]:
@@ -318,7 +320,7 @@ def checked(elements: Iterable[Any], shape: Sequence[int], most: int) -> list[An
 
 
 def unpacked(binary: bytes) -> Iterable[bytes]:
-    """The elements of a BYTES tensor. What is cut off at the end comes out short."""
+    """The elements of a BYTES tensor. If the last one is cut off, it is shorter than its length says."""
     place = 0
     while place < len(binary):
         start = place + _LENGTH.size
@@ -328,7 +330,7 @@ def unpacked(binary: bytes) -> Iterable[bytes]:
 
 
 def _flat(tensor: RequestInput) -> list[Any]:
-    """Its elements, whether they were given in the tensor's shape or in one row. Raises ServiceError."""
+    """The elements of data that was given in the tensor's shape or in one row. Raises ServiceError."""
     data = tensor.data or []
     if not any(isinstance(row, list) for row in data):
         return data

@@ -25,12 +25,13 @@ PAGE_PATHS = frozenset(
         *(f"/web/samples/{file.name}" for file in _SAMPLES.iterdir()),
     ]
 )
-"""All that belongs to the pages: it needs no key, what it asks of the service does."""
+"""Paths of the pages. They need no key, but the page's requests to the service do."""
 
 _HEADERS = {
-    # Asked for anew each time, answered with 304: a page never runs with the scripts of another release.
+    # Browsers ask each time and get 304, so that a page never runs with the scripts of another release.
     "Cache-Control": "no-cache",
-    # Nothing from elsewhere, and no script or style in the markup, whatever a file is called or a text says.
+    # Nothing from other hosts, and no script or style in the markup, whatever the name of a file or a text
+    # is.
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",

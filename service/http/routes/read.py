@@ -50,7 +50,7 @@ from service.settings.model import Settings
 from service.types import ReadOptions
 
 _TEXT_FIELDS = ("lexicon",)
-"""Of a form, beside its files."""
+"""Fields of a form, beside its files."""
 _BINARY = {"type": "string", "format": "binary"}
 _LEXICON = {
     "type": "string",
@@ -146,7 +146,7 @@ _OF_THE_BATCH = (
     Problem.DEADLINE,
 )
 _OF_THE_PHOTO = (Problem.NOT_AN_IMAGE, Problem.BROKEN_IMAGE, Problem.TOO_MANY_PIXELS, Problem.QUEUE_FULL)
-"""What is wrong with the file that all regions are in, if one of them says so."""
+"""Problems of the whole photo, if one region reports them."""
 
 
 def read_router(reader: Reader) -> APIRouter:
@@ -221,7 +221,7 @@ def read_router(reader: Reader) -> APIRouter:
             form = await read_form(request, settings.max_body_bytes, 1, ("regions", *_TEXT_FIELDS))
             ((_, image),) = form.files
             options = await _with_lexicon(options, form)
-            # As a member of an object the field is bounded and validated as any JSON here.
+            # Put into an object, the field is bounded and validated like any JSON here.
             text = b'{"regions":' + form.fields.get("regions", b"null") + b"}"
             listed = await parsed(
                 text, lambda: validated(RegionList, _regions_document(text, settings), "form")
@@ -253,7 +253,7 @@ def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
 
 
 async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
-    """With that of the form, if it has one: JSON, a list of words or a name."""
+    """The options with the form's lexicon, if it has one: JSON, a list of words or a name."""
     field = form.fields.get("lexicon")
     if field is None:
         return options
@@ -281,7 +281,7 @@ def _regions_document(body: bytes, settings: Settings) -> dict[str, Any]:
 
 
 def _limit(listed: Any, settings: Settings, what: str) -> None:
-    """Before they are validated one by one."""
+    """Refuses too many items before they are validated one by one."""
     if isinstance(listed, list) and len(listed) > settings.max_batch_items:
         raise ServiceError(
             Problem.TOO_MANY_CROPS, f"{len(listed)} {what} has {settings.max_batch_items} at most."
