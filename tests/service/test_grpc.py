@@ -175,7 +175,7 @@ def test_a_line_of_the_log_has_the_requests_identifier(running: ServiceProcess) 
         ([b"hello"], {}, "INVALID_ARGUMENT", "image[0]: "),
         ([FILES[0]], {"priority": 1}, "INVALID_ARGUMENT", "parameters.priority"),
         ([FILES[0]], {"sequence_id": 1}, "INVALID_ARGUMENT", "parameters.sequence_id"),
-        ([FILES[0]], {"parameters": {"iterations": 9}}, "INVALID_ARGUMENT", "refines 3 times at most"),
+        ([FILES[0]], {"parameters": {"iterations": 9}}, "INVALID_ARGUMENT", "this model has 3 at most"),
         ([FILES[0]], {"timeout": 1}, "DEADLINE_EXCEEDED", "Not read within"),
         ([b"x"] * 65, {}, "INVALID_ARGUMENT", "More than 64 crops"),
         ([bytes(200_001)], {}, "RESOURCE_EXHAUSTED", "larger than max"),
