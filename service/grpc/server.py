@@ -8,7 +8,7 @@ import grpc
 
 from service.grpc.port import target
 from service.grpc.service import handlers
-from service.http.server import most_connections
+from service.http.connection_limit import most_connections
 from service.reading.reader import Reader
 
 
