@@ -57,3 +57,7 @@ docs:
 # The wheels, built, installed and run on each Python
 release:
     .ci/wheels 3.10 3.11 3.12
+
+# The messages of gRPC from service/grpc/protocol/*.proto; a release of the compiler whose code any protobuf from 6.31 on runs
+grpc-protocol:
+    uvx --python 3.11 --from grpcio-tools==1.76.0 python -m grpc_tools.protoc -I . --python_out . --pyi_out . service/grpc/protocol/grpc_service.proto service/grpc/protocol/model_config.proto

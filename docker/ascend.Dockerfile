@@ -53,7 +53,8 @@ ENV PATH=/opt/abinet/bin:$PATH \
 WORKDIR /tmp
 # A card may be opened by the host's group HwHiAiUser, which the container gets with --group-add.
 USER 10001:10001
-EXPOSE 8000
+# gRPC is at the second, if ABINET_GRPC_PORT says so.
+EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
 # A card's graphs take longer to load than a CPU's.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \

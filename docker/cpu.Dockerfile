@@ -42,7 +42,8 @@ ENV PATH=/opt/abinet/bin:$PATH \
 WORKDIR /tmp
 # A number, because Kubernetes cannot see whether a name is root.
 USER 10001:10001
-EXPOSE 8000
+# gRPC is at the second, if ABINET_GRPC_PORT says so.
+EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-I", "/opt/abinet/healthcheck.py"]

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the images' lock files: requirements.lock without what only training and tests need, so that an image
-# runs the very versions that were tested; and that of .ci/ray. Needs uv; run it after requirements.lock was made again.
+# Makes the images' lock files: requirements.lock without what only training and tests need, but with gRPC, so that an
+# image runs the very versions that were tested; and that of .ci/ray. Needs uv; run it after requirements.lock was made again.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -12,10 +12,10 @@ lock() {
         --no-emit-find-links --no-emit-package abinet-client --custom-compile-command docker/lock.sh --output-file "$output" "$@" >/dev/null
 }
 
-lock docker/cpu.lock --constraint requirements.lock pyproject.toml
+lock docker/cpu.lock --extra grpc --constraint requirements.lock pyproject.toml
 # Without MindSpore and what it brings: there MindSpore Lite's wheel runs the graphs.
 echo "mindspore; python_version < '3'" |
-    lock docker/ascend.lock --constraint requirements.lock --override - pyproject.toml
+    lock docker/ascend.lock --extra grpc --constraint requirements.lock --override - pyproject.toml
 # What builds the project's own wheel.
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml | lock docker/build.lock -
 # Ray, and what its tests import, without MindSpore as well: they run the simulated engine.

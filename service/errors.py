@@ -20,6 +20,8 @@ class Problem(Enum):
     MODEL_CONFLICT = ("model-conflict", 409, "The change does not fit what is being served")
     BAD_BUNDLE = ("bad-bundle", 422, "The bundle cannot be served")
     UNSUPPORTED_BODY = ("unsupported-body", 415, "The body is of a type that this route does not take")
+    UNSUPPORTED_ENCODING = ("unsupported-encoding", 415, "The body is packed in a way that is not read here")
+    BROKEN_BODY = ("broken-body", 400, "The body cannot be unpacked")
     NOT_AN_IMAGE = ("not-an-image", 415, "The body is not an image of a known format")
     BAD_REGION = ("bad-region", 422, "No crop can be cut for the region")
     BROKEN_IMAGE = ("broken-image", 400, "The image cannot be decoded")

@@ -6,6 +6,7 @@ _EXTRA_OF = {
     "torch": "torch",
     "opentelemetry": "tracing",
     "pillow_heif": "formats",
+    "grpc": "grpc",
 }
 
 

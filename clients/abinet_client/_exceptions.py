@@ -121,6 +121,8 @@ _BY_TYPE: dict[str, type[AbinetError]] = {
     "too-many-pixels": BadImage,
     "invalid-request": InvalidRequest,
     "unsupported-body": InvalidRequest,
+    "unsupported-encoding": InvalidRequest,
+    "broken-body": InvalidRequest,
     "too-many-crops": InvalidRequest,
     "no-such-model": InvalidRequest,
     "model-conflict": InvalidRequest,

@@ -16,6 +16,7 @@ from service.bundled import bundled_model
 from service.engine_choice import chosen
 from service.engines.bundle import Bundle
 from service.fronts.manager import serve_with_fronts
+from service.grpc.port import reserved_port
 from service.http.listener import listening
 from service.observability.request_log import configure_logging
 from service.observability.tracing import tracing_fault
@@ -50,8 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
         threading.Thread(target=_stop_with_stdin, daemon=True).start()
     if (fault := tracing_fault(os.environ)) is not None:
         log.warning("%s", fault)
-    # The address comes first, so that a mistake in it does not wait for the model.
-    with listening(settings) as listeners:
+    # The addresses come first, so that a mistake in them does not wait for the model.
+    with listening(settings) as listeners, reserved_port(settings) as grpc_port:
+        settings = settings.model_copy(update={"grpc_port": grpc_port})
         settings, reason = chosen(settings)
         folder = settings.bundle or bundled_model(settings.worker_python)
         # Follow the link now: a worker that is restarted later must find the same bundle.

@@ -75,7 +75,7 @@ class FrontProcess:
         async with fronts.telling(self._told["own"]):
             self._follow(self._told)
             beating = asyncio.create_task(self._beat())
-            await self._server.serve(sockets=[])
+            await asyncio.gather(self._server.serve(sockets=[]), self._serve_grpc())
             if self._following is not None:
                 self._following.cancel()
             await self._reader.stop()
@@ -83,6 +83,12 @@ class FrontProcess:
         self._observer.note_cpu_time()
         if os.getppid() != self._told["manager"]:  # it was killed before it could remove its socket
             shutil.rmtree(self._told["folder"], ignore_errors=True)
+
+    async def _serve_grpc(self) -> None:
+        if self._settings.grpc_port is not None:
+            from service.grpc.server import serve_grpc
+
+            await serve_grpc(self._reader, self._settings.grpc_port)
 
     async def _beat(self) -> None:
         """Repeats that this process takes connections, because the manager replaces one that is silent."""

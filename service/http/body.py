@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from service.errors import Problem, ServiceError
+from service.http.encodings import check_encoding, unpacked
 from service.http.multipart import Form, form_of
 from service.reading.deadline import Deadline, DeadlineError
 
@@ -63,13 +65,21 @@ class BodyRoom:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Raises ServiceError if the body is longer than `limit` bytes, too slow, or its client hangs up."""
+    """Unpacked, if it was sent packed.
+
+    Raises ServiceError if the body is longer than `limit` bytes, packed or not, too slow, packed in a way
+    that is not read here, or its client hangs up.
+    """
     encoding = header(request, b"content-encoding").strip().lower()
-    if encoding not in (b"", b"identity"):
-        raise ServiceError(
-            Problem.UNSUPPORTED_BODY,
-            f"Content-Encoding {encoding.decode('latin-1')[:32]!r} is not supported: send the plain body.",
-        )
+    if encoding in (b"", b"identity"):
+        return await _arrived(request, limit)
+    check_encoding(encoding)
+    packed = await _arrived(request, limit)
+    state = request.scope["state"]
+    return await unpacked(packed, encoding, limit, partial(state["body_room"].hold, state))
+
+
+async def _arrived(request: Request, limit: int) -> bytes:
     state = request.scope["state"]
     room: BodyRoom = state["body_room"]
     # Most requests come in one piece: without waiting, a tenth of the front's work is saved.

@@ -64,7 +64,7 @@ class RequestMiddleware:
         started, method = time.perf_counter(), scope["method"]
         if method == "HEAD":  # as GET, of whose answer the server sends the head
             scope = {**scope, "method": "GET"}
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id.decode()
         state["body_room"] = self._body_room
@@ -131,7 +131,8 @@ class ApiKeyMiddleware:
         await app(scope, receive, send)
 
 
-def _request_id(scope: Scope) -> bytes:
+def request_id_of(scope: Scope) -> bytes:
+    """The client's own if its headers have a sane one, or else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             found: bytes = value

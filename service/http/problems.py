@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.errors import Problem, ServiceError, http_problem_details, invalid, problem_details
+from service.http.encodings import ACCEPTED
 from service.http.schemas import ProblemDetails
 
 FAULT = ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")
@@ -48,6 +49,8 @@ def problem_response(request: Request, error: ServiceError) -> Response:
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.problem is Problem.UNAUTHORISED:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.problem is Problem.UNSUPPORTED_ENCODING:
+        headers["Accept-Encoding"] = ACCEPTED
     return _response(request, problem_details(error.problem, error.detail, request.state.request_id), headers)
 
 

@@ -18,7 +18,15 @@ from service.settings.model import Settings
 from service.terminal import visible
 from service.types import Timings
 
-PROBES = ("/health/", "/v2/health/", "/metrics", "/v1/latency")
+PROBES = (
+    "/health/",
+    "/v2/health/",
+    "/metrics",
+    "/v1/latency",
+    "/grpc.health.v1.Health/",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+)
 """Routes that are asked every few seconds: logged only if they fail."""
 
 

@@ -12,7 +12,9 @@ from service.settings.model import Count, Settings
 from service.settings.sources import GivenValue, first_fault, refuse_unknown, settings_of
 
 _OF_RAY = {
-    **dict.fromkeys(("host", "port", "uds"), "Ray's proxies listen, and their address is Ray's own setting"),
+    **dict.fromkeys(
+        ("host", "port", "grpc_port", "uds"), "Ray's proxies listen, and their address is Ray's own setting"
+    ),
     "fronts": "each replica is one; ask for more replicas",
     **dict.fromkeys(
         ("admin_keys", "admin_keys_file", "bundles"),

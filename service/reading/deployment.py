@@ -183,6 +183,9 @@ class Deployment:
         except ServiceError as error:
             result = error.problem.slug
             raise
+        except asyncio.CancelledError:  # by whoever would have answered
+            result = Problem.CLIENT_GONE.slug
+            raise
         finally:
             self._in_flight -= 1
             if not self._in_flight:

@@ -121,6 +121,8 @@ class Settings(BaseSettings):
     """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0 takes a free one."""
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Port of /v2 over gRPC (the extra `grpc`), at the same host; 0 takes a free one."""
     uds: Path | None = None
     """Unix socket to listen on, in place of host and port."""
     api_keys: Keys = ()

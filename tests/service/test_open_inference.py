@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import json
 import struct
 from typing import Any
@@ -193,12 +192,6 @@ def test_a_parameter_that_is_not_honoured_is_refused(running: ServiceProcess, na
 def test_tritons_timeout_is_the_deadline(running: ServiceProcess) -> None:
     assert infer(running, parameters={"timeout": 1}).status_code == 504
     assert infer(running, parameters={"timeout": 20_000_000}).status_code == 200
-
-
-def test_a_compressed_body_is_refused_by_the_name_of_its_encoding(running: ServiceProcess) -> None:
-    response = running.client.post(INFER, content=gzip.compress(b"{}"), headers={"Content-Encoding": "gzip"})
-    assert response.status_code == 415
-    assert error(response).startswith("Content-Encoding 'gzip' is not supported")
 
 
 def test_an_address_that_ends_with_a_slash_is_not_sent_elsewhere(running: ServiceProcess) -> None:

@@ -243,14 +243,7 @@ def parse(body: bytes, json_bytes: int, most: int) -> tuple[InferRequest, list[I
     The first `json_bytes` of the body are JSON; binary data follows.
     """
     asked = validated(InferRequest, json_object(body[:json_bytes], most))
-    names = [output.name for output in asked.outputs or []]
-    for name in names:
-        if name not in OUTPUTS:
-            raise ServiceError(
-                Problem.INVALID_REQUEST, f"No output {name!r}; there are {', '.join(OUTPUTS)}."
-            )
-        if names.count(name) > 1:
-            raise ServiceError(Problem.INVALID_REQUEST, f"The output {name!r} is asked for twice.")
+    check_outputs([output.name for output in asked.outputs or []])
     return asked, _images(asked.inputs[0], body[json_bytes:], most)
 
 
@@ -281,8 +274,7 @@ def write(
 
 
 def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
-    if (tensor.name, tensor.datatype) != ("image", "BYTES"):
-        raise ServiceError(Problem.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
+    check_input(tensor.name, tensor.datatype)
     size = tensor.parameters.binary_data_size
     if size is not None:
         if size != len(binary):
@@ -290,22 +282,44 @@ def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
                 Problem.INVALID_REQUEST,
                 f"image: binary_data_size is {size}, and {len(binary)} bytes follow the JSON.",
             )
-        unpacked = _unpacked(binary)
-        images: list[Any] = list(itertools.islice(unpacked, most + 1))
-    else:
-        images = _flat(tensor)
+        return checked(unpacked(binary), tensor.shape, most)
+    images = checked(_flat(tensor), tensor.shape, most)
+    if not all(isinstance(image, str) for image in images):
+        raise ServiceError(Problem.INVALID_REQUEST, "image: an element of data is no string.")
+    return [base64_of(image) for image in images]
+
+
+def check_input(name: str, datatype: str) -> None:
+    """Raises ServiceError unless that is the model's input."""
+    if (name, datatype) != ("image", "BYTES"):
+        raise ServiceError(Problem.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
+
+
+def check_outputs(names: Sequence[str]) -> None:
+    """Raises ServiceError unless these are outputs of the model, each asked for once."""
+    for name in names:
+        if name not in OUTPUTS:
+            raise ServiceError(
+                Problem.INVALID_REQUEST, f"No output {name!r}; there are {', '.join(OUTPUTS)}."
+            )
+        if names.count(name) > 1:
+            raise ServiceError(Problem.INVALID_REQUEST, f"The output {name!r} is asked for twice.")
+
+
+def checked(elements: Iterable[Any], shape: Sequence[int], most: int) -> list[Any]:
+    """A tensor's elements, no more of them than `most`. Raises ServiceError if they are no such tensor."""
+    images = list(itertools.islice(elements, most + 1))
     if len(images) > most:
         raise ServiceError(Problem.TOO_MANY_CROPS, f"More than {most} crops.")
-    if len(images) != math.prod(tensor.shape) or not images:
+    if len(images) != math.prod(shape) or not images:
         raise ServiceError(
-            Problem.INVALID_REQUEST, f"image: {len(images)} elements do not make the shape {tensor.shape}."
+            Problem.INVALID_REQUEST,
+            f"image: {len(images)} elements do not make the shape {list(shape)}.",
         )
-    if not all(isinstance(image, (str, bytes)) for image in images):
-        raise ServiceError(Problem.INVALID_REQUEST, "image: an element of data is no string.")
-    return [base64_of(image) if isinstance(image, str) else image for image in images]
+    return images
 
 
-def _unpacked(binary: bytes) -> Iterable[bytes]:
+def unpacked(binary: bytes) -> Iterable[bytes]:
     """The elements of a BYTES tensor. If the last one is cut off, it is shorter than its length says."""
     place = 0
     while place < len(binary):

@@ -134,6 +134,8 @@ _OF_THE_BATCH = (
     Problem.NO_SUCH_MODEL,
     Problem.INVALID_REQUEST,
     Problem.UNSUPPORTED_BODY,
+    Problem.UNSUPPORTED_ENCODING,
+    Problem.BROKEN_BODY,
     Problem.BODY_TOO_SLOW,
     Problem.BODY_TOO_LARGE,
     Problem.BODIES_FULL,

@@ -1,0 +1,38 @@
+"""The gRPC server of a front, on the front's own event loop."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import grpc
+
+from service.grpc.port import target
+from service.grpc.service import handlers
+from service.http.connection_limit import most_connections
+from service.reading.reader import Reader
+
+
+async def serve_grpc(reader: Reader, port: int) -> None:
+    """Serves a reader until it drains, and then what is in flight.
+
+    The kernel shares the connections out among the fronts, which all listen on the same port: gRPC takes none
+    that was accepted elsewhere.
+    """
+    settings = reader.settings
+    server = grpc.aio.server(
+        options=[
+            ("grpc.so_reuseport", 1),
+            # Also what a packed message unpacks to.
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_connection_idle_ms", int(1e3 * settings.keep_alive_s)),
+        ],
+        maximum_concurrent_rpcs=most_connections(settings),
+    )
+    server.add_generic_rpc_handlers(handlers(reader, version("abinet-ascend")))
+    server.add_insecure_port(target(settings.host, port))
+    await server.start()
+    try:
+        await reader.until_draining()
+    finally:
+        await server.stop(settings.drain_s)
