@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import Any, Iterator
 
@@ -23,6 +24,8 @@ from service.engines.parent import wake_when_parent_dies
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
 
 _INTRODUCTION_S = 1.0
+_FIRST_CALLS_S = 1.0
+"""How long the calls that waited for the worker go before the compilation of larger batch sizes."""
 
 
 class Peer:
@@ -49,13 +52,14 @@ class Worker:
         self._costs: list[Cost] = []
         self._warming_up: Iterator[list[Cost]] | None = None
         """Compiles between calls what the first ones did not wait for."""
+        self._loaded_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._selector.register(owner.connection, selectors.EVENT_READ, owner)
 
     def run(self) -> None:
         """Answers calls until its owner closes the socket."""
         while True:
-            events = self._selector.select(None if self._warming_up is None else 0)
+            events = self._selector.select(self._until_warming_up())
             if not events:
                 self._warm_up_further()
             for key, _ in events:
@@ -111,6 +115,7 @@ class Worker:
         now = list(dict(graphs).items()) if call["early"] and self._engine.may_compile_later else graphs
         self._costs = self._engine.warm_up(now)
         later = (self._engine.warming_up([graph]) for graph in graphs if graph not in now)
+        self._loaded_at = time.monotonic()
         self._warming_up = itertools.chain.from_iterable(later)
         if self._listener is not None:
             self._selector.register(self._listener, selectors.EVENT_READ)
@@ -120,6 +125,12 @@ class Worker:
         assert self._engine is not None
         peer.told = len(self._costs)
         return {"release": self._engine.release, "costs": self._costs}
+
+    def _until_warming_up(self) -> float | None:
+        """Seconds until what is left may be compiled; none if nothing is."""
+        if self._warming_up is None:
+            return None
+        return max(0.0, self._loaded_at + _FIRST_CALLS_S - time.monotonic())
 
     def _warm_up_further(self) -> None:
         assert self._warming_up is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from service.engines.engine import Cost
 
@@ -22,21 +22,6 @@ BatchCosts = Mapping[str, Mapping[int, float]]
 def in_milliseconds(costs: BatchCosts) -> dict[str, dict[int, float]]:
     """For people and JSON."""
     return {kind: {size: round(1e3 * s, 3) for size, s in sizes.items()} for kind, sizes in costs.items()}
-
-
-def with_guesses(costs: Sequence[Cost], graphs: Iterable[tuple[str, int]]) -> list[Cost]:
-    """Costs of all these graphs (kinds and batch sizes) whose kinds have costs.
-
-    One that was not measured is taken to cost as much a crop as the smallest batch that was.
-    """
-    smallest = {cost.kind: cost for cost in sorted(costs, reverse=True)}
-    known = {(cost.kind, cost.batch) for cost in costs}
-    guesses = [
-        Cost(kind, batch, batch / smallest[kind].batch * smallest[kind].seconds)
-        for kind, batch in graphs
-        if kind in smallest and (kind, batch) not in known
-    ]
-    return [*costs, *guesses]
 
 
 class BatchSizes:
@@ -73,10 +58,13 @@ class BatchSizes:
         if any(not 1 / _STALE < now / planned_with[other] < _STALE for other, now in self.seconds.items()):
             self._plan = self._planned()
 
-    def measured(self, size: int, seconds: float) -> None:
-        """What a batch size costs, which was a guess until now."""
-        self._least[size] = seconds
-        self.note(size, seconds)
+    def add(self, size: int, seconds: float) -> None:
+        """Takes in a batch size that has been measured only now."""
+        self._least[size], self._doubts[size] = seconds, 1.0
+        self.all.add(size)
+        self.largest = max(self.all)
+        self.seconds = {**self.seconds, size: seconds}
+        self._plan = self._planned()
 
     def _planned(self) -> list[int]:
         """For each number of crops, the size of the first batch so that all crops take least time; of equal

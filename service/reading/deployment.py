@@ -18,14 +18,14 @@ import numpy as np
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
-from service.engines.engine import Cost, described
+from service.engines.engine import described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.image_decoding.regions import Outline
 from service.observability.observer import READ, Observer
-from service.reading.batch_sizes import BatchCosts, with_guesses
+from service.reading.batch_sizes import BatchCosts
 from service.reading.deadline import ClientGoneError, Deadline, DeadlineError
 from service.reading.decode import Decoder
 from service.reading.lexicon import Lexicon, alternatives, read_lexicons
@@ -300,14 +300,13 @@ class Deployment:
             await try_out(engine, self.bundle, loaded, self._settings.timeout_s)
         self.engine = loaded.release
         log.info("%s: a batch takes %s", loaded.release, described(loaded.costs))
-        costs = with_guesses(loaded.costs, [(graph.kind, graph.batch) for graph in self.bundle.graphs])
-        self._serving.append(asyncio.create_task(self._keep_serving(engine, costs)))
+        self._serving.append(asyncio.create_task(self._keep_serving(engine, loaded)))
 
-    async def _keep_serving(self, engine: ManagedEngine, costs: Sequence[Cost]) -> None:
+    async def _keep_serving(self, engine: ManagedEngine, loaded: Loaded) -> None:
         """Serves again after a fault, which costs only the crops of the call that was being made."""
         while True:
             try:
-                await self._scheduler.serve(engine, costs)
+                await self._scheduler.serve(engine, loaded.costs)
             except Exception:
                 log.exception("the scheduler failed; it goes on")
                 await asyncio.sleep(_AFTER_FAULT_S)

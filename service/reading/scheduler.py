@@ -63,8 +63,6 @@ class _Lane:
         self.sizes = self.pace.sizes
         kinds = set(self.sizes)
         self.first = "abinet" if "abinet" in kinds else "vision"
-        self.reads = {"vision", "refine"} <= kinds and self.sizes["vision"].all <= self.sizes["refine"].all
-        """Whether one call may do the vision and the refinements of a batch."""
         self.is_up = False
         self.calls: set[asyncio.Task[None]] = set()
         self.wake: asyncio.TimerHandle | None = None
@@ -74,6 +72,13 @@ class _Lane:
     @property
     def is_idle(self) -> bool:
         return self.is_up and not self.calls
+
+    @property
+    def reads(self) -> bool:
+        """Whether vision and refinements of a batch may be one call."""
+        return (
+            self.sizes.keys() >= {"vision", "refine"} and self.sizes["vision"].all <= self.sizes["refine"].all
+        )
 
     def call(self, kind: str, crops: list[Crop]) -> tuple[str, int]:
         """What the engine should run for a batch of a graph, and how often.
@@ -336,7 +341,7 @@ class Scheduler:
             answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
             took = answer.took
             for cost in answer.costs:
-                lane.sizes[cost.kind].measured(cost.batch, cost.seconds)
+                lane.sizes[cost.kind].add(cost.batch, cost.seconds)
             self._observer.statistics.call(self._model.version, len(crops), sum(took.values()))
             for graph, seconds in answer.took.items():
                 self._observer.batch(graph, len(crops), size, seconds)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.engines.engine import Cost
-from service.reading.batch_sizes import BatchSizes, with_guesses
+from service.reading.batch_sizes import BatchSizes
 
 
 def sizes(seconds: dict[int, float]) -> BatchSizes:
@@ -100,13 +100,8 @@ def test_no_other_choice_is_cheaper(seconds: dict[int, float], crops: int) -> No
     assert chosen <= least + 1e-9
 
 
-def test_a_batch_size_that_was_not_measured_is_taken_to_cost_as_much_a_crop_as_the_smallest() -> None:
-    costs = with_guesses([Cost("vision", 1, 0.01)], [("vision", 1), ("vision", 16), ("refine", 1)])
-    assert costs == [Cost("vision", 1, 0.01), Cost("vision", 16, 0.16)]
-
-
-def test_a_guess_ends_with_the_measurement() -> None:
-    sizes = BatchSizes(with_guesses([Cost("vision", 1, 0.01)], [("vision", 16)]))
-    assert sizes.next(5) == 1
-    sizes.measured(16, 0.02)
-    assert sizes.next(5) == 16
+def test_a_batch_size_that_is_compiled_later_is_used_from_then_on() -> None:
+    batch_sizes = sizes({1: 0.01})
+    assert calls(batch_sizes, 5) == [1] * 5
+    batch_sizes.add(16, 0.02)
+    assert calls(batch_sizes, 5) == [16]
