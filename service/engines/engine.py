@@ -90,27 +90,23 @@ class Engine:
     """Whether each thread that computes is bound to a core."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
+        self._files: dict[GraphKey, str] = {}
+        self._loaded: dict[GraphKey, Run] = {}
         self._binds_threads = options.bind_threads and options.device == "cpu"
         self.is_on_cpu = options.device == "cpu"
-        # On a CPU a compilation takes some 0.2 s, which a call may wait for; on Ascend many seconds.
+        # On a CPU a graph is loaded and compiled in 0.2 to 0.6 s, on Ascend in many more.
         self.may_compile_later = self.is_on_cpu and not self._binds_threads
-        runtime = _open_runtime(options)
-        check_release(bundle, runtime.package, runtime.release)
+        self._runtime = _open_runtime(options)
+        check_release(bundle, self._runtime.package, self._runtime.release)
         self._bundle = bundle
-        self.release = f"{runtime.package} {runtime.release}"
-        self._graphs: dict[GraphKey, Run] = {}
+        self._options = options
+        self.release = f"{self._runtime.package} {self._runtime.release}"
         for kind in KINDS[options.graph]:
             graphs = bundle.graphs_of(kind, compiled=options.engine == "lite" and options.device == "ascend")
             if not graphs:
                 raise BundleError(f"{bundle.folder}: no {kind} graph; export the bundle again")
             bundle.check_hashes(graphs)
-            for graph in graphs:
-                try:
-                    self._graphs[kind, graph.batch] = runtime.load(graph.path)
-                except RuntimeError as error:
-                    raise BundleError(
-                        f"{graph.path}: {self.release} refuses it: {_first_line(error)}{_remedy(options)}"
-                    ) from error
+            self._files.update({(kind, graph.batch): graph.path for graph in graphs})
 
     def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
         """Runs a graph at the batch size of its tensors; refinement runs `times` times.
@@ -124,12 +120,12 @@ class Engine:
         started = time.perf_counter()
         outputs: list[np.ndarray] = []
         if kind == "read":
-            logits, features = self._graphs["vision", batch](tensors)
+            logits, features = self._graph("vision", batch)(tensors)
             kind, outputs, tensors = "refine", [logits], [logits, features]
             now = time.perf_counter()
             took["vision"], started = now - started, now
         for _ in range(times):
-            outputs += self._graphs[kind, batch](tensors)
+            outputs += self._graph(kind, batch)(tensors)
             tensors = [outputs[-1], tensors[-1]]
         if times:
             took[kind] = time.perf_counter() - started
@@ -138,7 +134,7 @@ class Engine:
     @property
     def graphs(self) -> list[GraphKey]:
         """The graphs that may be run, the largest batch sizes first."""
-        return sorted(self._graphs, key=lambda graph: -graph[1])
+        return sorted(self._files, key=lambda graph: -graph[1])
 
     def warm_up(self, graphs: Sequence[GraphKey]) -> list[Cost]:
         """Runs these graphs, to compile them, to bind their threads to cores, and to measure their cost."""
@@ -165,6 +161,20 @@ class Engine:
                 least[graph] = min(least[graph], time.perf_counter() - started)
                 yield []
         yield [Cost(kind, batch, seconds) for (kind, batch), seconds in least.items()]
+
+    def _graph(self, kind: str, batch: int) -> Run:
+        if (kind, batch) not in self._loaded:
+            self._loaded[kind, batch] = self._load(kind, batch)
+        return self._loaded[kind, batch]
+
+    def _load(self, kind: str, batch: int) -> Run:
+        path = self._files[kind, batch]
+        try:
+            return self._runtime.load(path)
+        except RuntimeError as error:
+            raise BundleError(
+                f"{path}: {self.release} refuses it: {_first_line(error)}{_remedy(self._options)}"
+            ) from error
 
     def _run_of_zeros(self, kind: str, batch: int) -> Callable[[], object]:
         tensors = [np.zeros((batch, *shape), np.float32) for shape in self._bundle.input_shapes(kind)]

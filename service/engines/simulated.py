@@ -28,15 +28,12 @@ class SimulatedEngine(Engine):
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self._bundle = bundle
         self._options = options
+        self._files, self._loaded = {}, {}
         for kind in KINDS[options.graph]:
             bundle.check_hashes(bundle.graphs_of(kind))
-        self._graphs = {
-            (kind, graph.batch): self._graph(kind, graph.batch)
-            for kind in KINDS[options.graph]
-            for graph in bundle.graphs_of(kind)
-        }
+            self._files.update({(kind, graph.batch): graph.path for graph in bundle.graphs_of(kind)})
 
-    def _graph(self, kind: str, batch: int) -> Run:
+    def _load(self, kind: str, batch: int) -> Run:
         bundle = self._bundle
         seconds = (self._options.simulated_ms + self._options.simulated_ms_per_crop * batch) / 1e3
         logits = np.broadcast_to(_logits(bundle), (batch, bundle.steps, bundle.classes))

@@ -103,7 +103,7 @@ class Worker:
                 return {}
             return self._load(call) if call["call"] == "load" else self._run_graph(call, peer)
         except BundleError as error:
-            return {"refused": str(error)}
+            return {"refused" if call["call"] == "load" else "failed": str(error)}
         except Exception as error:
             traceback.print_exc()
             return {"failed": repr(error)}
