@@ -245,8 +245,8 @@ class Scheduler:
     async def serve(self, engine: EngineClient, costs: list[Cost]) -> None:
         """Serves crops on one engine, whose graphs have these costs, until it is cancelled.
 
-        The worker tells each cost once: those that its answers bring are added to the list, for whoever serves
-        on this engine next.
+        The worker tells each cost once: those that its answers bring are added to the list, for whoever
+        serves on this engine next.
         """
         lane = _Lane(engine, costs)
         self._lanes.append(lane)
