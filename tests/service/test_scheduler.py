@@ -85,7 +85,7 @@ async def settle() -> None:
 
 @asynccontextmanager
 async def scheduled(
-    costs: Sequence[Cost] = CHEAP_BATCHES,
+    costs: list[Cost] = CHEAP_BATCHES,
     max_queue: int = 8,
     vision_threshold: float = 0.98,
     settled_threshold: float = 0.9,
@@ -106,7 +106,7 @@ async def on_two_engines() -> AsyncIterator[tuple[GatedEngine, GatedEngine, Sche
 
 @asynccontextmanager
 async def serving(
-    scheduler: Scheduler, engines: Sequence[GatedEngine], costs: Sequence[Cost]
+    scheduler: Scheduler, engines: Sequence[GatedEngine], costs: list[Cost]
 ) -> AsyncIterator[None]:
     """A test in it has 10 seconds."""
     tasks = [asyncio.create_task(scheduler.serve(engine, costs)) for engine in engines]
