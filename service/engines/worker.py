@@ -26,6 +26,8 @@ from service.engines.protocol import Arena, Connection, ConnectionClosedError
 _INTRODUCTION_S = 1.0
 _FIRST_CALLS_S = 1.0
 """How long the calls that waited for the worker go before the compilation of larger batch sizes."""
+_LONGEST_WAIT_S = 0.25
+"""How long a step of this compilation waits for a moment without calls: under full load there is none."""
 
 
 class Peer:
@@ -52,7 +54,8 @@ class Worker:
         self._costs: list[Cost] = []
         self._warming_up: Iterator[list[Cost]] | None = None
         """Compiles between calls what the first ones did not wait for."""
-        self._loaded_at = 0.0
+        self._step_due = 0.0
+        """When its next step may be done between calls; a while later it is done, even if calls wait."""
         self._selector = selectors.DefaultSelector()
         self._selector.register(owner.connection, selectors.EVENT_READ, owner)
 
@@ -60,7 +63,7 @@ class Worker:
         """Answers calls until its owner closes the socket."""
         while True:
             events = self._selector.select(self._until_warming_up())
-            if not events:
+            if not events or self._has_waited_long():
                 self._warm_up_further()
             for key, _ in events:
                 if key.data is None:
@@ -115,7 +118,7 @@ class Worker:
         now = list(dict(graphs).items()) if call["early"] and self._engine.may_compile_later else graphs
         self._costs = self._engine.warm_up(now)
         later = (self._engine.warming_up([graph]) for graph in graphs if graph not in now)
-        self._loaded_at = time.monotonic()
+        self._step_due = time.monotonic() + _FIRST_CALLS_S
         self._warming_up = itertools.chain.from_iterable(later)
         if self._listener is not None:
             self._selector.register(self._listener, selectors.EVENT_READ)
@@ -130,7 +133,10 @@ class Worker:
         """Seconds until what is left may be compiled; none if nothing is."""
         if self._warming_up is None:
             return None
-        return max(0.0, self._loaded_at + _FIRST_CALLS_S - time.monotonic())
+        return max(0.0, self._step_due - time.monotonic())
+
+    def _has_waited_long(self) -> bool:
+        return self._warming_up is not None and time.monotonic() > self._step_due + _LONGEST_WAIT_S
 
     def _warm_up_further(self) -> None:
         assert self._warming_up is not None
@@ -141,6 +147,7 @@ class Worker:
         except Exception:
             traceback.print_exc()  # and so does every call that wants this batch size
             self._warming_up = None
+        self._step_due = time.monotonic()
 
     def _run_graph(self, call: dict[str, Any], peer: Peer) -> dict[str, Any]:
         if self._engine is None:

@@ -58,6 +58,16 @@ class ImageArena:
             start += length
         return files
 
+    def write_regions(self, slot: int, regions: bytes) -> None:
+        """Writes what a message has no room for where the inputs will be: 256 outlines take at most 1 MB."""
+        start = self._start(slot) + _pages(self.file_bytes)
+        self._memory[start : start + len(regions)] = regions
+
+    def read_regions(self, slot: int, length: int) -> bytes:
+        """To be read before the inputs are written."""
+        start = self._start(slot) + _pages(self.file_bytes)
+        return self._memory[start : start + length]
+
     def free_inputs(self, slot: int) -> None:
         """Gives the inputs' memory back until they are written again. Their values are lost."""
         start = self._start(slot) + _pages(self.file_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -109,13 +110,15 @@ class ImageDecoder:
         self._arena.write(slot, bodies)
         texts = [isinstance(file, str) for file in files]
         lengths = list(map(len, bodies))
+        outlines = json.dumps(regions).encode() if regions else b""
+        self._arena.write_regions(slot, outlines)
         self._connection.send(
             {
                 "slot": slot,
                 "lengths": lengths,
                 "texts": texts,
                 "ways": ways,
-                "regions": regions or [None] * len(lengths),
+                "regions": len(outlines),
                 "large": is_large,
             }
         )

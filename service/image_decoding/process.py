@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -185,7 +186,9 @@ def _serve(front: Connection, arena: ImageArena, memory: _Memory, prepare: Prepa
         slot, place, outcomes = call["slot"], 0, []
         over = time.monotonic() + _TURN_S
         inputs, files = arena.inputs[slot], arena.read(slot, call["lengths"])
-        wishes = zip(files, call["texts"], call["ways"], call["regions"], strict=True)
+        outlines = arena.read_regions(slot, call["regions"])
+        regions_of = json.loads(outlines) if outlines else [None] * len(files)
+        wishes = zip(files, call["texts"], call["ways"], regions_of, strict=True)
         for index, (file, is_text, ways, regions) in enumerate(wishes):
             arena.mark(index)
             signal.setitimer(signal.ITIMER_PROF, CPU_S)  # the signal's default is the end

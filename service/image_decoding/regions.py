@@ -96,12 +96,13 @@ class Photo:
         corners *= np.array([width / full_width, height / full_height])
         size = tuple(max(1, round(side)) for side in size_of(corners.tolist()))
         is_quadrilateral = len(corners) == 4
+        # Far larger than the photo: no level is small enough, and straightening would take gigabytes.
+        if not is_quadrilateral and math.prod(size) > 4 * _LARGEST_CROP:
+            raise _outside(full_width, full_height)
         places = None if is_quadrilateral else strips.straightened(corners, (size[0], size[1]))
         share = _share_within(corners, width, height) if places is None else _share_of(places, width, height)
         if share < _LEAST_INSIDE:
-            raise _bad(
-                f"Less than half of the region is in the photo, which is {full_width} x {full_height}."
-            )
+            raise _outside(full_width, full_height)
         left, top = np.clip(np.floor(corners.min(axis=0)) - _MARGIN, 0, [width - 1, height - 1]).astype(int)
         right, bottom = np.clip(np.ceil(corners.max(axis=0)) + _MARGIN, 1, [width, height]).astype(int)
         near = np.ascontiguousarray(level[top:bottom, left:right])
@@ -139,6 +140,10 @@ def _halvings(outline: np.ndarray) -> int:
 
 def _bad(detail: str) -> ServiceError:
     return ServiceError(Problem.BAD_REGION, detail)
+
+
+def _outside(width: int, height: int) -> ServiceError:
+    return _bad(f"Less than half of the region is in the photo, which is {width} x {height}.")
 
 
 def _is_convex(outline: np.ndarray) -> bool:

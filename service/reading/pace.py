@@ -64,9 +64,11 @@ class Pace:
     def _parts(self, kind: str, size: int, times: float) -> dict[str, float]:
         """What each graph of a call costs."""
         if kind == "read":
-            refine = min(size, self.sizes["refine"].largest)
+            sizes = self.sizes["refine"]
+            # The worker may have compiled a size of vision, and this one of refinement not yet.
+            refine = size if size in sizes.all else sizes.next(size)
             return {
                 "vision": self.sizes["vision"].seconds[size],
-                "refine": times * self.sizes["refine"].seconds[refine] * size / refine,
+                "refine": times * sizes.seconds[refine] * max(1.0, size / refine),
             }
         return {kind: self.sizes[kind].seconds[size] * (times if kind == "refine" else 1)}

@@ -57,8 +57,9 @@ class TooLateError(Exception):
 class _Lane:
     """One engine, and the calls that it has been given."""
 
-    def __init__(self, engine: EngineClient, costs: Sequence[Cost]) -> None:
+    def __init__(self, engine: EngineClient, costs: list[Cost]) -> None:
         self.engine = engine
+        self._costs = costs
         self.pace = Pace(costs)
         self.sizes = self.pace.sizes
         kinds = set(self.sizes)
@@ -79,6 +80,12 @@ class _Lane:
         return (
             self.sizes.keys() >= {"vision", "refine"} and self.sizes["vision"].all <= self.sizes["refine"].all
         )
+
+    def add(self, costs: Iterable[Cost]) -> None:
+        """Takes in batch sizes that the engine has compiled only now."""
+        for cost in costs:
+            self._costs.append(cost)
+            self.sizes[cost.kind].add(cost.batch, cost.seconds)
 
     def call(self, kind: str, crops: list[Crop]) -> tuple[str, int]:
         """What the engine should run for a batch of a graph, and how often.
@@ -235,8 +242,12 @@ class Scheduler:
         self._waiting.keep(lambda crop: crop.submission is not submission)
         self._refining = deque(crop for crop in self._refining if crop.submission is not submission)
 
-    async def serve(self, engine: EngineClient, costs: Sequence[Cost]) -> None:
-        """Serves crops on one engine, whose graphs have these costs, until it is cancelled."""
+    async def serve(self, engine: EngineClient, costs: list[Cost]) -> None:
+        """Serves crops on one engine, whose graphs have these costs, until it is cancelled.
+
+        The worker tells each cost once: those that its answers bring are added to the list, for whoever
+        serves on this engine next.
+        """
         lane = _Lane(engine, costs)
         self._lanes.append(lane)
         try:
@@ -340,8 +351,7 @@ class Scheduler:
         try:
             answer = await lane.engine.run(kind, _columns(kind, crops), size, times)
             took = answer.took
-            for cost in answer.costs:
-                lane.sizes[cost.kind].add(cost.batch, cost.seconds)
+            lane.add(answer.costs)
             self._observer.statistics.call(self._model.version, len(crops), sum(took.values()))
             for graph, seconds in answer.took.items():
                 self._observer.batch(graph, len(crops), size, seconds)

@@ -112,6 +112,21 @@ def test_a_worker_that_is_ready_early_compiles_the_other_batch_sizes_while_idle_
         worker.kill()
 
 
+def test_a_worker_under_full_load_compiles_the_other_batch_sizes_between_calls() -> None:
+    worker = EngineProcess(Bundle(str(tiny_bundle())), MINDSPORE)
+    try:
+        worker.load(early=True)
+        costs: list[Cost] = []
+        end = time.monotonic() + 30
+        worker.send("vision", [IMAGES[:1]], 1)
+        while len(costs) < 2 and time.monotonic() < end:
+            worker.send("vision", [IMAGES[:1]], 1)  # so that a call waits whenever one is answered
+            costs += worker.receive(10).costs
+        assert sorted((cost.kind, cost.batch) for cost in costs) == [("refine", 4), ("vision", 4)]
+    finally:
+        worker.kill()
+
+
 @pytest.mark.lite
 def test_lite_over_http_reads_as_mindspore_does(lite_python: Path) -> None:
     python = str(lite_python)

@@ -215,6 +215,25 @@ def test_a_region_may_stand_out_of_the_photo_a_little() -> None:
     assert Photo(PHOTO).cut(outline_of(quad(-10, -5, 90, 24))).shape == (24, 90, 3)
 
 
+@slow
+def test_a_photo_may_have_as_many_outlines_of_as_many_points_as_are_allowed(bundled: ServiceProcess) -> None:
+    angles = np.linspace(np.pi, 0, 32)
+    upper, lower = ([[150 + r * np.cos(a), 150 - r * np.sin(a)] for a in angles] for r in (140.0, 110.0))
+    found = items(regions(bundled, [[*upper, *lower[::-1]]] * 64))
+    assert len(found) == 64
+    assert all("result" in item for item in found)
+
+
+def test_curved_text_far_larger_than_the_photo_is_refused_before_it_is_straightened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.image_decoding.strips.straightened", None)
+    angles = np.linspace(np.pi, 0, 7)
+    upper, lower = ([[r * np.cos(a), -r * np.sin(a)] for a in angles] for r in (9e5, 5e5))
+    with pytest.raises(ServiceError, match="Less than half"):
+        Photo(PHOTO).cut(outline_of([*upper, *lower[::-1]]))
+
+
 def test_any_outline_is_cut_or_has_a_reason() -> None:
     chance = np.random.default_rng(1)
     for _ in range(300):

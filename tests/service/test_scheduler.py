@@ -33,6 +33,8 @@ class GatedEngine:
         self.calls: list[tuple[str, int]] = []
         self.times: list[int] = []
         self.error: Exception | None = None
+        self.tells: list[Cost] = []
+        """Costs that the next answer brings."""
         self.ready = asyncio.Event()
         self.ready.set()
         self._gate = asyncio.Semaphore(0)
@@ -50,6 +52,14 @@ class GatedEngine:
         await self._gate.acquire()
         if self.error is not None:
             raise self.error
+        return self._answer(kind, columns, size, times)._replace(costs=self._told())
+
+    def _told(self) -> list[Cost]:
+        told, self.tells = self.tells, []
+        return told
+
+    @staticmethod
+    def _answer(kind: str, columns: Sequence[Rows], size: int, times: int) -> Answer:
         rows = np.zeros((size, *columns[0][0].shape), np.float32)
         rows[: len(columns[0])] = columns[0]
         if kind == "refine":
@@ -75,7 +85,7 @@ async def settle() -> None:
 
 @asynccontextmanager
 async def scheduled(
-    costs: Sequence[Cost] = CHEAP_BATCHES,
+    costs: list[Cost] = CHEAP_BATCHES,
     max_queue: int = 8,
     vision_threshold: float = 0.98,
     settled_threshold: float = 0.9,
@@ -96,7 +106,7 @@ async def on_two_engines() -> AsyncIterator[tuple[GatedEngine, GatedEngine, Sche
 
 @asynccontextmanager
 async def serving(
-    scheduler: Scheduler, engines: Sequence[GatedEngine], costs: Sequence[Cost]
+    scheduler: Scheduler, engines: Sequence[GatedEngine], costs: list[Cost]
 ) -> AsyncIterator[None]:
     """A test in it has 10 seconds."""
     tasks = [asyncio.create_task(scheduler.serve(engine, costs)) for engine in engines]
@@ -555,3 +565,25 @@ async def test_an_engine_that_is_down_does_not_keep_another_from_working_ahead()
         assert other.calls == [("read", 4)] * 2
         other.let_go(2)
         await crops_of(readings)
+
+
+async def test_batch_sizes_that_are_compiled_one_by_one_are_used_at_any_stage_of_it() -> None:
+    costs = [Cost(kind, 1, 1.0) for kind in ("vision", "refine")]
+    async with scheduled(costs, max_queue=64) as (engine, scheduler):
+        for told in [Cost("vision", 16, 1.0), Cost("refine", 16, 1.0), Cost("vision", 4, 0.1)]:
+            engine.tells = [told]
+            engine.let_go(64)
+            await crops_of(reads(scheduler, 1))
+            for count in (1, 4, 16):
+                crops = await crops_of(reads(scheduler, *[1] * count))
+                assert [crop.error for crop in crops] == [None] * count
+
+
+async def test_a_batch_size_that_was_compiled_later_is_known_to_whoever_serves_the_engine_next() -> None:
+    costs = [Cost(kind, 1, 1.0) for kind in ("vision", "refine")]
+    for told in [Cost("vision", 4, 2.0)], []:
+        async with scheduled(costs) as (engine, scheduler):
+            engine.tells = told
+            engine.let_go(8)
+            await crops_of(reads(scheduler, 0))
+            assert list(scheduler.batch_costs[0]["vision"]) == [1, 4]
