@@ -10,7 +10,7 @@ from typing import Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tup
 import numpy as np
 
 from service.bundle_format.manifest import BundleError
-from service.engines.bundle import Bundle, check_release
+from service.engines.bundle import Bundle, Graph, check_release
 from service.engines.cores import bind_threads
 
 Run = Callable[[List[np.ndarray]], List[np.ndarray]]
@@ -90,7 +90,7 @@ class Engine:
     """Whether each thread that computes is bound to a core."""
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
-        self._files: dict[GraphKey, str] = {}
+        self._files: dict[GraphKey, Graph] = {}
         self._loaded: dict[GraphKey, Run] = {}
         self._binds_threads = options.bind_threads and options.device == "cpu"
         self.is_on_cpu = options.device == "cpu"
@@ -106,7 +106,7 @@ class Engine:
             if not graphs:
                 raise BundleError(f"{bundle.folder}: no {kind} graph; export the bundle again")
             bundle.check_hashes(graphs)
-            self._files.update({(kind, graph.batch): graph.path for graph in graphs})
+            self._files.update({(kind, graph.batch): graph for graph in graphs})
 
     def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
         """Runs a graph at the batch size of its tensors; refinement runs `times` times.
@@ -168,12 +168,14 @@ class Engine:
         return self._loaded[kind, batch]
 
     def _load(self, kind: str, batch: int) -> Run:
-        path = self._files[kind, batch]
+        graph = self._files[kind, batch]
+        # Again, because it may be long after the start, and somebody may have written into the file.
+        self._bundle.check_hashes([graph])
         try:
-            return self._runtime.load(path)
+            return self._runtime.load(graph.path)
         except RuntimeError as error:
             raise BundleError(
-                f"{path}: {self.release} refuses it: {_first_line(error)}{_remedy(self._options)}"
+                f"{graph.path}: {self.release} refuses it: {_first_line(error)}{_remedy(self._options)}"
             ) from error
 
     def _run_of_zeros(self, kind: str, batch: int) -> Callable[[], object]:

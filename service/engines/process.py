@@ -65,6 +65,11 @@ class EngineProcess(WorkerConnection):
             raise self._silent(timeout) from None
 
     @property
+    def largest_batch(self) -> int:
+        """The largest batch size of the bundle."""
+        return max(graph.batch for graph in self._bundle.graphs)
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

@@ -31,7 +31,7 @@ class SimulatedEngine(Engine):
         self._files, self._loaded = {}, {}
         for kind in KINDS[options.graph]:
             bundle.check_hashes(bundle.graphs_of(kind))
-            self._files.update({(kind, graph.batch): graph.path for graph in bundle.graphs_of(kind)})
+            self._files.update({(kind, graph.batch): graph for graph in bundle.graphs_of(kind)})
 
     def _load(self, kind: str, batch: int) -> Run:
         bundle = self._bundle

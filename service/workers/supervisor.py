@@ -158,7 +158,9 @@ class Supervisor:
             self._process = None
             raise
         self._lost.clear()
-        self._calls = CallsInFlight(process, self._lose, self._silence_s or _silence(loaded))
+        self._calls = CallsInFlight(
+            process, self._lose, self._silence_s or _silence(loaded, process.largest_batch)
+        )
         self._ready.set()
         log.info("engine worker %d runs %s", process.pid, loaded.release)
         return loaded
@@ -173,11 +175,12 @@ class Supervisor:
         return await asyncio.get_running_loop().run_in_executor(thread, function)
 
 
-def _silence(loaded: Loaded) -> float:
+def _silence(loaded: Loaded, largest_batch: int) -> float:
     """Seconds after which a silent worker counts as dead: short enough for the requests that wait, long
-    enough for its calls.
+    enough for its calls. A batch that is not measured yet is taken to cost as much a crop as those that are.
     """
-    return min(60.0, max(10.0, 20 * max((cost.seconds for cost in loaded.costs), default=0.0)))
+    longest = max((cost.seconds * largest_batch / cost.batch for cost in loaded.costs), default=0.0)
+    return min(60.0, max(10.0, 20 * longest))
 
 
 async def _end(process: EngineProcess) -> None:

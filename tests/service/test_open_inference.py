@@ -46,6 +46,23 @@ def test_crops_read_as_through_the_services_own_route(running: ServiceProcess) -
     assert answer["stopped_at"] == [3, 3, 3]
 
 
+@pytest.mark.parametrize("length", [len(FILES[0]) + 1, 2**32 - 1])
+def test_a_binary_element_that_is_longer_than_what_is_left_is_refused(
+    running: ServiceProcess, length: int
+) -> None:
+    tensor = struct.pack("<I", length) + FILES[0]
+    image = {
+        "name": "image",
+        "datatype": "BYTES",
+        "shape": [1],
+        "parameters": {"binary_data_size": len(tensor)},
+    }
+    head = json.dumps({"inputs": [image]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    response = running.client.post(INFER, content=head + tensor, headers=headers)
+    assert f"has {length} bytes, but only {len(FILES[0])} are left" in error(response)
+
+
 def test_binary_tensors_are_taken_and_given(running: ServiceProcess) -> None:
     tensor = b"".join(struct.pack("<I", len(file)) + file for file in FILES)
     head = json.dumps(

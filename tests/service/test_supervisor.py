@@ -14,11 +14,11 @@ import pytest
 
 from service.bundle_format.manifest import BundleError
 from service.engines.connection import CallError, Loaded, NeverRanError, WorkerDiedError
-from service.engines.engine import Answer
+from service.engines.engine import Answer, Cost
 from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
 from service.workers.in_flight import BatchFailedError
-from service.workers.supervisor import Supervisor
+from service.workers.supervisor import Supervisor, _silence
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -45,9 +45,10 @@ class FakeWorker:
         self._is_immortal = is_immortal
         self._ours, self._theirs = socket_pair()
         self.calls = 0
+        self.largest_batch = 1
         self.ended = threading.Event()
 
-    def load(self) -> Loaded:
+    def load(self, *, early: bool) -> Loaded:
         if self._refuses is not None:
             raise self._refuses
         return Loaded("fake", [])
@@ -246,3 +247,9 @@ async def test_a_fault_of_ours_while_a_worker_is_restarted_is_not_the_last_try(
         await supervisor.run("vision", [], 1)
         assert (second.is_alive(), third.calls) == (False, 1)
     assert "KeyError" in caplog.text
+
+
+def test_a_silent_worker_has_time_for_the_largest_batch_also_if_only_the_smallest_was_measured() -> None:
+    loaded = Loaded("fake", [Cost("vision", 1, 0.03), Cost("refine", 1, 0.001)])
+    assert _silence(loaded, largest_batch=64) == pytest.approx(20 * 64 * 0.03)
+    assert _silence(loaded, largest_batch=1) == 10

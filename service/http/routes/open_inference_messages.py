@@ -320,12 +320,18 @@ def checked(elements: Iterable[Any], shape: Sequence[int], most: int) -> list[An
 
 
 def unpacked(binary: bytes) -> Iterable[bytes]:
-    """The elements of a BYTES tensor. If the last one is cut off, it is shorter than its length says."""
+    """The elements of a BYTES tensor. Raises ServiceError if one says that it is longer than what is left."""
     place = 0
     while place < len(binary):
         start = place + _LENGTH.size
         length = int.from_bytes(binary[place:start], "little")
         place = start + length
+        if place > len(binary):
+            left = max(0, len(binary) - start)
+            raise ServiceError(
+                Problem.INVALID_REQUEST,
+                f"image: an element says that it has {length} bytes, but only {left} are left.",
+            )
         yield binary[start:place]
 
 
