@@ -24,6 +24,7 @@ import onnxruntime
 from pp_ocr import recogniser
 from rapidocr.ch_ppocr_rec import TextRecInput
 from serving.processes import processor_seconds
+from serving.served import wait_for_batch_sizes
 
 from abinet_client.local_service import local_service
 from models.charset import Word
@@ -143,7 +144,9 @@ def main() -> int:
     options += ["--bundle", arguments.bundle] if arguments.bundle else []
     sets = find_sets(arguments.sets)
     with ExitStack() as stack:
-        ours = Service(stack.enter_context(local_service(options)))
+        address = stack.enter_context(local_service(options))
+        wait_for_batch_sizes(address)
+        ours = Service(address)
         stack.enter_context(ours)
         readers: list[Timed] = [ours, *(PaddleOcr(size, arguments.threads) for size in ("tiny", "small"))]
         results = measure(readers, sets, arguments.limit)

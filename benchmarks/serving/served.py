@@ -3,23 +3,29 @@
 import argparse
 import contextlib
 import re
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
+from abinet_client import ModelInfo
+from abinet_client.connect import connect
 from abinet_client.local_service import local_service
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
 from service.engines.engine import EngineOptions
 from service.settings.model import Settings
 
-from .bodies import BATCH_ITEMS
+from .bodies import BATCH_ITEMS, crop_jpeg
 
 CLIENTS = 32
 # Room for a batch of each of many clients, also if one front has them all.
 ROOM = ["--max-queue", str(8 * CLIENTS * BATCH_ITEMS)]
 NO_OP = ["--engine", "simulated", "--simulated-ms", "0", *ROOM]
 _SLOW_MS, _SLOW_MS_PER_CROP = 5.0, 2.0
+_COMPILATION_S = 60.0
+_LOOK_S = 0.2
 SLOW = [
     *("--engine", "simulated", "--simulated-ms", str(_SLOW_MS)),
     *("--simulated-ms-per-crop", str(_SLOW_MS_PER_CROP)),
@@ -36,9 +42,28 @@ def engine_options(arguments: argparse.Namespace) -> EngineOptions:
     return settings.engine_options()[0]
 
 
-def serving(folder: str, flags: list[str]) -> contextlib.AbstractContextManager[str]:
+@contextlib.contextmanager
+def serving(folder: str, flags: list[str]) -> Iterator[str]:
     """The URL of a service of our own, over TCP as its clients elsewhere have it."""
-    return local_service(["--bundle", folder, "--port", "0", *flags])
+    with local_service(["--bundle", folder, "--port", "0", *flags]) as url:
+        wait_for_batch_sizes(url)
+        yield url
+
+
+def wait_for_batch_sizes(url: str) -> None:
+    """Returns once a service has compiled all of its batch sizes: on a CPU it is ready before."""
+    end = time.monotonic() + _COMPILATION_S
+    with connect(url) as client:
+        while not _has_all_sizes(client.model()):
+            if time.monotonic() > end:
+                raise ValueError(f"the service has not compiled all batch sizes in {_COMPILATION_S:g} s")
+            client.read(crop_jpeg())
+            time.sleep(_LOOK_S)
+
+
+def _has_all_sizes(model: ModelInfo) -> bool:
+    sizes = {graph["batch"] for graph in model.manifest["graphs"]}
+    return all(set(costs) == sizes for device in model.batch_ms for costs in device.values())
 
 
 def engine_flags(arguments: argparse.Namespace) -> list[str]:
