@@ -33,7 +33,7 @@ _NEVER_HEARD = 60
 _LONGEST_PAUSE_S = 10.0
 _AGAIN_S = 0.1
 _SPARE_AFTER_S = 2.0
-"""How long a front has served before it gets a spare one."""
+"""How long the first front has served before it gets a spare one."""
 
 
 class _Process(NamedTuple):
@@ -93,6 +93,7 @@ class Front:
         self._returned: Callable[[socket.socket], None] = socket.socket.close
         self._process: asyncio.subprocess.Process | None = None
         self._has_spare = settings.fronts == 1
+        self._spare_after_s = _SPARE_AFTER_S
         self._spare: _Process | None = None
         self._connection: Connection | None = None
         self._missed = 0
@@ -212,7 +213,9 @@ class Front:
 
     async def _keep_spare(self) -> None:
         await self.ready.wait()
-        await asyncio.sleep(_SPARE_AFTER_S)  # until then the cores have other things to do
+        # The first time, the cores have other things to do: crops that waited for the start, and compilation.
+        pause_s, self._spare_after_s = self._spare_after_s, 0.0
+        await asyncio.sleep(pause_s)
         while self._has_spare:
             try:
                 self._spare = self._spare or await _Process.begin(self._counts)

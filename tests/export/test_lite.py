@@ -162,7 +162,18 @@ def test_verify_refuses_a_bundle_of_another_release_in_one_line(lite_bundle: Pat
 
 
 def test_the_service_refuses_lites_bundle_without_lite(lite_bundle: Path) -> None:
-    done = run(sys.executable, "-m", "service", "serve", "--port", 0, "--bundle", lite_bundle)
+    done = run(
+        sys.executable,
+        "-m",
+        "service",
+        "serve",
+        "--port",
+        0,
+        "--bundle",
+        lite_bundle,
+        "--engine",
+        "mindspore",
+    )
     assert_one_error_that_names(done, "2.0.0")
 
 
