@@ -68,10 +68,12 @@ class RemoteEngine:
 
     async def close(self) -> None:
         """Leaves the worker to others."""
-        if self._keeping is not None:
-            self._keeping.cancel()
+        # Forgotten: before Python 3.11 a cancelled task keeps its connection's memory.
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._keeping
+                await keeping
 
     async def _keep(self, connection: WorkerConnection) -> None:
         """Attaches to the next worker each time one is lost."""
