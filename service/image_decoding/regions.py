@@ -47,12 +47,12 @@ def outline_of(points: Sequence[Sequence[float]]) -> Outline:
     area = _area(outline)
     if not area:
         raise _bad("The region has no area.")
-    if len(outline) > 4 and strips.is_strip(outline):
-        corners = strips.corners_if_straight(outline)
-        outline = outline if corners is None else corners
+    is_curved = len(outline) > 4 and strips.is_strip(outline)
+    if is_curved and (corners := strips.corners_if_straight(outline)) is not None:
+        outline, is_curved = corners, False
     if len(outline) == 4 and _area(outline) < 0:  # they go around the other way: the text would be mirrored
         outline = outline[[0, 3, 2, 1]]
-    if not (len(outline) == 4 and _is_convex(outline)) and not strips.is_strip(outline):
+    if not is_curved and not (len(outline) == 4 and _is_convex(outline)):
         outline = _rectangle_around(outline)
     found: Outline = outline.tolist()
     width, height = size_of(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _UNEVEN = 3
-"""How many times as high a strip may be as at its lowest: contours that begin anywhere are no strips."""
+"""How many times as high as at its lowest a curved strip may be: contours begun anywhere are no strips."""
 _STRAIGHT = 0.05
 """Of the height: how far the points of a straight strip's edges may be from the lines between its corners."""
 
@@ -22,7 +22,9 @@ def is_strip(outline: np.ndarray) -> bool:
         return False
     upper, lower = edges(outline)
     heights = np.linalg.norm(lower - upper, axis=1)
-    if not heights.min() or heights.max() > _UNEVEN * heights.min():
+    if not heights.min():
+        return False
+    if heights.max() > _UNEVEN * heights.min() and corners_if_straight(outline) is None:
         return False
     if max(length(upper), length(lower)) < heights.max():
         return False

@@ -110,7 +110,9 @@ def test_a_strip_with_straight_edges_is_the_quadrilateral_of_its_corners(
     one, two, three, four = corners
     share = np.linspace(0, 1, points)[:, None]
     strip = np.concatenate([one + share * (two - one), three + share * (four - three)])
-    cut, expected = (Photo(PHOTO).cut(outline_of(outline.tolist())) for outline in (strip, corners))
+    # The strip's own corners: those above may be a rounding error away.
+    ends = strip[[0, points - 1, points, -1]]
+    cut, expected = (Photo(PHOTO).cut(outline_of(outline.tolist())) for outline in (strip, ends))
     assert cut.shape == expected.shape
     assert np.abs(cut.astype(int) - expected).mean() < 1
 
