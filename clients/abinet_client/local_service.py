@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import IO, Callable
 
-from abinet_client import AbinetError, Client, Retry
+from abinet_client import AbinetError, Retry
 from abinet_client._interpreter import module_command
 from abinet_client.connect import connect
 
@@ -69,7 +69,9 @@ def local_service(options: Sequence[str], report: Report = lambda line: None) ->
         )
         try:
             process = starting.result()
-            yield _address_when_ready(process, log, report)
+            address = _address(process, log, report)
+            _wait_until_ready(address, process, log)
+            yield address
         except Exception as error:
             if process.poll() is None:
                 raise
@@ -83,33 +85,33 @@ def _short_folder() -> str | None:
     return "/tmp" if len(os.fsencode(tempfile.gettempdir())) > _LONGEST_FOLDER else None
 
 
-def _address_when_ready(process: subprocess.Popen[bytes], log: IO[str], report: Report) -> str:
-    # There is no timeout here, because a service that cannot start gives up by itself.
-    address = None
-    with contextlib.ExitStack() as stack:
-        while process.poll() is None:
-            if address is None:
-                told = _told(log)
-                if exporting := _EXPORTING.search(told):
-                    report(exporting.group(1))
-                    report = _say_nothing
-                if listening := _LISTENING.search(told):
-                    address = listening.group(1)
-                    client = stack.enter_context(connect(address, retry=Retry(attempts=1)))
-            elif _is_ready(client):
-                return address
-            time.sleep(POLL_S)
+# Neither wait has a timeout, because a service that cannot start gives up by itself.
+
+
+def _address(process: subprocess.Popen[bytes], log: IO[str], report: Report) -> str:
+    """The address at which the service listens, once it says so. Raises ValueError if it has ended."""
+    reported = False
+    while process.poll() is None:
+        told = _told(log)
+        exporting, listening = _EXPORTING.search(told), _LISTENING.search(told)
+        if exporting and not reported:
+            report(exporting.group(1))
+            reported = True
+        if listening:
+            return listening.group(1)
+        time.sleep(POLL_S)
     raise ValueError(_last_words(process, log))
 
 
-def _say_nothing(line: str) -> None:
-    pass
-
-
-def _is_ready(client: Client) -> bool:
-    with contextlib.suppress(AbinetError):
-        return client.health().is_ready
-    return False
+def _wait_until_ready(address: str, process: subprocess.Popen[bytes], log: IO[str]) -> None:
+    """Raises ValueError if the service has ended."""
+    with connect(address, retry=Retry(attempts=1)) as client:
+        while process.poll() is None:
+            with contextlib.suppress(AbinetError):
+                if client.health().is_ready:
+                    return
+            time.sleep(POLL_S)
+    raise ValueError(_last_words(process, log))
 
 
 def _last_words(process: subprocess.Popen[bytes], log: IO[str]) -> str:

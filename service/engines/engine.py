@@ -83,23 +83,13 @@ class Engine:
     Raises BundleError if a file has changed, is missing, or is of another MindSpore release.
     """
 
-    is_on_cpu = True
-    may_compile_later = False
-    """Whether a worker may be ready before all batch sizes are compiled."""
-    _binds_threads = False
-    """Whether each thread that computes is bound to a core."""
-
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
-        self._files: dict[GraphKey, Graph] = {}
-        self._loaded: dict[GraphKey, Run] = {}
-        self._binds_threads = options.bind_threads and options.device == "cpu"
-        self.is_on_cpu = options.device == "cpu"
-        # On a CPU a graph is loaded and compiled in 0.2 to 0.6 s, on Ascend in many more.
-        self.may_compile_later = self.is_on_cpu and not self._binds_threads
-        self._runtime = _open_runtime(options)
-        check_release(bundle, self._runtime.package, self._runtime.release)
         self._bundle = bundle
         self._options = options
+        self._files: dict[GraphKey, Graph] = {}
+        self._loaded: dict[GraphKey, Run] = {}
+        self._runtime = _open_runtime(options)
+        check_release(bundle, self._runtime.package, self._runtime.release)
         self.release = f"{self._runtime.package} {self._runtime.release}"
         for kind in KINDS[options.graph]:
             graphs = bundle.graphs_of(kind, compiled=options.engine == "lite" and options.device == "ascend")
@@ -132,6 +122,23 @@ class Engine:
         return Answer(outputs, took)
 
     @property
+    def is_on_cpu(self) -> bool:
+        return self._options.device == "cpu"
+
+    @property
+    def may_compile_later(self) -> bool:
+        """Whether a worker may be ready before all batch sizes are compiled.
+
+        On a CPU a graph is loaded and compiled in 0.2 to 0.6 s, on Ascend in many more.
+        """
+        return self.is_on_cpu and not self._binds_threads
+
+    @property
+    def _binds_threads(self) -> bool:
+        """Whether each thread that computes is bound to a core."""
+        return self.is_on_cpu and self._options.bind_threads
+
+    @property
     def graphs(self) -> list[GraphKey]:
         """The graphs that may be run, the largest batch sizes first."""
         return sorted(self._files, key=lambda graph: -graph[1])
@@ -142,7 +149,6 @@ class Engine:
 
     def warming_up(self, graphs: Sequence[GraphKey]) -> Iterator[list[Cost]]:
         """Warms up in steps of one run. A step yields no costs, except the last, which yields all.
-
 
         The cost is the least of a few runs. Batch sizes take turns, so that a busy moment does not hit only
         one.

@@ -24,6 +24,8 @@ class SimulatedEngine(Engine):
     """
 
     release = "simulated engine"
+    may_compile_later = False
+    _binds_threads = False
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self._bundle = bundle

@@ -62,8 +62,7 @@ def _heic(picture: Picture) -> np.ndarray:
     pillow_heif.options.DEPTH_IMAGES = False
     pillow_heif.options.AUX_IMAGES = False
     image = pillow_heif.open_heif(picture.content, bgr_mode=True)
-    if image.size != (picture.width, picture.height):
-        raise ValueError("its pixels have not the size that its header says")
+    _check_size(image.size, picture)
     if image.mode not in ("L", "BGR", "BGRA"):
         return _in_opencvs_order(image.to_pillow())
     return np.array(image)
@@ -73,8 +72,7 @@ def _tiff(picture: Picture) -> np.ndarray:
     from PIL import TiffImagePlugin
 
     with TiffImagePlugin.TiffImageFile(io.BytesIO(picture.content)) as image:
-        if image.size != (picture.width, picture.height):
-            raise ValueError("its pixels have not the size that its header says")
+        _check_size(image.size, picture)
         if image.mode.startswith("I;16"):
             return np.asarray(image).astype(np.uint16)
         return _in_opencvs_order(image)
@@ -87,6 +85,12 @@ _DECODERS: dict[str, Callable[[Picture], np.ndarray]] = {
     "Zstandard TIFF": _tiff,
     "LZMA TIFF": _tiff,
 }
+
+
+def _check_size(size: tuple[int, int], picture: Picture) -> None:
+    """Before the pixels are decoded. Raises ValueError if they are more or fewer than the header says."""
+    if size != (picture.width, picture.height):
+        raise ValueError("its pixels have not the size that its header says")
 
 
 def _in_opencvs_order(image: Any) -> np.ndarray:

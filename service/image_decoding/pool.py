@@ -89,10 +89,7 @@ class DecoderPool:
         while len(self._decoders) < self._count:
             try:
                 decoder = self._fork_server.decoder()
-            except (
-                ConnectionClosedError,
-                OSError,
-            ) as error:  # such as for lack of memory
+            except (ConnectionClosedError, OSError) as error:  # such as for lack of memory
                 log.error("an image decoder cannot start: %s", error)
                 self._hand_out_later()
                 break

@@ -63,8 +63,7 @@ def outline_of(points: Sequence[Sequence[float]]) -> Outline:
 
 def size_of(outline: Outline) -> tuple[float, float]:
     """Width and height of the crop in pixels: the longer edge, and the highest place."""
-    half = len(outline) // 2
-    upper, lower = outline[:half], outline[: half - 1 : -1]
+    upper, lower = strips.edges(outline)
     return (
         max(sum(map(math.dist, edge, edge[1:])) for edge in (upper, lower)),
         max(map(math.dist, upper, lower)),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
+
+Points = TypeVar("Points", np.ndarray, "list[list[float]]")
 
 _UNEVEN = 3
 """How many times as high as at its lowest a curved strip may be: contours begun anywhere are no strips."""
@@ -10,7 +14,7 @@ _STRAIGHT = 0.05
 """Of the height: how far the points of a straight strip's edges may be from the lines between its corners."""
 
 
-def edges(outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def edges(outline: Points) -> tuple[Points, Points]:
     """An outline (2n, 2) -> its upper and its lower edge (n, 2), both from left to right."""
     half = len(outline) // 2
     return outline[:half], outline[half:][::-1]
@@ -46,7 +50,7 @@ def corners_if_straight(outline: np.ndarray) -> np.ndarray | None:
 
 def length(edge: np.ndarray) -> float:
     """Of points (n, 2) in a row."""
-    return float(np.linalg.norm(np.diff(edge, axis=0), axis=1).sum())
+    return float(_pieces(edge).sum())
 
 
 def straightened(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -56,10 +60,7 @@ def straightened(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     upper, lower = edges(outline)
     width, height = size
-    pieces = (
-        np.linalg.norm(np.diff(upper, axis=0), axis=1) + np.linalg.norm(np.diff(lower, axis=0), axis=1)
-    ) / 2
-    knots = np.concatenate([[0], pieces.cumsum()])
+    knots = np.concatenate([[0], (_pieces(upper) + _pieces(lower)).cumsum() / 2])
     along = (np.arange(width) + 0.5) / width * knots[-1]
     above, below = (
         np.stack([np.interp(along, knots, edge[:, axis]) for axis in (0, 1)], axis=1)
@@ -68,6 +69,12 @@ def straightened(outline: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     down = ((np.arange(height) + 0.5) / height)[:, None, None]
     places: np.ndarray = above[None] * (1 - down) + below[None] * down
     return places
+
+
+def _pieces(edge: np.ndarray) -> np.ndarray:
+    """The distances of points (n, 2) from the points before: (n - 1)."""
+    distances: np.ndarray = np.linalg.norm(np.diff(edge, axis=0), axis=1)
+    return distances
 
 
 def _bend(edge: np.ndarray) -> float:

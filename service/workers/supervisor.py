@@ -35,9 +35,8 @@ class Supervisor:
 
     `spawn` starts a worker process. A worker that dies is replaced at once. If workers keep dying without an
     answer, there are pauses that double up to half a minute. `restarted` is called for each new worker but
-    the first. A worker that has not answered for `silence_s` is killed; the default is 20 times the time that
-    its longest graph took at the start, between 10 s and 60 s. It is asked every second, because others may
-    call it.
+    the first. A worker that has not answered for `silence_s` is killed; by default, that is 20 times as long
+    as its largest batch should take (see _silence). It is asked every second, because others may call it.
     """
 
     def __init__(

@@ -52,8 +52,8 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
     model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
 
-    def get(path: str, model: type[BaseModel], **described: Any) -> Callable[[Endpoint], Endpoint]:
-        return router.get(path, response_model=model, responses=_ERRORS, openapi_extra=described)
+    def get(path: str, model: type[BaseModel], **extra: Any) -> Callable[[Endpoint], Endpoint]:
+        return router.get(path, response_model=model, responses=_ERRORS, openapi_extra=extra)
 
     @get("", ServerMetadata)
     async def server(request: Request) -> Response:
