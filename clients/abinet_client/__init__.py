@@ -8,8 +8,9 @@
 `AsyncClient` is the same for asyncio. All that a call raises is an `AbinetError`.
 """
 
+from abinet_client._async_client import AsyncClient
 from abinet_client._calls import Region, Turns
-from abinet_client._client import AsyncClient, Client
+from abinet_client._client import Client
 from abinet_client._exceptions import (
     AbinetError,
     BadImage,
