@@ -40,57 +40,36 @@ class Observer:
         self.latencies = StageLatencies(STAGES, clock)
         self.batches = BatchWindow(clock)
         self.statistics = ModelStatistics(counts, beside)
-        self._requests = Counter(counts, "abinet_requests", "Requests answered.", ["route", "code"])
-        self._durations = Histogram(
-            counts,
-            "abinet_request_duration_seconds",
-            "From a request's head to its answer.",
-            SECONDS,
-            ["route"],
+        self._metrics: list[Counter | Histogram] = []
+        self._front_restarts = self._counter("abinet_front_restarts", "Front processes started again.")
+        self._requests = self._counter("abinet_requests", "Requests answered.", "route", "code")
+        self._durations = self._histogram(
+            "abinet_request_duration_seconds", "From a request's head to its answer.", SECONDS, "route"
         )
-        self._rejected = Counter(counts, "abinet_rejected", "Crops refused, by problem.", ["reason"])
-        self._crops = Counter(counts, "abinet_crops", "Crops read.")
-        self._readings = Counter(counts, "abinet_readings", "Readings of crops: one for each way up.")
-        self._queue_wait = Histogram(
-            counts, "abinet_queue_wait_seconds", "Wait of a crop for its first batch.", SECONDS
+        self._rejected = self._counter("abinet_rejected", "Crops refused, by problem.", "reason")
+        self._crops = self._counter("abinet_crops", "Crops read.")
+        self._readings = self._counter("abinet_readings", "Readings of crops: one for each way up.")
+        self._queue_wait = self._histogram(
+            "abinet_queue_wait_seconds", "Wait of a crop for its first batch.", SECONDS
         )
-        self._batch_size = Histogram(counts, "abinet_batch_size", "Crops in an engine call.", CROPS, ["kind"])
-        self._batch_seconds = Histogram(
-            counts, "abinet_batch_seconds", "Engine time of one call.", SECONDS, ["kind"]
+        self._batch_size = self._histogram("abinet_batch_size", "Crops in an engine call.", CROPS, "kind")
+        self._batch_seconds = self._histogram(
+            "abinet_batch_seconds", "Engine time of one call.", SECONDS, "kind"
         )
-        self._restarts = Counter(
-            counts, "abinet_worker_restarts", "Engine workers started again.", ["device"]
+        self._model_requests = self._counter(
+            "abinet_model_requests", "Requests that a model was given.", "version", "result"
         )
-        self._model_requests = Counter(
-            counts, "abinet_model_requests", "Requests that a model was given.", ["version", "result"]
-        )
-        self._model_seconds = Histogram(
-            counts,
+        self._model_seconds = self._histogram(
             "abinet_model_request_duration_seconds",
             "From the crops of a request to the last reading.",
             SECONDS,
-            ["version"],
+            "version",
         )
-        self._front_restarts = Counter(counts, "abinet_front_restarts", "Front processes started again.")
-        self._cpu_seconds = Counter(
-            counts, "process_cpu_seconds", "Total user and system CPU time spent in seconds."
+        self._restarts = self._counter("abinet_worker_restarts", "Engine workers started again.", "device")
+        self._cpu_seconds = self._counter(
+            "process_cpu_seconds", "Total user and system CPU time spent in seconds."
         )
         self._cpu_noted = 0.0
-        self._metrics: tuple[Counter | Histogram, ...] = (
-            self._front_restarts,
-            self._requests,
-            self._durations,
-            self._rejected,
-            self._crops,
-            self._readings,
-            self._queue_wait,
-            self._batch_size,
-            self._batch_seconds,
-            self._model_requests,
-            self._model_seconds,
-            self._restarts,
-            self._cpu_seconds,
-        )
         self._models: list[tuple[str, str, str]] = []
         self._canary_percent = 0.0
         self._depth = 0
@@ -205,3 +184,13 @@ class Observer:
         )
         for metric in self._metrics:
             yield metric.collect(self._beside)
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        metric = Counter(self._counts, name, help_text, labels)
+        self._metrics.append(metric)
+        return metric
+
+    def _histogram(self, name: str, help_text: str, bounds: Sequence[float], *labels: str) -> Histogram:
+        metric = Histogram(self._counts, name, help_text, bounds, labels)
+        self._metrics.append(metric)
+        return metric

@@ -16,6 +16,17 @@ _OF_A_SERVICE = ("bundle", "engine", "worker_python", "devices")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
+    _declare_inputs(parser)
+    _declare_reading(parser)
+    _declare_output(parser.add_argument_group("output"))
+    private = parser.add_argument_group("what the service runs that this command starts without --url")
+    private.add_argument("--bundle", metavar="DIR", help="the bundle (default: the bundled model)")
+    private.add_argument("--engine", help="mindspore, lite or simulated")
+    private.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
+    private.add_argument("--devices", help="cpu, or numbers of Ascend cards such as 0,1")
+
+
+def _declare_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs",
         nargs="+",
@@ -30,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ray", action="store_true", help="read on a Ray cluster, with abinet-ascend: see --ray --help"
     )
+
+
+def _declare_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iterations", type=int, metavar="N", help="refinements (default: the model's own)")
     parser.add_argument("--early-stop", action="store_true", help="stop refining once the reader is sure")
     parser.add_argument(
@@ -56,7 +70,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="show a progress bar (default: on a terminal)",
     )
-    output = parser.add_argument_group("output")
+
+
+def _declare_output(output: argparse._ArgumentGroup) -> None:
     output.add_argument(
         "--output",
         "-o",
@@ -85,11 +101,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="label file (tab, CSV, ICDAR's, JSON lines): prints the accuracy; with --regions "
         "the set's ground truth, in the same forms: the texts of regions in the same places",
     )
-    private = parser.add_argument_group("what the service runs that this command starts without --url")
-    private.add_argument("--bundle", metavar="DIR", help="the bundle (default: the bundled model)")
-    private.add_argument("--engine", help="mindspore, lite or simulated")
-    private.add_argument("--worker-python", metavar="PYTHON", help="interpreter of the engine worker")
-    private.add_argument("--devices", help="cpu, or numbers of Ascend cards such as 0,1")
 
 
 def _share(text: str) -> float:

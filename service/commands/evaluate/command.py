@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.data.sets.folders import SetPath
+    from models.evaluation.reading import CropReader
     from models.evaluation.scoring import SetScore
+    from service.commands.evaluate.lexicons import LexiconScore
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,16 +70,8 @@ def run(args: argparse.Namespace) -> int:
     from abinet_client.batch.flags import serve_options
     from models.data.sets.folders import find_sets, open_set
     from models.data.sets.samples import LABELS_OF
-    from models.evaluation.files import check_folders, write
-    from models.evaluation.report import (
-        in_field_order,
-        markdown_reliability,
-        markdown_table,
-        reliability_of,
-        text_reliability,
-        text_table,
-        to_json,
-    )
+    from models.evaluation.files import check_folders
+    from models.evaluation.report import in_field_order
     from models.evaluation.scoring import score_set
     from service.commands.evaluate.lexicons import Lexicons
     from service.commands.evaluate.service_reader import ServiceReader
@@ -106,21 +100,37 @@ def run(args: argparse.Namespace) -> int:
             for path in paths
             if lexicons and isinstance(reader, ServiceReader)
         ]
-    table, trusted = text_table(reader, scores), reliability_of(scores)
+    _write_files(args, reader, scores)
+    print(_printed(reader, scores, chosen if lexicons else None, as_json=args.json))
+    return 0
+
+
+def _write_files(args: argparse.Namespace, reader: CropReader, scores: Sequence[SetScore]) -> None:
+    from models.evaluation.files import write
+    from models.evaluation.report import markdown_reliability, markdown_table, reliability_of
+
     if args.markdown:
-        trust = markdown_reliability(reader.calibrated, trusted)
+        trust = markdown_reliability(reader.calibrated, reliability_of(scores))
         write(args.markdown, f"{markdown_table(reader, scores)}\n{trust}".encode())
     if args.errors:
         write(args.errors, _error_png(reader.model, scores))
     if args.plot:
         write(args.plot, _diagram(reader.model, scores))
-    parts = [table, text_reliability(reader.calibrated, trusted), *map(str, chosen)]
-    text = "\n\n".join(parts)
-    document = to_json(reader, scores)
-    if lexicons:
-        document["lexicons"] = [score._asdict() for score in chosen]
-    print(json.dumps(document, indent=2) if args.json else text)
-    return 0
+
+
+def _printed(
+    reader: CropReader, scores: Sequence[SetScore], chosen: Sequence[LexiconScore] | None, *, as_json: bool
+) -> str:
+    """`chosen` is None if no lexicons were given."""
+    from models.evaluation.report import reliability_of, text_reliability, text_table, to_json
+
+    if as_json:
+        document = to_json(reader, scores)
+        if chosen is not None:
+            document["lexicons"] = [score._asdict() for score in chosen]
+        return json.dumps(document, indent=2)
+    trust = text_reliability(reader.calibrated, reliability_of(scores))
+    return "\n\n".join([text_table(reader, scores), trust, *map(str, chosen or [])])
 
 
 def _instead_of(*positionals: argparse.Action) -> type[argparse.Action]:

@@ -48,14 +48,14 @@ _INFER_BODY = {
 def open_inference_router(reader: Reader, version: str) -> APIRouter:
     """The routes of `/v2`; `version` is the version of the service."""
     described = Described(reader, version)
-    name = described.name
     router = APIRouter(prefix="/v2", tags=["open inference protocol"], route_class=LeanRoute)
-    model_paths = ("/models/{name}", "/models/{name}/versions/{version}")
+    _add_server_routes(router, described)
+    _add_model_routes(router, reader, described)
+    return router
 
-    def get(path: str, model: type[BaseModel], **extra: Any) -> Callable[[Endpoint], Endpoint]:
-        return router.get(path, response_model=model, responses=_ERRORS, openapi_extra=extra)
 
-    @get("", ServerMetadata)
+def _add_server_routes(router: APIRouter, described: Described) -> None:
+    @_get(router, "", ServerMetadata)
     async def server(request: Request) -> Response:
         """The server's name, version and extensions."""
         return JsonResponse(described.server())
@@ -63,15 +63,25 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
     # A client that ends the address with a slash must not be sent elsewhere.
     router.get("/", include_in_schema=False)(server)
 
-    @get("/health/live", Live)
+    @_get(router, "/health/live", Live)
     async def live(request: Request) -> Response:
         """200 as long as the process answers."""
         return JsonResponse({"live": True})
 
-    @get("/health/ready", Ready)
+    @_get(router, "/health/ready", Ready)
     async def ready(request: Request) -> Response:
         """200 when an engine has run every graph and is alive, else 503."""
         return _readiness({"ready": described.is_ready})
+
+    @router.post("/repository/index", response_model=list[RepositoryModel], responses=_ERRORS)
+    async def index(request: Request) -> Response:
+        """The versions being served, as Triton lists its repository."""
+        return JsonResponse(described.index())
+
+
+def _add_model_routes(router: APIRouter, reader: Reader, described: Described) -> None:
+    """Each route has two paths: the model's, and that of one of its versions."""
+    name = described.name
 
     async def model(request: Request) -> Response:
         """The model's tensors."""
@@ -82,11 +92,6 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
         """The same as Triton's configuration."""
         _check_model(request, described)
         return JsonResponse(described.config())
-
-    @router.post("/repository/index", response_model=list[RepositoryModel], responses=_ERRORS)
-    async def index(request: Request) -> Response:
-        """The versions being served, as Triton lists its repository."""
-        return JsonResponse(described.index())
 
     async def model_ready(request: Request) -> Response:
         """200 when the model can be asked, else 503."""
@@ -106,20 +111,25 @@ def open_inference_router(reader: Reader, version: str) -> APIRouter:
             asked = request.path_params.get("version", "")
         return JsonResponse(described.stats(asked))
 
-    get("/models/stats", ModelStats)(stats)
-    for path in model_paths:
+    _get(router, "/models/stats", ModelStats)(stats)
+    for path in ("/models/{name}", "/models/{name}/versions/{version}"):
         parameters = _path_parameters(path, name)
-        get(f"{path}/stats", ModelStats, **parameters)(stats)
-        get(path, ModelMetadata, **parameters)(model)
-        get(f"{path}/ready", ModelReady, **parameters)(model_ready)
-        get(f"{path}/config", ModelConfig, **parameters)(config)
+        _get(router, f"{path}/stats", ModelStats, **parameters)(stats)
+        _get(router, path, ModelMetadata, **parameters)(model)
+        _get(router, f"{path}/ready", ModelReady, **parameters)(model_ready)
+        _get(router, f"{path}/config", ModelConfig, **parameters)(config)
         router.post(
             f"{path}/infer",
             response_model=InferResponse,
             responses=_ERRORS,
             openapi_extra={**_INFER_BODY, **parameters},
         )(infer)
-    return router
+
+
+def _get(
+    router: APIRouter, path: str, model: type[BaseModel], **extra: Any
+) -> Callable[[Endpoint], Endpoint]:
+    return router.get(path, response_model=model, responses=_ERRORS, openapi_extra=extra)
 
 
 def _path_parameters(path: str, model: str) -> dict[str, Any]:

@@ -156,18 +156,9 @@ def read_router(reader: Reader) -> APIRouter:
     @router.post("/v1/read", response_model=ReadResult, responses=documented(*_WHOLE), openapi_extra=_ONE)
     async def read(request: Request) -> Response:
         """Reads one crop."""
-        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
-        body: bytes | str
-        if is_form(request):
-            form = await read_form(request, settings.max_body_bytes, 1, _TEXT_FIELDS)
-            ((_, body),) = form.files
-            options = await _with_lexicon(options, form)
-        else:
-            body = await read_body(request, settings.max_body_bytes)
-            if is_json(request):
-                body, named = await parsed(body, partial(_json_crop, body))
-                options = options.model_copy(update=named)
-        (crop,) = await reader.read(read_request(request, [body], options, timeout))
+        timeout = timeout_s(request)
+        image, options = await _crop(request, settings)
+        (crop,) = await reader.read(read_request(request, [image], options, timeout))
         if crop.error is not None:
             raise crop.error
         reading, timings = answer(crop)
@@ -188,16 +179,10 @@ def read_router(reader: Reader) -> APIRouter:
         A batch that does not fit into the queue's room is refused as a whole. With `Accept:
         application/x-ndjson` the answer is a line for each crop as soon as it is ready, with its `index`.
         """
-        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
-        sent: Sequence[tuple[str | None, bytes | str]]
-        if is_form(request):
-            form = await read_form(request, settings.max_body_bytes, settings.max_batch_items, _TEXT_FIELDS)
-            sent, options = form.files, await _with_lexicon(options, form)
-        else:
-            sent, named = await _json_batch(request, settings)
-            options = options.model_copy(update=named)
+        timeout = timeout_s(request)
+        sent, options = await _batch(request, settings)
         request.scope["state"]["crops"] = len(sent)
-        wanted = read_request(request, [body for _, body in sent], options, timeout)
+        wanted = read_request(request, [image for _, image in sent], options, timeout)
         wanted = wanted._replace(detail=False)
         names = [name for name, _ in sent]
         if wants_lines(request):
@@ -215,23 +200,11 @@ def read_router(reader: Reader) -> APIRouter:
 
         The regions count as crops: those that do not fit into the queue's room are refused as a whole.
         """
-        options, timeout = read_options(request.scope["query_string"]), timeout_s(request)
-        image: bytes | str
-        if is_form(request):
-            form = await read_form(request, settings.max_body_bytes, 1, ("regions", *_TEXT_FIELDS))
-            ((_, image),) = form.files
-            options = await _with_lexicon(options, form)
-            listed = await _json_field(form, "regions", partial(_regions_document, settings), RegionList)
-        else:
-            _expect_json(
-                request, "A photo and its regions are a form (multipart/form-data) or application/json."
-            )
-            body = await read_body(request, settings.max_body_bytes)
-            image, listed, named = await parsed(body, partial(_json_photo, body, settings))
-            options = options.model_copy(update=named)
+        timeout = timeout_s(request)
+        photo, listed, options = await _photo(request, settings)
         regions = [_outline(region) for region in listed.regions]
         request.scope["state"]["crops"] = len(regions)
-        wanted = read_request(request, [image], options, timeout)._replace(detail=False, regions=regions)
+        wanted = read_request(request, [photo], options, timeout)._replace(detail=False, regions=regions)
         crops = await reader.read(wanted)
         for crop in crops:
             if isinstance(crop.error, ServiceError) and crop.error.problem in _OF_THE_PHOTO:
@@ -242,10 +215,74 @@ def read_router(reader: Reader) -> APIRouter:
     return router
 
 
+async def _crop(request: Request, settings: Settings) -> tuple[bytes | str, ReadOptions]:
+    """The image of a request, a file's bytes or base64, and what it asks for."""
+    options = read_options(request.scope["query_string"])
+    if is_form(request):
+        form = await read_form(request, settings.max_body_bytes, 1, _TEXT_FIELDS)
+        ((_, image),) = form.files
+        return image, await _with_lexicon(options, form)
+    body = await read_body(request, settings.max_body_bytes)
+    if not is_json(request):
+        return body, options
+    image_base64, named = await parsed(body, partial(_json_crop, body))
+    return image_base64, options.model_copy(update=named)
+
+
 def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
     """A crop in base64, and the options beside it."""
     sent = validated(CropRequest, json_object(body, 1), "body")
     return base64_of(sent.image), sent.model_dump(exclude={"image"}, exclude_unset=True)
+
+
+async def _batch(
+    request: Request, settings: Settings
+) -> tuple[Sequence[tuple[str | None, bytes | str]], ReadOptions]:
+    """The crops of a request, each with its name if it has one, and what it asks for."""
+    options = read_options(request.scope["query_string"])
+    if is_form(request):
+        form = await read_form(request, settings.max_body_bytes, settings.max_batch_items, _TEXT_FIELDS)
+        return form.files, await _with_lexicon(options, form)
+    _expect_json(request, "A batch is a form with files (multipart/form-data) or application/json.")
+    body = await read_body(request, settings.max_body_bytes)
+    crops, named = await parsed(body, partial(_json_crops, body, settings))
+    return crops, options.model_copy(update=named)
+
+
+def _json_crops(body: bytes, settings: Settings) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
+    """Crops in base64, each with its name if it has one, and the options beside them."""
+    document = json_object(body, settings.max_batch_items)
+    _limit(document.get("images"), settings, "crops; a batch")
+    batch = validated(BatchRequest, document, "body")
+    crops = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
+    named = batch.model_dump(exclude={"images"}, exclude_unset=True)
+    return [(one.id, base64_of(one.image)) for one in crops], named
+
+
+async def _photo(request: Request, settings: Settings) -> tuple[bytes | str, RegionList, ReadOptions]:
+    """The photo of a request, its regions, and what it asks for."""
+    options = read_options(request.scope["query_string"])
+    if is_form(request):
+        form = await read_form(request, settings.max_body_bytes, 1, ("regions", *_TEXT_FIELDS))
+        ((_, image),) = form.files
+        listed = await _json_field(form, "regions", partial(_regions_document, settings), RegionList)
+        return image, listed, await _with_lexicon(options, form)
+    _expect_json(request, "A photo and its regions are a form (multipart/form-data) or application/json.")
+    body = await read_body(request, settings.max_body_bytes)
+    image_base64, regions, named = await parsed(body, partial(_json_photo, body, settings))
+    return image_base64, regions, options.model_copy(update=named)
+
+
+def _json_photo(body: bytes, settings: Settings) -> tuple[str, RegionList, dict[str, Any]]:
+    """A photo in base64, its regions, and the options beside them."""
+    sent = validated(RegionsRequest, _regions_document(settings, body), "body")
+    return base64_of(sent.image), sent, sent.model_dump(exclude={"image", "regions"}, exclude_unset=True)
+
+
+def _regions_document(settings: Settings, body: bytes) -> dict[str, Any]:
+    document = json_object(body, settings.max_batch_items)
+    _limit(document.get("regions"), settings, "regions; a request")
+    return document
 
 
 async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
@@ -269,18 +306,6 @@ def _expect_json(request: Request, otherwise: str) -> None:
         raise ServiceError(Problem.UNSUPPORTED_BODY, otherwise)
 
 
-def _json_photo(body: bytes, settings: Settings) -> tuple[str, RegionList, dict[str, Any]]:
-    """A photo in base64, its regions, and the options beside them."""
-    sent = validated(RegionsRequest, _regions_document(settings, body), "body")
-    return base64_of(sent.image), sent, sent.model_dump(exclude={"image", "regions"}, exclude_unset=True)
-
-
-def _regions_document(settings: Settings, body: bytes) -> dict[str, Any]:
-    document = json_object(body, settings.max_batch_items)
-    _limit(document.get("regions"), settings, "regions; a request")
-    return document
-
-
 def _limit(listed: Any, settings: Settings, what: str) -> None:
     """Refuses too many items before they are validated one by one."""
     if isinstance(listed, list) and len(listed) > settings.max_batch_items:
@@ -298,21 +323,3 @@ def _outline(region: OutlinedRegion | BoxRegion | Points) -> Outline | ServiceEr
         return outline_of(region if isinstance(region, list) else region.points)
     except ServiceError as error:
         return error
-
-
-async def _json_batch(
-    request: Request, settings: Settings
-) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
-    """Crops in base64, each with its name if it has one, and the options beside them."""
-    _expect_json(request, "A batch is a form with files (multipart/form-data) or application/json.")
-    body = await read_body(request, settings.max_body_bytes)
-    return await parsed(body, partial(_json_crops, body, settings))
-
-
-def _json_crops(body: bytes, settings: Settings) -> tuple[list[tuple[str | None, str]], dict[str, Any]]:
-    document = json_object(body, settings.max_batch_items)
-    _limit(document.get("images"), settings, "crops; a batch")
-    batch = validated(BatchRequest, document, "body")
-    crops = [BatchImage(image=one) if isinstance(one, str) else one for one in batch.images]
-    named = batch.model_dump(exclude={"images"}, exclude_unset=True)
-    return [(one.id, base64_of(one.image)) for one in crops], named
