@@ -1,15 +1,17 @@
 """From a checkpoint to a bundle: what is written and compared, and that a mistake leaves nothing behind."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -23,6 +25,7 @@ from models.abinet.language import LanguageModel
 from models.checkpoints.checkpoint import load_checkpoint
 from service.bundle_format.hashes import sha256_of
 from service.bundle_format.manifest import BundleError, Manifest, read_manifest
+from service.cli import main
 from tests.support.tiny_service import tiny_bundle, tiny_checkpoint
 from tests.support.tiny_training import TINY
 
@@ -31,15 +34,28 @@ pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def abinet(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """The command as a user starts it."""
-    command = [sys.executable, "-m", "service", *(str(argument) for argument in arguments)]
-    return subprocess.run(
-        command, cwd=PROJECT, env={**os.environ, **environment}, capture_output=True, text=True
-    )
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-def assert_refused(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+def abinet(*arguments: object, **environment: str) -> Done:
+    """The command in this process, which has imported MindSpore: that takes longer than most of them."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as ended:  # argparse
+            code = int(ended.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def assert_refused(done: Done, *words: str) -> None:
     """Exit code 2 and one line on standard error that says all of ``words``."""
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("abinet: ")]

@@ -20,6 +20,7 @@ from export.reference import read_images
 from models.abinet import NetworkConfig
 from models.abinet.abinet import ABINet
 from models.checkpoints.checkpoint import Sidecar, load_checkpoint, save_checkpoint
+from tests.support.tiny_service import tiny_bundle
 
 PROJECT = Path(__file__).resolve().parents[2]
 TOLERANCE = 1e-4
@@ -70,22 +71,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def export(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Exports the checkpoint with the MindSpore of an interpreter; returns the bundle."""
-
-    def export_with(python: Path) -> Path:
-        bundle = tmp_path_factory.mktemp("bundles") / "narrow"
-        sizes = ",".join(map(str, BATCH_SIZES))
-        done = run(python, "-m", "export", checkpoint, "--output", bundle, "--batch-sizes", sizes)
-        assert done.returncode == 0, done.stderr
-        return bundle
-
-    return export_with
-
-
-@pytest.fixture(scope="module")
-def lite_bundle(export: Callable[[Path], Path], lite_python: Path) -> Path:
-    return export(lite_python)
+def lite_bundle(checkpoint: Path, lite_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = tmp_path_factory.mktemp("bundles") / "narrow"
+    sizes = ",".join(map(str, BATCH_SIZES))
+    done = run(lite_python, "-m", "export", checkpoint, "--output", bundle, "--batch-sizes", sizes)
+    assert done.returncode == 0, done.stderr
+    return bundle
 
 
 @pytest.fixture(scope="module")
@@ -177,12 +168,9 @@ def test_the_service_refuses_lites_bundle_without_lite(lite_bundle: Path) -> Non
     assert_one_error_that_names(done, "2.0.0")
 
 
-def test_the_service_refuses_another_releases_bundle_with_lite(
-    export: Callable[[Path], Path], lite_python: Path
-) -> None:
+def test_the_service_refuses_another_releases_bundle_with_lite(lite_python: Path) -> None:
     lite = ("--engine", "lite", "--worker-python", lite_python)
-    bundle = export(Path(sys.executable))
-    done = run(sys.executable, "-m", "service", "serve", "--port", 0, "--bundle", bundle, *lite)
+    done = run(sys.executable, "-m", "service", "serve", "--port", 0, "--bundle", tiny_bundle(), *lite)
     assert_one_error_that_names(done, mindspore.__version__)
 
 

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -27,7 +28,7 @@ from models.data.sets.folders import open_set
 from models.data.sets.lmdb import LmdbWriter
 from models.data.sets.samples import decode_crop
 from models.evaluation.error_sheet import COLUMNS, ROWS, align, error_sheet, worst
-from models.evaluation.reading import LabelledCrop, Refusal, StagedReading, Turns
+from models.evaluation.reading import CropReader, LabelledCrop, Refusal, StagedReading, Turns
 from models.evaluation.report import (
     averages,
     in_field_order,
@@ -323,18 +324,29 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(sys.executable, checkpoint, tmp_path_factory.mktemp("bundles") / "tiny")
 
 
+class Recorded:
+    """A reader that keeps what it has read."""
+
+    def __init__(self, reader: CropReader) -> None:
+        self.model, self.engine, self.turns = reader.model, reader.engine, reader.turns
+        self.iterations, self.calibrated = reader.iterations, reader.calibrated
+        self.results: list[StagedReading | Refusal] = []
+        self._read = reader.read
+
+    def read(self, crops: Iterable[LabelledCrop]) -> Iterator[StagedReading | Refusal]:
+        for result in self._read(crops):
+            self.results.append(result)
+            yield result
+
+
 class Measured:
     """What a source reads, crop by crop, and how it scores."""
 
     def __init__(self, source: str, path: Path, *serve_options: str, turns: Turns = "auto") -> None:
-        crops = [
-            LabelledCrop(number, label, image, decode_crop(image))
-            for number, (image, label) in enumerate(map(open_set(path).encoded, range(len(open_set(path)))))
-        ]
         with open_reader(source, serve_options, turns) as reader:
-            results = list(reader.read(crops))
-            self.score = score_set(reader, path)
-        self.readings = [result for result in results if isinstance(result, StagedReading)]
+            recorded = Recorded(reader)
+            self.score = score_set(recorded, path)
+        self.readings = [result for result in recorded.results if isinstance(result, StagedReading)]
 
     @property
     def texts(self) -> list[list[str]]:
@@ -368,8 +380,14 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def by_checkpoint(checkpoint: Path, words: Path) -> Measured:
-    return Measured(str(checkpoint), words)
+def turned_by_checkpoint(checkpoint: Path, words: Path) -> Callable[[Turns], Measured]:
+    """Each way once: the network is compiled every time."""
+    return cache(lambda turns: Measured(str(checkpoint), words, turns=turns))
+
+
+@pytest.fixture(scope="module")
+def by_checkpoint(turned_by_checkpoint: Callable[[Turns], Measured]) -> Measured:
+    return turned_by_checkpoint("auto")
 
 
 def assert_same(one: Measured, other: Measured) -> None:
@@ -397,16 +415,20 @@ def test_a_running_service_measures_as_its_checkpoint(
 
 
 @pytest.mark.parametrize("turns", ["none", "all"])
-def test_all_turn_alike(turns: Turns, checkpoint: Path, bundle: Path, words: Path) -> None:
-    assert_same(Measured(str(bundle), words, turns=turns), Measured(str(checkpoint), words, turns=turns))
+def test_all_turn_alike(
+    turns: Turns, turned_by_checkpoint: Callable[[Turns], Measured], bundle: Path, words: Path
+) -> None:
+    assert_same(Measured(str(bundle), words, turns=turns), turned_by_checkpoint(turns))
 
 
 @pytest.mark.parametrize(
     ("turns", "found"), [("auto", ["90", "270"]), ("none", []), ("all", ["90", "180", "270"])]
 )
-def test_a_word_on_its_side_is_turned_to_be_read(turns: Turns, found: list[str], words: Path) -> None:
+def test_a_word_on_its_side_is_turned_to_be_read(
+    turns: Turns, found: list[str], turned_by_checkpoint: Callable[[Turns], Measured], words: Path
+) -> None:
     """A crop that was turned to the left is turned back to the right."""
-    measured = Measured(str(CHECKPOINT), words, turns=turns)
+    measured = turned_by_checkpoint(turns)
     names = [line.split("\t")[0] for line in (words / "labels.tsv").read_text().splitlines()]
     read = dict(zip(names, measured.readings, strict=True))
     for degrees in TURNED:

@@ -1,7 +1,7 @@
 """The paper's path in miniature, as a user of MindOCR walks it.
 
-LMDB sets in the field's layout, MindOCR's file with only its paths changed and its pretrained weights; two
-processes, a kill, a resume, and the field's table.
+LMDB sets in the field's layout, MindOCR's file with only its paths and its number of workers changed, and
+its pretrained weights; two processes, a kill, a resume, and the field's table.
 """
 
 from __future__ import annotations
@@ -82,7 +82,11 @@ def test_a_user_of_mindocr_trains_is_killed_goes_on_and_gets_the_table(
     config, run = tmp_path / "abinet_resnet45_en.yaml", tmp_path / "tmp_rec"
     config.write_text(
         mindocr_file(
-            pretrained=str(pretrained), train_root=f"{data}/train/", eval_root=f"{data}/", folder=str(run)
+            pretrained=str(pretrained),
+            train_root=f"{data}/train/",
+            eval_root=f"{data}/",
+            folder=str(run),
+            workers=1,
         )
     )
     logs = [tmp_path / "killed", tmp_path / "resumed"]

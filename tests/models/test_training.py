@@ -120,7 +120,7 @@ def rows_of(folder: Path) -> list[Row]:
     return list(csv.DictReader((folder / "curves.csv").open()))
 
 
-VISION = {"stage": "vision", "steps": 52, "lr": 0.003, "plain": 0.5}
+VISION = {"stage": "vision", "steps": 20, "lr": 0.003, "plain": 0.5}
 JOINT = {"stage": "joint", "steps": 2, "lr": 0.001}
 
 
@@ -429,10 +429,11 @@ def use(framework: str, recipe: dict[str, Any]) -> None:
 @in_both_frameworks
 def test_the_language_model_learns_to_spell(framework: str, recipe: dict[str, Any], tmp_path: Path) -> None:
     use(framework, recipe)
+    recipe["train"]["val_interval"] = 20
     rows = train(recipe, tmp_path, {"stage": "language", "steps": 80, "batch_size": 32, "lr": 0.01})
     assert float(rows[-1]["loss"]) < 0.8 * float(rows[0]["loss"])
     sets = list(csv.DictReader((tmp_path / "validation.csv").open()))
-    assert [row["set"] for row in sets] == ["vocabulary", "unknown words"] * 20
+    assert [row["set"] for row in sets] == ["vocabulary", "unknown words"] * 4
     assert all(0 <= float(row["corrected"]) <= 1 and int(row["count"]) > 0 for row in sets)
 
 
@@ -446,7 +447,7 @@ def test_one_seed_gives_one_curve_to_the_last_digit(
 
 
 def test_a_recipe_trains_the_best_and_the_last_checkpoint_and_draws_its_curves(trained: Trained) -> None:
-    vision = [False, False, False, True] * 13
+    vision = [False, False, False, True] * 5
     assert [row["fused"] != "" for row in trained.rows] == [*vision, False, True]
     for name in ("tiny", "best", "last", "stage0_vision", "stage1_joint"):
         _, sidecar = load_checkpoint(trained.folder / f"{name}.ckpt")

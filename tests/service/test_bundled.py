@@ -56,8 +56,10 @@ def test_a_bundle_that_was_damaged_is_exported_again(monkeypatch: pytest.MonkeyP
         bundle.check_hashes(bundle.graphs)
 
 
-def test_an_export_takes_the_place_of_what_is_there(tmp_path: Path) -> None:
-    folder = bundled.bundled_model(sys.executable)
+def test_an_export_takes_the_place_of_what_is_there() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundled, "_export", copied)
+        folder = bundled.bundled_model(sys.executable)
     (folder / "vision.mindir").write_bytes(b"lost")
     assert bundled.bundled_model(sys.executable) == folder
     bundle = Bundle(str(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from abinet_client import Client
 from export.exporter import SAMPLES
 from models.calibration import Calibration, fit
-from models.checkpoints.checkpoint import CheckpointError, read_sidecar
+from models.checkpoints.checkpoint import CheckpointError, Sidecar, read_sidecar
 from models.evaluation.reliability import reliability
 from models.evaluation.scoring import score_set
 from service.bundle_format.manifest import BundleError
@@ -221,12 +222,30 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Calibrated(NamedTuple):
+    """One run of the command: the checkpoint's config before and after it, what it printed and drew."""
+
+    before: Sidecar
+    after: Sidecar
+    told: str
+    diagram: Path
+
+
+@pytest.fixture(scope="module")
+def calibrated(checkpoint: Path, words: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibrated:
+    before, diagram = (
+        read_sidecar(checkpoint.with_suffix(".json")),
+        tmp_path_factory.mktemp("drawn") / "a.png",
+    )
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert main(["calibrate", str(checkpoint), str(words), "--plot", str(diagram)]) == 0
+    return Calibrated(before, read_sidecar(checkpoint.with_suffix(".json")), told.getvalue(), diagram)
+
+
 def test_the_command_fits_on_a_half_judges_on_the_other_and_keeps_two_numbers(
-    checkpoint: Path, words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    calibrated: Calibrated, words: Path
 ) -> None:
-    before, diagram = read_sidecar(checkpoint.with_suffix(".json")), tmp_path / "diagram.png"
-    assert main(["calibrate", str(checkpoint), str(words), "--plot", str(diagram)]) == 0
-    after = read_sidecar(checkpoint.with_suffix(".json"))
+    before, after, told, diagram = calibrated
     assert before.calibration is None
     assert after.calibration is not None
     assert (after.network, after.preprocessing, after.sha256) == (
@@ -235,7 +254,6 @@ def test_the_command_fits_on_a_half_judges_on_the_other_and_keeps_two_numbers(
         before.sha256,
     )
     crops = len((words / "labels.tsv").read_text().splitlines())
-    told = capsys.readouterr().out
     assert f"Fitted on {after.calibration.crops} crops" in told
     assert f"Judged on {crops - after.calibration.crops} others" in told
     assert "expected calibration error" in told
@@ -243,16 +261,13 @@ def test_the_command_fits_on_a_half_judges_on_the_other_and_keeps_two_numbers(
 
 
 def test_the_same_crops_in_another_order_give_the_same_numbers(
-    checkpoint: Path, words: Path, tmp_path: Path
+    checkpoint: Path, words: Path, calibrated: Calibrated, tmp_path: Path
 ) -> None:
     turned = Path(shutil.copytree(words, tmp_path / "turned"))
     lines = (words / "labels.tsv").read_text().splitlines(keepends=True)
     (turned / "labels.tsv").write_text("".join(reversed(lines)))
-    found = []
-    for folder in (words, turned):
-        assert main(["calibrate", str(checkpoint), str(folder)]) == 0
-        found.append(read_sidecar(checkpoint.with_suffix(".json")).calibration)
-    assert found[0] == found[1]
+    assert main(["calibrate", str(checkpoint), str(turned)]) == 0
+    assert read_sidecar(checkpoint.with_suffix(".json")).calibration == calibrated.after.calibration
 
 
 def test_too_few_crops_are_refused_and_nothing_is_written(
@@ -307,7 +322,7 @@ FLAT = {"slope": 0.05, "intercept": 0.5, "crops": 9}
 
 
 @pytest.fixture(scope="module")
-def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def flattened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     bundle = Path(shutil.copytree(tiny_bundle(), tmp_path_factory.mktemp("calibrated") / "bundle"))
     with_calibration(bundle, FLAT)
     with service("--bundle", str(bundle)) as running:
@@ -315,10 +330,10 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProc
 
 
 def test_every_way_to_ask_gets_the_same_calibrated_confidence(
-    calibrated: ServiceProcess, tmp_path: Path
+    flattened: ServiceProcess, tmp_path: Path
 ) -> None:
-    client, image, address = calibrated.client, encoded(crop()), str(calibrated.client.base_url)
-    one = calibrated.read().json()
+    client, image, address = flattened.client, encoded(crop()), str(flattened.client.base_url)
+    one = flattened.read().json()
     text, confidence = one["text"], one["confidence"]
     assert 0.2 < confidence < 0.8
     many = client.post("/v1/read/batch", files=[("images", image)]).json()
@@ -349,17 +364,17 @@ def test_every_way_to_ask_gets_the_same_calibrated_confidence(
 
 @pytest.mark.parametrize("options", [{}, {"iterations": 0}, {"iterations": 1}, {"early_stop": True}])
 def test_the_confidence_follows_from_the_last_stages_probability(
-    calibrated: ServiceProcess, options: dict[str, Any]
+    flattened: ServiceProcess, options: dict[str, Any]
 ) -> None:
-    read = calibrated.read(**options).json()
+    read = flattened.read(**options).json()
     last = read["iterations"][-1]
     probability = last.get("fused", last)["confidence"]
     expected = Calibration.from_dict(FLAT)(np.array([probability]))
     assert read["confidence"] == pytest.approx(expected[0], abs=0.05 * 0.5)
 
 
-def test_stages_and_characters_stay_probabilities(calibrated: ServiceProcess) -> None:
-    read = calibrated.read().json()
+def test_stages_and_characters_stay_probabilities(flattened: ServiceProcess) -> None:
+    read = flattened.read().json()
     uncalibrated = shared_service().read().json()
     assert read["iterations"] == uncalibrated["iterations"]
     for stage in [read["iterations"][0], *(stage["fused"] for stage in read["iterations"][1:])]:

@@ -254,15 +254,18 @@ def may_mount() -> bool:
 
 
 @contextlib.contextmanager
-def running_service(fronts: int, folder: Path, within: Sequence[str] = ()) -> Iterator[Running]:
+def running_service(
+    fronts: int, folder: Path, *options: str, within: Sequence[str] = ()
+) -> Iterator[Running]:
     for version in ("1", "2"):
         (folder / version).mkdir()
         empty_bundle(folder / version, version=version)
     (folder / "broken").mkdir()
     (folder / "temporary").mkdir()
     arguments = ("--bundle", str(folder / "1"), "--bundles", str(folder), "--fronts", str(fronts))
+    simulated = (*SIMULATED, *options)
     environment = {"ABINET_ADMIN_KEYS": "admin", "TMPDIR": str(folder / "temporary")}
-    with service(*arguments, *SIMULATED, environment=environment, within=within) as started:
+    with service(*arguments, *simulated, environment=environment, within=within) as started:
         yield Running(started, fronts, folder / "temporary")
 
 
@@ -270,7 +273,7 @@ def running_service(fronts: int, folder: Path, within: Sequence[str] = ()) -> It
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # File systems of its own, which can be full without harm to anybody else.
     within = ("unshare", "--mount", "sh", "-c", _OWN_MOUNTS, "sh") if may_mount() else ()
-    with running_service(request.param, tmp_path_factory.mktemp("chaos"), within) as running:
+    with running_service(request.param, tmp_path_factory.mktemp("chaos"), within=within) as running:
         with Load(running.service.client.base_url):
             time.sleep(5)
         running.usual_memory = running.memory()
@@ -314,7 +317,8 @@ def shared_files() -> set[str]:
 def test_a_manager_that_is_killed_leaves_no_process_and_no_file(
     fronts: int, stopped: str, tmp_path: Path
 ) -> None:
-    with running_service(fronts, tmp_path) as running:
+    # What is in flight then waits for its deadline.
+    with running_service(fronts, tmp_path, "--timeout-s", "5") as running:
         shared = shared_files()
         processes = descendants(running.manager)
         for pid in {"none": [], "front": running.fronts[:1], "worker": running.workers}[stopped]:

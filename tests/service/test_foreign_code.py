@@ -72,8 +72,9 @@ def test_a_bundle_is_evaluated_in_a_folder_of_modules(folder: Path) -> None:
     assert "crops" in run(folder, "eval", str(tiny_bundle()), "crops").stdout
 
 
-def test_words_are_rendered_in_a_folder_of_modules(folder: Path) -> None:
-    run(folder, "data", "render", "--count", "4", "--output", "words")
+def test_words_are_rendered_in_a_folder_of_modules(folder: Path, fonts: list[Path]) -> None:
+    # Two fonts, because a look at all of a machine's takes longest.
+    run(folder, "data", "render", "--count", "4", "--output", "words", "--fonts", str(fonts[0].parent))
 
 
 def test_the_processes_that_make_batches_start_in_a_folder_of_modules(folder: Path, tmp_path: Path) -> None:

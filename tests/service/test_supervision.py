@@ -133,16 +133,20 @@ def test_thousands_of_api_keys_reach_the_front(folder: Path, tmp_path: Path) -> 
         assert running.read().status_code == 200
 
 
-@pytest.mark.parametrize("fronts", ["1", "2"])
 @pytest.mark.parametrize("seconds", [0.3, 0.8, 1.2, 1.6, 2.0, 2.5, 3.0])
-def test_sigterm_during_the_start_ends_it_quietly(folder: Path, fronts: str, seconds: float) -> None:
+def test_sigterm_during_the_start_ends_it_quietly(folder: Path, seconds: float) -> None:
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--bundle", str(folder)]
-    process = subprocess.Popen(
-        [*command, *SIMULATED, "--fronts", fronts], stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    starting = [
+        subprocess.Popen(
+            [*command, *SIMULATED, "--fronts", fronts], stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        for fronts in ("1", "2")
+    ]
     time.sleep(seconds)
-    process.terminate()
-    _, said = process.communicate(timeout=10)
-    # Before the service has begun to listen to signals, the kernel ends it.
-    assert process.returncode in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
-    assert "Traceback" not in said
+    for process in starting:
+        process.terminate()
+    for process in starting:
+        _, said = process.communicate(timeout=10)
+        # Before the service has begun to listen to signals, the kernel ends it.
+        assert process.returncode in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
+        assert "Traceback" not in said

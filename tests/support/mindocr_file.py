@@ -11,8 +11,9 @@ def mindocr_file(
     train_root: str = "path/to/data_lmdb_release/train/",
     eval_root: str = "path/to/data_lmdb_release/",
     folder: str = "./tmp_rec",
+    workers: int = 8,
 ) -> str:
-    """The file's text, with these paths in it."""
+    """The file's text, with these paths in it, and so many processes that make a training's batches."""
     return f"""
 system: {{mode: 0, distribute: True, amp_level: 'O0', seed: 42, log_interval: 100, val_while_train: True,
   refine_batch_size: False, drop_overflow_update: False}}
@@ -57,7 +58,8 @@ train:
     max_text_len: 25
     filter_zero_text_image: True
     check_rec_image: True
-  loader: {{shuffle: True, batch_size: *batch_size, drop_remainder: True, max_rowsize: 64, num_workers: 8}}
+  loader: {{shuffle: True, batch_size: *batch_size, drop_remainder: True, max_rowsize: 64,
+    num_workers: {workers}}}
 eval:
   ckpt_load_path: '{folder}/best.ckpt'
   dataset_sink_mode: False
