@@ -44,6 +44,7 @@ from tests.support.tiny_service import (
     ServiceProcess,
     crop,
     encoded,
+    service,
     shared_service,
     simulated_service,
 )
@@ -185,17 +186,16 @@ def test_an_option_out_of_range_is_the_callers_error(connect: Connect, simulated
         assert [type(one.error) for one in client.read_many([CROP] * 2, iterations=9)] == [InvalidRequest] * 2
 
 
-@pytest.fixture(scope="module")
-def slow() -> Iterator[ServiceProcess]:
-    with simulated_service("--simulated-ms", "500") as running:
-        yield running
-
-
 @both_clients
-def test_the_service_is_told_the_deadline(connect: Connect, slow: ServiceProcess) -> None:
-    with connect(url(slow)) as client, pytest.raises(DeadlineExceeded, match="Not read within") as late:
-        client.read(CROP, timeout=0.2)
-    assert late.value.status == 504
+def test_the_service_is_told_the_deadline(connect: Connect, tmp_path: Path) -> None:
+    slow = ("--engine", "simulated", "--simulated-ms", "500")
+    with service("--bundle", str(empty_bundle(tmp_path).folder), *slow) as running:
+        with (
+            connect(url(running)) as client,
+            pytest.raises(DeadlineExceeded, match="Not read within") as late,
+        ):
+            client.read(CROP, timeout=0.2)
+        assert late.value.status == 504
 
 
 IMAGE = np.random.default_rng(5).integers(0, 256, (13, 29, 4), np.uint8)

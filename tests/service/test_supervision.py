@@ -37,8 +37,14 @@ def running(folder: Path) -> Iterator[ServiceProcess]:
 
 def front(running: ServiceProcess) -> int:
     """The front, once there is one: the oldest, because the other is a spare one."""
-    until(lambda: bool(children(running.process.pid, "fronts.process")))
-    return children(running.process.pid, "fronts.process")[0]
+    found: list[int] = []
+
+    def is_there() -> bool:
+        found[:] = children(running.process.pid, "fronts.process")
+        return bool(found)
+
+    until(is_there)
+    return found[0]
 
 
 def is_replaced(running: ServiceProcess, before: int) -> bool:
