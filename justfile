@@ -49,6 +49,30 @@ hostile *arguments:
 bench *arguments:
     uv run --group benchmark python -m benchmarks.serving {{arguments}}
 
+# The tables of the service in docs/performance.md: measured again in seven minutes; `sets` has the set iiit5k_train
+figures sets:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    measure() {
+        uv run --group benchmark python -m benchmarks.serving "${@:2}" --json > "$1.part"
+        mv "$1.part" "docs/figures/$1.json"
+    }
+    lite=(--engine lite --worker-python .venv-lite/bin/python)
+    measure serving_no_op no-op --seconds 3 --rounds 2
+    measure serving_no_op_two_fronts no-op --seconds 3 --rounds 2 --fronts 2 --clients 64 --rivals mosec
+    measure serving_throughput throughput --seconds 4 --rounds 3
+    measure throughput_lite throughput --seconds 4 --rounds 3 "${lite[@]}"
+    measure serving_idle idle
+    measure serving_early_stop early-stop --labels "{{sets}}/iiit5k_train"
+    measure serving_start start
+    measure serving_start_lite start "${lite[@]}"
+    measure serving_goodput goodput --seconds 5
+    measure serving_fairness fairness --seconds 5
+    measure serving_memory memory
+    measure serving_soak soak --seconds 60
+    measure cost cost
+    just docs
+
 # The documentation's tables from docs/figures, and a look at its links and paths
 docs:
     uv run --group dev python benchmarks/doc_tables.py
