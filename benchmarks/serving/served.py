@@ -57,7 +57,7 @@ def wait_for_batch_sizes(url: str) -> None:
         while not _has_all_sizes(client.model()):
             if time.monotonic() > end:
                 raise ValueError(f"the service has not compiled all batch sizes in {_COMPILATION_S:g} s")
-            client.read(crop_jpeg())
+            list(client.read_many([crop_jpeg()] * 64))
             time.sleep(_LOOK_S)
 
 

@@ -28,7 +28,8 @@ _MEASURED_RUNS = 3
 class EngineOptions(NamedTuple):
     """How a worker runs a bundle.
 
-    Ascend devices are counted from 0; `threads` is for the CPU. `bind_threads` binds each of them to a core
+    Ascend devices are counted from 0; `threads` is for the CPU. The worker is at `place` among `places` that
+    share the CPU's cores (see service.engines.cores). `bind_threads` binds each of them to a core
     of its own, which helps only if nothing else uses these cores. A call of the simulated engine takes
     `simulated_ms`, and `simulated_ms_per_crop` for each crop of its batch.
     """
@@ -36,6 +37,8 @@ class EngineOptions(NamedTuple):
     engine: str = "mindspore"
     graph: str = "stepwise"
     threads: int = 2
+    place: int = 0
+    places: int = 1
     bind_threads: bool = False
     device: str = "cpu"
     device_id: int = 0
