@@ -50,11 +50,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
     bare = f"{len(workers)} bare {arguments.engine} workers, batch {batch}"
     ratio = statistics.median(http / own for http, own in zip(http_rates, bare_rates, strict=True))
     return [
-        Figure(
-            f"{len(workers)} bare {arguments.engine} workers, batch {batch}",
-            statistics.median(bare_rates),
-            "crops/s",
-        ),
+        Figure(bare, statistics.median(bare_rates), "crops/s"),
         Figure(f"through HTTP, {clients} clients", statistics.median(http_rates), "crops/s"),
         Figure("rows of the batches that held a crop", fill, ""),
         at_least("HTTP over bare", ratio, "", 0.95),
