@@ -39,9 +39,8 @@ def both_places() -> Iterator[tuple[SharedCores, SharedCores]]:
         try:
             yield SharedCores(file.fileno(), 0, 2), SharedCores(file.fileno(), 1, 2)
         finally:
-            for thread in threading.enumerate():
-                assert thread.native_id
-                os.sched_setaffinity(thread.native_id, CORES)
+            for thread in os.listdir("/proc/self/task"):
+                os.sched_setaffinity(int(thread), CORES)
 
 
 def cores_of_a_thread() -> set[int]:
