@@ -48,6 +48,8 @@ _LOOKED_AT_BYTES = 1 << 18
 """
 
 _AFTER_FAULT_S = 0.1
+_FURTHER_S = 1.0
+"""So long after the first worker on the CPU the next one starts: a run of a few crops ends before."""
 
 
 class ManagedEngine(EngineClient, Protocol):
@@ -318,6 +320,7 @@ class Deployment:
 
     async def _start_later(self, engines: Sequence[ManagedEngine], with_trial: bool) -> None:
         """Starts further engines one by one. The service reads without one that cannot start."""
+        await asyncio.sleep(_FURTHER_S)
         for engine in engines:
             try:
                 await self._start(engine, with_trial)
