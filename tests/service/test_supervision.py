@@ -63,7 +63,7 @@ def test_a_front_that_dies_is_replaced_at_once_and_the_loaded_model_stays(
 ) -> None:
     before, workers = front(running), children(running.process.pid, "engines.worker")
     os.kill(before, number)
-    until(partial(is_replaced, running, before), seconds=3)
+    until(partial(is_replaced, running, before), seconds=15)
     until(partial(reads, running))
     assert children(running.process.pid, "engines.worker") == workers
     assert restarts(running) == "abinet_front_restarts_total 1.0"
@@ -76,7 +76,7 @@ def test_a_spare_front_that_dies_is_no_loss(running: ServiceProcess) -> None:
     os.kill(spare, signal.SIGKILL)
     until(lambda: len(children(running.process.pid, "fronts.process")) == 1)
     os.kill(before, signal.SIGKILL)
-    until(partial(is_replaced, running, before), seconds=3)
+    until(partial(is_replaced, running, before), seconds=15)
     until(partial(reads, running))
 
 
@@ -106,7 +106,7 @@ def test_a_front_that_dies_again_and_again_is_always_replaced_at_once(running: S
         until(partial(reads, running))
         before = front(running)
         os.kill(before, signal.SIGKILL)
-        until(partial(is_replaced, running, before), seconds=3)
+        until(partial(is_replaced, running, before), seconds=15)
     until(partial(reads, running))
 
 
