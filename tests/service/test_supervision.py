@@ -37,8 +37,14 @@ def running(folder: Path) -> Iterator[ServiceProcess]:
 
 def front(running: ServiceProcess) -> int:
     """The front, once there is one: the oldest, because the other is a spare one."""
-    until(lambda: bool(children(running.process.pid, "fronts.process")))
-    return children(running.process.pid, "fronts.process")[0]
+    fronts: list[int] = []
+
+    def looked() -> bool:
+        fronts.extend(children(running.process.pid, "fronts.process")[:1])
+        return bool(fronts)
+
+    until(looked)
+    return fronts[0]
 
 
 def is_replaced(running: ServiceProcess, before: int) -> bool:
