@@ -29,7 +29,7 @@ async def serve_grpc(reader: Reader, port: int, room: BodyRoom) -> None:
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_allowed_incoming_connections", most),
-            # For what is no client, or one that is gone: the first frames of a connection, the answer to a ping.
+            # Ends what is no client, and connections whose client is gone.
             ("grpc.server_handshake_timeout_ms", int(1e3 * HEAD_S)),
             ("grpc.keepalive_time_ms", int(1e3 * settings.keep_alive_s)),
             ("grpc.max_connection_idle_ms", int(1e3 * settings.keep_alive_s)),

@@ -166,6 +166,20 @@ def test_a_picture_of_another_format_has_a_row_with_the_remedy(
     assert row["error"] == "The bytes are a JPEG XL image, which is not read here: save it as PNG or JPEG."
 
 
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "abinet_client.batch.main"]])
+def test_an_output_that_nobody_reads_any_more_ends_the_command_in_silence(
+    command: list[str], crops: Path, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{crops}/0.png\n" * 3000)
+    reading = [*command, "--url", url, str(tmp_path / "list.txt")]
+    with subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", 0)
+
+
 def test_the_output_may_be_a_dash_a_pipe_or_a_device(
     crops: Path, url: str, capfd: Any, tmp_path: Path
 ) -> None:

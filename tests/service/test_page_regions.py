@@ -184,7 +184,7 @@ def test_marks_are_kept_and_read_words_replace_those_read_before(open_page: Open
 
 
 class Touch:
-    """Fingers on the photo; its clock is not that of the machine, so how fast they move is not how fast it is."""
+    """Fingers on the photo. They have a clock of their own: a slow machine does not slow them."""
 
     def __init__(self, page: Page) -> None:
         self._session = page.context.new_cdp_session(page)

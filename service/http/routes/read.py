@@ -257,11 +257,11 @@ async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
 
 
 async def _json_field(
-    form: Form, name: str, document_of: Callable[[bytes], dict[str, Any]], model: type[Model]
+    form: Form, name: str, document_of: Callable[..., dict[str, Any]], model: type[Model]
 ) -> Model:
     """A field of JSON. Put into an object, it is bounded and validated like any JSON here."""
     body = b'{"%b":%b}' % (name.encode(), form.fields.get(name, b"null"))
-    return await parsed(body, lambda: validated(model, document_of(body), "form"))
+    return await parsed(body, lambda: validated(model, document_of(body, what=f"The field {name!r}"), "form"))
 
 
 def _expect_json(request: Request, otherwise: str) -> None:
@@ -275,8 +275,8 @@ def _json_photo(body: bytes, settings: Settings) -> tuple[str, RegionList, dict[
     return base64_of(sent.image), sent, sent.model_dump(exclude={"image", "regions"}, exclude_unset=True)
 
 
-def _regions_document(settings: Settings, body: bytes) -> dict[str, Any]:
-    document = json_object(body, settings.max_batch_items)
+def _regions_document(settings: Settings, body: bytes, **named: str) -> dict[str, Any]:
+    document = json_object(body, settings.max_batch_items, **named)
     _limit(document.get("regions"), settings, "regions; a request")
     return document
 
