@@ -54,7 +54,7 @@ _TEXT_FIELDS = ("lexicon",)
 _BINARY = {"type": "string", "format": "binary"}
 _LEXICON = {
     "type": "string",
-    "description": "JSON: a list of words, or the name of a list of the service's.",
+    "description": "JSON, a list of words, or the name of a list of the service's.",
     "examples": ['["harbour", "station"]'],
 }
 _ONE = {
@@ -249,9 +249,12 @@ def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
 
 
 async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
-    """The options with the form's lexicon, if it has one: JSON, a list of words or a name."""
+    """The options with the form's lexicon, if it has one: JSON, a list of words or a name; a name also bare."""
     if "lexicon" not in form.fields:
         return options
+    sent = form.fields["lexicon"].strip()
+    if sent[:1] not in (b"[", b'"'):  # curl takes quotes around a field away
+        return options.model_copy(update={"lexicon": sent.decode(errors="replace")})
     listed = await _json_field(form, "lexicon", partial(json_object, most_crops=0), LexiconField)
     return options.model_copy(update={"lexicon": listed.lexicon})
 
