@@ -249,7 +249,7 @@ def _json_crop(body: bytes) -> tuple[str, dict[str, Any]]:
 
 
 async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
-    """The options with the form's lexicon, if it has one: JSON, a list of words or a name; a name also bare."""
+    """The options with the form's lexicon, if it has one: a list or a name in JSON, or a bare name."""
     if "lexicon" not in form.fields:
         return options
     sent = form.fields["lexicon"].strip()
