@@ -325,6 +325,16 @@ def test_a_file_that_is_too_large_is_called_so(open_page: Open) -> None:
     expect(card(page, "photo.png").get_by_role("button", name="Try again")).to_have_count(0)
 
 
+def test_a_picture_of_too_many_pixels_is_called_so(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("photo.png", encoded(np.zeros((4500, 6000), np.uint8))))
+    expect(card(page, "photo.png")).to_contain_text(
+        "The picture is too large"
+        "It has 27 million pixels; the service takes 16 million. "
+        "Cut the word out of the picture, or store it smaller."
+    )
+
+
 def test_more_crops_than_the_page_holds_are_named_with_the_command_for_folders(open_page: Open) -> None:
     page = open_page()
     page.route(READS, lambda route: None)
