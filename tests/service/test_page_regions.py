@@ -251,6 +251,17 @@ def test_two_fingers_enlarge_and_mark_nothing(open_page: Open) -> None:
     expect(marks(page)).to_have_count(0)
 
 
+def test_words_are_read_in_a_browser_without_the_memory_to_show_them(open_page: Open) -> None:
+    page = open_page()
+    open_photo(page)
+    page.evaluate("() => { window.createImageBitmap = () => Promise.reject(new Error('no memory')); }")
+    mark(page, FIRST)
+    page.get_by_role("button", name="Read 1 word").click()
+    expect(cards(page, "read")).to_have_count(2)
+    card(page, "street.png").last.get_by_role("button", name="Turn").click()
+    expect(page.get_by_role("alert")).to_have_text("This browser has no room to turn street.png.")
+
+
 def test_more_words_than_a_request_takes_are_read_all_the_same(open_page: Open) -> None:
     page = open_page()
     open_photo(page)
