@@ -545,6 +545,20 @@ def test_the_report_says_what_was_read_with_what_and_how_well(crops: Path, tmp_p
         assert told in text
 
 
+def test_a_report_replaces_nothing_but_a_report(
+    crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("0.png\tsimulated\n")
+    for taken in (labels, crops / "0.png", crops, Path("/dev/null")):
+        before = taken.stat()
+        assert main(["read", str(crops), "--labels", str(labels), "--report", str(taken)]) == 2
+        assert f"{taken}: exists already and is no report" in capsys.readouterr().err
+        assert taken.stat()[:7] == before[:7]
+    command = ["read", str(crops), "--url", base(shared_service()), "--report", str(tmp_path / "report.html")]
+    assert [main(command), main(command)] == [1, 1]
+
+
 def test_the_report_enlarges_tiny_crops_to_whole_multiples(tmp_path: Path) -> None:
     report = Report(None)
     for name, (height, width) in {"tiny": (20, 60), "large": (300, 900)}.items():

@@ -82,6 +82,15 @@ def test_the_lines_of_a_photo_that_is_listed_twice_are_joined(tmp_path: Path) ->
     ]
 
 
+def test_a_coordinate_that_is_no_number_is_a_fault_of_its_photo_alone(tmp_path: Path) -> None:
+    labels = tmp_path / "det.txt"
+    labels.write_text('a.png\t[{"points": [[NaN, 1], [2, 1], [2, 2], [1, 2]]}]\nb.png\t[]\n')
+    files = RegionFiles(str(labels))
+    with pytest.raises(ValueError, match="no JSON list of objects with points"):
+        files.of(Item("a.png", str(tmp_path)))
+    assert files.of(Item("b.png", str(tmp_path))) == []
+
+
 def test_a_photo_that_is_listed_in_another_place_is_named_in_the_error(tmp_path: Path) -> None:
     labels = tmp_path / "det.txt"
     labels.write_text("/home/other/photos/a.png\t[]\nphotos\\b.png\t[]\n")

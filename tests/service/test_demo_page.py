@@ -645,6 +645,15 @@ def test_one_banner_tells_of_a_stopped_service_and_all_crops_wait(open_page: Ope
         expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_a_service_that_says_nothing_is_called_unreachable_and_found_again(open_page: Open) -> None:
+    page = open_page()
+    expect(page.get_by_role("status")).to_have_text("ready")
+    page.route("**/health/ready", lambda route: None)
+    expect(page.get_by_role("status")).to_have_text("cannot be reached, trying again")
+    page.unroute_all()
+    expect(page.get_by_role("status")).to_have_text("ready")
+
+
 @pytest.fixture(scope="module")
 def locked(bundle: str) -> Iterator[ServiceProcess]:
     with simulated(bundle, keys="sesame") as running:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -168,5 +169,7 @@ def _unquoted(text: str | None) -> str | None:
 
 def _of_object(number: int, listed: Any) -> TextRegion:
     points = [[float(x), float(y)] for x, y in listed["points"]]
+    if not all(math.isfinite(value) for point in points for value in point):
+        raise ValueError("a coordinate is not a number")
     text = listed.get("transcription")
     return TextRegion(number, points, text if isinstance(text, str) else None)
