@@ -42,7 +42,7 @@ def _against_lite(settings: Settings) -> str:
     """Why MindSpore runs the graphs, or "" if Lite may."""
     if settings.worker_python != sys.executable:
         return "--worker-python is set"
-    if any(device != "cpu" for device in settings.devices):
+    if any(device != "cpu" for device in settings.engine_devices):
         return "there are devices other than the CPU"
     if settings.bundle is not None:
         release = _written_by(settings.bundle)

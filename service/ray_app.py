@@ -43,7 +43,7 @@ def deployment(arguments: Arguments) -> serve.Application:
         }
     return _deployment.options(
         **options,
-        ray_actor_options={"num_cpus": replicas.cpus, "resources": resources(settings.devices)},
+        ray_actor_options={"num_cpus": replicas.cpus, "resources": resources(settings.engine_devices)},
         # More than a replica's queue can hold, so that the queue refuses with problem details and not Ray.
         max_ongoing_requests=2 * settings.max_queue,
         graceful_shutdown_timeout_s=settings.drain_s,
@@ -62,7 +62,7 @@ class AbinetReplica:
         # Ray sends the replica no requests before this has returned.
         self._reader = reader = await started_reader(self._given)
         configure_logging(reader.settings)
-        model, devices = reader.model, ", ".join(reader.settings.devices)
+        model, devices = reader.model, ", ".join(reader.settings.engine_devices)
         log.info("%s %s is ready on %s", model.name, model.version, devices)
         return _without_request_id(create_app(reader))
 

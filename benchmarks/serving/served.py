@@ -14,7 +14,9 @@ from abinet_client.connect import connect
 from abinet_client.local_service import local_service
 from service.bundled import bundled_model
 from service.engines.bundle import Bundle
+from service.engines.cores import computing_file
 from service.engines.engine import EngineOptions
+from service.engines.process import EngineProcess
 from service.settings.model import Settings
 
 from .bodies import BATCH_ITEMS, crop_jpeg
@@ -37,9 +39,22 @@ def opened_bundle(arguments: argparse.Namespace) -> Bundle:
     return Bundle(str(arguments.bundle or bundled_model(arguments.worker_python)))
 
 
-def engine_options(arguments: argparse.Namespace) -> EngineOptions:
-    settings = Settings(engine=arguments.engine, simulated_ms=arguments.simulated_ms)
-    return settings.engine_options()[0]
+def engine_options(arguments: argparse.Namespace) -> tuple[EngineOptions, ...]:
+    """Those of the workers that the service has by default."""
+    return Settings(engine=arguments.engine, simulated_ms=arguments.simulated_ms).engine_options()
+
+
+@contextlib.contextmanager
+def bare_workers(arguments: argparse.Namespace) -> Iterator[list[EngineProcess]]:
+    """The engine workers that the service has by default, loaded and without a service."""
+    bundle, workers = opened_bundle(arguments), []
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(computing_file())
+        for options in engine_options(arguments):
+            workers.append(EngineProcess(bundle, options, arguments.worker_python, computing=file))
+            stack.callback(workers[-1].kill)
+            workers[-1].load()
+        yield workers
 
 
 @contextlib.contextmanager
@@ -57,7 +72,7 @@ def wait_for_batch_sizes(url: str) -> None:
         while not _has_all_sizes(client.model()):
             if time.monotonic() > end:
                 raise ValueError(f"the service has not compiled all batch sizes in {_COMPILATION_S:g} s")
-            client.read(crop_jpeg())
+            list(client.read_many([crop_jpeg()] * 64))
             time.sleep(_LOOK_S)
 
 

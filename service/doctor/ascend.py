@@ -30,7 +30,7 @@ class Card(NamedTuple):
 
 def ascend_checks(settings: Settings) -> list[Check]:
     """Checks CANN and the cards, and names what only a run on a card would show."""
-    wanted = [int(device.partition(":")[2]) for device in settings.devices if device != "cpu"]
+    wanted = [int(device.partition(":")[2]) for device in settings.engine_devices if device != "cpu"]
     # Never more than a warning, because the engine shows whether it really fails.
     lacking: Status = "warning" if wanted else "missing"
     checks = [_cann(lacking), _cards(lacking, wanted)]

@@ -27,7 +27,7 @@ _LOAD_TIMEOUT_S = 300.0
 
 
 def engine_checks(settings: Settings) -> Iterator[Check]:
-    """Checks the bundle, then every device; stops after a failure, because the rest depends on it."""
+    """Checks the bundle, then every device once; stops after a failure, because the rest depends on it."""
     try:
         folder = settings.bundle or bundled_model(settings.worker_python)
         bundle = Bundle(str(folder))
@@ -37,7 +37,7 @@ def engine_checks(settings: Settings) -> Iterator[Check]:
         return
     yield Check("bundle", "ok", _description(bundle))
     yield _shared_memory(bundle, settings)
-    for device, options in zip(settings.devices, settings.engine_options(), strict=True):
+    for device, options in dict(zip(settings.engine_devices, settings.engine_options(), strict=True)).items():
         yield _engine(bundle, device, options, settings.worker_python)
 
 

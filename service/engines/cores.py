@@ -1,14 +1,58 @@
-"""A core of its own for each thread of an engine."""
+"""Which cores compute: those of a worker among several on the CPU, and one of its own for each thread."""
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import time
-from typing import Callable, Iterable
+from typing import IO, Callable, Iterable, Iterator
 
 _MEASURED_S = 0.05
 _BUSY_SHARE = 0.25
+
+
+class SharedCores:
+    """The cores of worker `place` among `places` that share this process's cores; on Linux.
+
+    While others compute, the threads of this process stay on their share of the cores, and otherwise they may
+    use all. The threads of an operator wait for one another, so two workers with a core each read more than
+    one with two cores, or two with both.
+    `descriptor` is a file that the workers share, with a byte for each that says whether it computes.
+    """
+
+    def __init__(self, descriptor: int, place: int, places: int) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        self._all = frozenset(cores)
+        self._own = frozenset(cores[place * len(cores) // places : (place + 1) * len(cores) // places])
+        self._allowed = self._all
+        self._place = place
+        os.ftruncate(descriptor, places)
+        self._computing = mmap.mmap(descriptor, places)
+        self._computing[place] = 0  # the worker before may have died in a call
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """While this runs, the other workers keep to their own cores."""
+        self._computing[self._place] = 1
+        try:
+            self._allow(self._own if sum(self._computing[:]) > 1 else self._all)
+            yield
+        finally:
+            self._computing[self._place] = 0
+
+    def _allow(self, cores: frozenset[int]) -> None:
+        if cores == self._allowed:
+            return
+        self._allowed = cores
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(OSError):  # it has ended, or may not be moved
+                os.sched_setaffinity(int(thread), cores)
+
+
+def computing_file() -> IO[bytes]:
+    """A new file for the `SharedCores` of some workers."""
+    return os.fdopen(os.memfd_create("computing"), "rb+", buffering=0)
 
 
 def bind_threads(runs: Iterable[Callable[[], object]]) -> None:

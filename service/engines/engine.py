@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle, Graph, check_release
 from service.engines.cores import bind_threads
 
-Run = Callable[[List[np.ndarray]], List[np.ndarray]]
+Run = Callable[[List[Any]], List[Any]]
+"""Runs a graph. Takes arrays and tensors of the same runtime, and gives tensors of it (see Runtime.array)."""
 GraphKey = Tuple[str, int]
 """A graph's kind and its batch size."""
 
@@ -28,7 +29,8 @@ _MEASURED_RUNS = 3
 class EngineOptions(NamedTuple):
     """How a worker runs a bundle.
 
-    Ascend devices are counted from 0; `threads` is for the CPU. `bind_threads` binds each of them to a core
+    Ascend devices are counted from 0; `threads` is for the CPU. The worker is at `place` among `places` that
+    share the CPU's cores (see service.engines.cores). `bind_threads` binds each of them to a core
     of its own, which helps only if nothing else uses these cores. A call of the simulated engine takes
     `simulated_ms`, and `simulated_ms_per_crop` for each crop of its batch.
     """
@@ -36,6 +38,8 @@ class EngineOptions(NamedTuple):
     engine: str = "mindspore"
     graph: str = "stepwise"
     threads: int = 2
+    place: int = 0
+    places: int = 1
     bind_threads: bool = False
     device: str = "cpu"
     device_id: int = 0
@@ -74,6 +78,11 @@ class Runtime:
         """Compiles one MindIR file. Raises RuntimeError if the library refuses it."""
         raise NotImplementedError
 
+    def array(self, tensor: Any) -> np.ndarray:
+        """The values that a graph gave. Many libraries give arrays."""
+        array: np.ndarray = tensor
+        return array
+
 
 class Engine:
     """The graphs of one bundle, loaded and ready.
@@ -106,17 +115,20 @@ class Engine:
         logits, then those of `times` refinements: both graphs in one call. abinet: images -> the same logits
         from the fused graph, with all iterations.
         """
-        batch, took = len(tensors[0]), {}
+        batch, took, array = len(tensors[0]), {}, self._runtime.array
         started = time.perf_counter()
         outputs: list[np.ndarray] = []
+        # What one graph hands to the next stays where it is, on an NPU in its memory.
+        handed: list[Any] = tensors
         if kind == "read":
-            logits, features = self._graph("vision", batch)(tensors)
-            kind, outputs, tensors = "refine", [logits], [logits, features]
+            handed = self._graph("vision", batch)(tensors)
+            kind, outputs = "refine", [array(handed[0])]
             now = time.perf_counter()
             took["vision"], started = now - started, now
         for _ in range(times):
-            outputs += self._graph(kind, batch)(tensors)
-            tensors = [outputs[-1], tensors[-1]]
+            given = self._graph(kind, batch)(handed)
+            outputs += map(array, given)
+            handed = [given[-1], handed[-1]]
         if times:
             took[kind] = time.perf_counter() - started
         return Answer(outputs, took)

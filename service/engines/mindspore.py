@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore
 import numpy as np
 from mindspore import nn
@@ -24,11 +26,18 @@ class MindSporeRuntime(Runtime):
     def load(self, path: str) -> Run:
         cell = nn.GraphCell(mindspore.load(path))
 
-        def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
-            outputs = cell(*[mindspore.Tensor(array) for array in arrays])
-            return [output.asnumpy() for output in outputs]
+        def run(inputs: list[Any]) -> list[Any]:
+            return list(cell(*map(_tensor, inputs)))
 
         return run
+
+    def array(self, tensor: Any) -> np.ndarray:
+        array: np.ndarray = tensor.asnumpy()
+        return array
+
+
+def _tensor(value: Any) -> Any:
+    return mindspore.Tensor(value) if isinstance(value, np.ndarray) else value
 
 
 def open_runtime(options: EngineOptions) -> MindSporeRuntime:

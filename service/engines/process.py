@@ -34,7 +34,8 @@ def module_command(python: str, module: str) -> list[str]:
 class EngineProcess(WorkerConnection):
     """A worker process, and the connection to it. One thread at a time may call it; any thread may kill it.
 
-    With a `listener`, other processes may connect to the worker as well (see attach).
+    With a `listener`, other processes may connect to the worker as well (see attach). Workers on the same
+    cores share the file `computing` (see service.engines.cores).
     """
 
     def __init__(
@@ -43,10 +44,13 @@ class EngineProcess(WorkerConnection):
         options: EngineOptions,
         python: str = sys.executable,
         listener: socket.socket | None = None,
+        computing: IO[bytes] | None = None,
     ) -> None:
         self._bundle = bundle
         self._options = options
-        self._process, control, arena = _spawn(python, options, bundle.call_bytes(), listener)
+        self._process, control, arena = _spawn(
+            python, options, bundle.call_bytes(), _given(listener=listener, computing=computing)
+        )
         super().__init__(Connection(control), arena)
 
     def load(self, timeout: float = 300.0, *, early: bool = False) -> Loaded:
@@ -125,19 +129,20 @@ class EngineProcess(WorkerConnection):
         return WorkerDiedError(f"the engine worker gave no answer for {seconds:g} s")
 
 
+def _given(**files: IO[bytes] | socket.socket | None) -> dict[str, int]:
+    return {f"--{name}": file.fileno() for name, file in files.items() if file is not None}
+
+
 def _spawn(
-    python: str, options: EngineOptions, slot_bytes: int, listener: socket.socket | None
+    python: str, options: EngineOptions, slot_bytes: int, shared: dict[str, int]
 ) -> tuple[subprocess.Popen, socket.socket, Arena]:
     """Starts a fresh interpreter: a process forked after an engine has loaded its threads would hang."""
     ours, theirs = socket_pair()
     with theirs, arena_file(slot_bytes) as file:
-        descriptors = [theirs.fileno(), file.fileno()]
-        command = module_command(python, "service.engines.worker")
-        command += ["--control", str(theirs.fileno()), "--arena", str(file.fileno())]
-        command += ["--slot-bytes", str(slot_bytes)]
-        if listener is not None:
-            command += ["--listener", str(listener.fileno())]
-            descriptors.append(listener.fileno())
+        descriptors = {"--control": theirs.fileno(), "--arena": file.fileno(), **shared}
+        command = [*module_command(python, "service.engines.worker"), "--slot-bytes", str(slot_bytes)]
+        for flag, descriptor in descriptors.items():
+            command += [flag, str(descriptor)]
         # Without this, MindSpore and Lite log their warnings (GLOG level 1) to the terminal.
         environment = {"GLOG_v": "3", "OMP_NUM_THREADS": str(options.threads), **os.environ}
         try:
@@ -146,7 +151,7 @@ def _spawn(
                 stdin=subprocess.DEVNULL,
                 stdout=sys.stderr,
                 env=environment,
-                pass_fds=descriptors,
+                pass_fds=list(descriptors.values()),
             )
         except OSError as error:
             ours.close()

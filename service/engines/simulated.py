@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from service.engines.bundle import Bundle
-from service.engines.engine import KINDS, Engine, EngineOptions, Run
+from service.engines.engine import KINDS, Engine, EngineOptions, Run, Runtime
 
 TEXT = "simulated"
 _SURE = 20.0
@@ -26,6 +26,7 @@ class SimulatedEngine(Engine):
     release = "simulated engine"
     may_compile_later = False
     _binds_threads = False
+    _runtime = Runtime()
 
     def __init__(self, bundle: Bundle, options: EngineOptions) -> None:
         self._bundle = bundle

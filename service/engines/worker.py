@@ -7,6 +7,7 @@ socket or is gone, and leaves Ctrl-C, SIGTERM and SIGHUP to the front, which fin
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import selectors
@@ -19,6 +20,7 @@ from typing import Any, Iterator
 
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
+from service.engines.cores import SharedCores
 from service.engines.engine import Cost, Engine, EngineOptions, open_engine
 from service.engines.parent import wake_when_parent_dies
 from service.engines.protocol import Arena, Connection, ConnectionClosedError
@@ -44,12 +46,17 @@ class Worker:
     """Answers calls of all fronts, one at a time, in the order in which they come.
 
     `owner` started this process and asks it to load; when it goes, the worker ends. Other fronts connect at
-    the `listener`, and get answers once a bundle is loaded.
+    the `listener`, and get answers once a bundle is loaded. `computing` is a descriptor of the file in which
+    workers on the same cores say that they compute.
     """
 
-    def __init__(self, owner: Peer, listener: socket.socket | None = None) -> None:
+    def __init__(
+        self, owner: Peer, listener: socket.socket | None = None, computing: int | None = None
+    ) -> None:
         self._owner = owner
         self._listener = listener
+        self._computing_file = computing
+        self._cores: SharedCores | None = None
         self._engine: Engine | None = None
         self._costs: list[Cost] = []
         self._warming_up: Iterator[list[Cost]] | None = None
@@ -113,11 +120,14 @@ class Worker:
 
     def _load(self, call: dict[str, Any]) -> dict[str, Any]:
         """With `early` the smallest batch sizes alone are compiled now, if the engine may compile later."""
-        self._engine = open_engine(Bundle(call["bundle"]), EngineOptions(**call["options"]))
+        options = EngineOptions(**call["options"])
+        self._engine = open_engine(Bundle(call["bundle"]), options)
         graphs = self._engine.graphs
         now = list(dict(graphs).items()) if call["early"] and self._engine.may_compile_later else graphs
         self._costs = self._engine.warm_up(now)
         later = (self._engine.warming_up([graph]) for graph in graphs if graph not in now)
+        if self._computing_file is not None:
+            self._cores = SharedCores(self._computing_file, options.place, options.places)
         self._step_due = time.monotonic() + _FIRST_CALLS_S
         self._warming_up = itertools.chain.from_iterable(later)
         if self._listener is not None:
@@ -153,7 +163,8 @@ class Worker:
         if self._engine is None:
             raise ValueError("no bundle is loaded")
         tensors = peer.arena.views(call["tensors"])
-        outputs, took, _ = self._engine.run(call["graph"], tensors, call["times"])
+        with contextlib.nullcontext() if self._cores is None else self._cores.computing():
+            outputs, took, _ = self._engine.run(call["graph"], tensors, call["times"])
         places = peer.arena.write(call["slot"], outputs, len(outputs[0]))
         answer: dict[str, Any] = {"tensors": places, "took": took}
         if peer.told < len(self._costs):
@@ -168,13 +179,14 @@ def main() -> int:
     parser.add_argument("--arena", type=int, required=True, help="descriptor of the shared memory")
     parser.add_argument("--slot-bytes", type=int, required=True)
     parser.add_argument("--listener", type=int, help="descriptor of the socket at which other fronts connect")
+    parser.add_argument("--computing", type=int, help="descriptor of the file of workers on the same cores")
     options = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     wake_when_parent_dies()
     owner = Peer(Connection(socket.socket(fileno=options.control)), Arena(options.arena, options.slot_bytes))
     listener = None if options.listener is None else socket.socket(fileno=options.listener)
-    worker = Worker(owner, listener)
+    worker = Worker(owner, listener, options.computing)
     worker.run()
     if worker.leaves_nothing:
         os._exit(0)

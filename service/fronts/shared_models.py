@@ -70,7 +70,9 @@ class SharedReader(Reader):
         self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None
     ) -> SharedDeployment:
         number = next(self._numbers)
-        paths = [f"{self._folder}/engine-{number}-{index}" for index in range(len(self.settings.devices))]
+        paths = [
+            f"{self._folder}/engine-{number}-{index}" for index in range(len(self.settings.engine_devices))
+        ]
         workers = supervisors(bundle, self.settings, self.observer, [listening_at(path) for path in paths])
         deployment = SharedDeployment(bundle, self.settings, self.observer, self._room, workers)
         deployment.engines, deployment.fronts = paths, self._fronts

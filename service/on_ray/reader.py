@@ -33,7 +33,8 @@ async def started_reader(given: Mapping[str, Any]) -> Reader:
     Raises ValueError if the bundle or an engine cannot be used.
     """
     settings = Settings(**given)
-    devices = assigned_devices(settings.devices, _npus_of_ray(), os.environ.get(_VISIBLE))
+    # One worker, if nothing is said: Ray scales by replicas.
+    devices = assigned_devices(settings.devices or (_CPU,), _npus_of_ray(), os.environ.get(_VISIBLE))
     settings = chosen(Settings(**{**given, "devices": devices})).settings
     folder = settings.bundle or bundled_model(settings.worker_python)
     reader = Reader(Bundle(os.path.realpath(folder)), settings, Observer())

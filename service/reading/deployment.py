@@ -15,9 +15,11 @@ from typing import Protocol
 
 import numpy as np
 
+from service.bundle_format.manifest import BundleError
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.bundle import Bundle
-from service.engines.connection import Loaded
+from service.engines.connection import EngineError, Loaded
+from service.engines.cores import computing_file
 from service.engines.engine import described
 from service.engines.process import EngineProcess
 from service.errors import Problem, ServiceError
@@ -31,7 +33,7 @@ from service.reading.decode import Decoder
 from service.reading.lexicon import Lexicon, alternatives, read_lexicons
 from service.reading.request import ReadRequest
 from service.reading.scheduler import QueueFullError, Scheduler, TooLateError
-from service.reading.smoke_test import try_out
+from service.reading.smoke_test import TrialError, try_out
 from service.reading.stated import calibration_of, early_stop_of
 from service.reading.turns import surest, ways_up, ways_up_of_region
 from service.settings.model import Settings
@@ -46,6 +48,8 @@ _LOOKED_AT_BYTES = 1 << 18
 """
 
 _AFTER_FAULT_S = 0.1
+_FURTHER_S = 1.0
+"""So long after the first worker on the CPU the next one starts: a run of a few crops ends before."""
 
 
 class ManagedEngine(EngineClient, Protocol):
@@ -143,9 +147,12 @@ class Deployment:
         """
         if self.reads_images:
             self._intake.start()
-        self._starting = [asyncio.create_task(self._start(one, with_trial)) for one in self._engines]
+        at_once, later = self._in_order_of_start()
+        self._starting = [asyncio.create_task(self._start(one, with_trial)) for one in at_once]
         await asyncio.gather(*self._starting)
         self.has_started = True
+        if later:
+            self._starting = [asyncio.create_task(self._start_later(later, with_trial))]
 
     async def retire(self) -> None:
         """Closes after the last answer. There must be no further request."""
@@ -302,6 +309,25 @@ class Deployment:
         log.info("%s: a batch takes %s", loaded.release, described(loaded.costs))
         self._serving.append(asyncio.create_task(self._keep_serving(engine, loaded)))
 
+    def _in_order_of_start(self) -> tuple[list[ManagedEngine], list[ManagedEngine]]:
+        """The engines that a start waits for, and the others: further ones on the CPU would only share its
+        cores with the first while all load.
+        """
+        devices = self._settings.engine_devices
+        further = [device == "cpu" and "cpu" in devices[:place] for place, device in enumerate(devices)]
+        at_once = [one for one, waits in zip(self._engines, further, strict=False) if not waits]
+        return at_once, [one for one, waits in zip(self._engines, further, strict=False) if waits]
+
+    async def _start_later(self, engines: Sequence[ManagedEngine], with_trial: bool) -> None:
+        """Starts further engines one by one. The service reads without one that cannot start."""
+        await asyncio.sleep(_FURTHER_S)
+        for engine in engines:
+            try:
+                await self._start(engine, with_trial)
+            except (BundleError, EngineError, TrialError) as error:
+                if self._closing is None:
+                    log.error("one engine worker of %d cannot start: %s", len(self._engines), error)
+
     async def _keep_serving(self, engine: ManagedEngine, loaded: Loaded) -> None:
         """Serves again after a fault, which costs only the crops of the call that was being made."""
         while True:
@@ -331,14 +357,16 @@ def supervisors(
     listeners: Sequence[socket.socket] | None = None,
 ) -> list[Supervisor]:
     """Makes an engine worker for each device; fronts may call it at its listener, if there are listeners."""
-    at: Sequence[socket.socket | None] = listeners or [None] * len(settings.devices)
-    devices = zip(settings.devices, settings.engine_options(), at, strict=True)
+    devices, options = settings.engine_devices, settings.engine_options()
+    at: Sequence[socket.socket | None] = listeners or [None] * len(devices)
+    share_cores = devices.count("cpu") > 1 and not settings.bind_threads
+    computing = computing_file() if share_cores else None
     return [
         Supervisor(
-            partial(EngineProcess, bundle, options, settings.worker_python, listener),
+            partial(EngineProcess, bundle, one, settings.worker_python, listener, computing),
             partial(observer.worker_restarted, device),
         )
-        for device, options, listener in devices
+        for device, one, listener in zip(devices, options, at, strict=True)
     ]
 
 

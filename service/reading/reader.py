@@ -41,7 +41,7 @@ class Reader:
         self.observer = observer
         self._room = Room(settings.max_queue)
         observer.limit(settings.max_queue)
-        observer.devices(settings.devices)
+        observer.devices(settings.engine_devices)
         self.main = self.new_deployment(bundle, engines)
         self.canary: Deployment | None = None
         self.canary_percent = 0.0
@@ -73,7 +73,7 @@ class Reader:
             **vars(self.model),
             engine=self.main.engine,
             graph=self.settings.graph,
-            devices=list(self.settings.devices),
+            devices=list(self.settings.engine_devices),
             batch_ms=[in_milliseconds(costs) for costs in self.main.batch_costs],
             limits=RequestLimits(
                 max_batch_items=self.settings.max_batch_items, max_body_bytes=self.settings.max_body_bytes

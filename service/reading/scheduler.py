@@ -35,6 +35,8 @@ _SPARE = 0.25
 """A request is admitted if this part of a batch's time is expected to be left at its deadline."""
 _AHEAD_S = 0.02
 """An engine gets its next call so long before it is free."""
+_GATHERS = 0.04
+"""For this part of its last batch's time an engine waits for as many new crops as that batch had."""
 _WEIGHT = 0.05
 """Weight of the latest crop in the average number of refinements after which crops stop early."""
 
@@ -69,6 +71,8 @@ class _Lane:
         self.wake: asyncio.TimerHandle | None = None
         self.has_passed_over = False
         """Whether its last batch was of new crops although refinements were waiting."""
+        self.gathers = (0, 0.0)
+        """How many new crops it waits for, and until when."""
 
     @property
     def is_idle(self) -> bool:
@@ -115,10 +119,10 @@ class _Lane:
 class Scheduler:
     """Runs crops through one model's engines, none of which waits while there are crops.
 
-    An idle engine takes the crops that are there at once; while all engines are busy, crops gather for the
-    next batch. Refinements go first, because one costs a tenth of the vision model. But if new crops fill a
-    batch and refinements do not, every other batch may be of new crops. A crop that nobody waits for is
-    dropped wherever it is.
+    An idle engine takes the crops that are there at once, except for a moment after a batch (_gathers); while
+    all engines are busy, crops gather for the next batch. Refinements go first, because one costs a tenth of
+    the vision model. But if new crops fill a batch and refinements do not, every other batch may be of new
+    crops. A crop that nobody waits for is dropped wherever it is.
 
     The due times of one request's crops lie apart, so that crops of others come in between. Crops that will
     not be read by their deadline are refused on arrival, or dropped when an engine could take them: work on
@@ -304,6 +308,8 @@ class Scheduler:
             return None
         if is_busy and not is_full[kind]:
             return None
+        if kind == lane.first and not is_busy and self._gathers(lane, count):
+            return None
         lane.has_passed_over = kind != "refine" and refining > 0
         size = lane.sizes[kind].next(count)
         crops = self._in_time(lane, kind, size)
@@ -312,12 +318,25 @@ class Scheduler:
     def _is_early(self, lane: _Lane) -> bool:
         """Whether an engine stays busy for some time; if so, it is asked again shortly before it is free."""
         early = lane.pace.left(time.perf_counter()) - _AHEAD_S
+        if early > 0:
+            self._wake_in(lane, early)
+        return early > 0
+
+    def _gathers(self, lane: _Lane, count: int) -> bool:
+        """Whether an engine that has just become free waits for more crops than these: clients that have got
+        their answers send the next crops within milliseconds, and a small batch costs more a crop.
+        """
+        wanted, until = lane.gathers
+        left = until - time.perf_counter()
+        if count >= wanted or left <= 0:
+            return False
+        self._wake_in(lane, left)
+        return True
+
+    def _wake_in(self, lane: _Lane, seconds: float) -> None:
         if lane.wake is not None:
             lane.wake.cancel()
-        if early <= 0:
-            return False
-        lane.wake = asyncio.get_running_loop().call_later(early, self._changed.set)
-        return True
+        lane.wake = asyncio.get_running_loop().call_later(seconds, self._changed.set)
 
     def _in_time(self, lane: _Lane, kind: str, size: int) -> list[Crop]:
         """The next crops for a batch of this size; crops that are too late are dropped on the way.
@@ -363,7 +382,10 @@ class Scheduler:
         except Exception as error:
             _fail(crops, error)
         finally:
-            lane.pace.end(took, time.perf_counter())
+            now = time.perf_counter()
+            lane.pace.end(took, now)
+            if kind != "refine":
+                lane.gathers = (len(crops), now + _GATHERS * sum(took.values()))
 
     def _try_again(self, kind: str, crops: list[Crop], error: WorkerDiedError) -> None:
         """The batch goes back to its queue, for any engine; a crop that has lost a worker twice fails."""

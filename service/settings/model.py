@@ -18,6 +18,12 @@ from service.types import Turns
 _DEVICE = re.compile(r"cpu|ascend|(ascend:)?\d+", re.ASCII)
 _SMALLEST_IMAGE_BYTES = 58
 """The size of a BMP of one pixel."""
+_CPU_WORKERS = 2
+"""Each takes half a GB with MindSpore; on two cores two read a fifth to a third more crops than one."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _listed(value: Any) -> Any:
@@ -92,8 +98,8 @@ class Settings(BaseSettings):
     """Vision and refinements one by one, or all in one call."""
     model_name: Annotated[str, Field(pattern=r"^[\w.-]{1,64}$")] | None = None
     """What /v2 and all answers call the model; without it /v2 says abinet, and answers the bundle's name."""
-    devices: Devices = ("cpu",)
-    """An engine worker for each: cpu (may be repeated), or numbers of Ascend cards such as 0,1,2,3."""
+    devices: Devices | None = None
+    """A worker for each: cpu (may be repeated), or Ascend cards such as 0,1,2,3; without it two on CPU."""
     precision_mode: str = "enforce_fp32"
     """Precision of MindSpore Lite on Ascend."""
     threads: Count | None = None
@@ -203,7 +209,7 @@ class Settings(BaseSettings):
             )
         if set(self.admin_keys) & set(self.api_keys):
             raise ValueError("an API key is also one of admin_keys: an admin key is for admins alone")
-        cards = [device for device in self.devices if device != "cpu"]
+        cards = [device for device in self.devices or () if device != "cpu"]
         if len(set(cards)) < len(cards):
             raise ValueError("an Ascend card is named twice in devices: one worker a card")
         return self
@@ -219,17 +225,29 @@ class Settings(BaseSettings):
             name: max(1, getattr(self, name) // self.fronts)
             for name in ("max_queue", "max_held_bytes", "max_connections")
         }
-        return {**values, "fronts": 1, **shares}
+        return {**values, "devices": list(self.engine_devices), "fronts": 1, **shares}
+
+    @property
+    def engine_devices(self) -> tuple[str, ...]:
+        """The device of each engine worker."""
+        if self.devices is not None:
+            return self.devices
+        most = 1 if self.engine == "simulated" else _CPU_WORKERS
+        return ("cpu",) * max(1, min(most, _cores() // (self.threads or 1)))
 
     def engine_options(self) -> tuple[EngineOptions, ...]:
-        """How each device's worker runs the bundle, in the order of `devices`."""
-        threads = self.threads or max(1, len(os.sched_getaffinity(0)) // len(self.devices))
+        """How each worker runs the bundle, in the order of `engine_devices`."""
+        devices = self.engine_devices
+        threads = self.threads or max(1, _cores() // len(devices))
+        on_cpu = devices.count("cpu")
         return tuple(
             EngineOptions(
                 # `auto` is usually replaced before (service.engine_choice).
                 engine="mindspore" if self.engine == "auto" else self.engine,
                 graph=self.graph,
                 threads=threads,
+                place=devices[:index].count("cpu"),
+                places=on_cpu,
                 bind_threads=self.bind_threads,
                 device=device.partition(":")[0],
                 device_id=int(device.partition(":")[2] or 0),
@@ -237,5 +255,5 @@ class Settings(BaseSettings):
                 simulated_ms=self.simulated_ms,
                 simulated_ms_per_crop=self.simulated_ms_per_crop,
             )
-            for device in self.devices
+            for index, device in enumerate(devices)
         )

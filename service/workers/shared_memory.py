@@ -13,7 +13,7 @@ from service.settings.model import Settings
 
 def needed_bytes(bundle: Bundle, settings: Settings) -> int:
     """Bytes that a bundle's workers take: each shares memory with the manager and with every front."""
-    return len(settings.devices) * (1 + settings.fronts) * SLOTS * bundle.call_bytes()
+    return len(settings.engine_devices) * (1 + settings.fronts) * SLOTS * bundle.call_bytes()
 
 
 def free_bytes() -> int | None:

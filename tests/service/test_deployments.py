@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from service.crop import Room
 from service.engines.bundle import Bundle
-from service.engines.connection import Loaded
+from service.engines.connection import EngineError, Loaded
 from service.engines.engine import Answer, Cost
 from service.engines.protocol import Rows
 from service.errors import Problem, ServiceError
@@ -114,6 +115,44 @@ async def problem_of(call: Awaitable[object]) -> Problem:
     with pytest.raises(ServiceError) as failure:
         await call
     return failure.value.problem
+
+
+async def test_a_further_worker_on_the_cpu_starts_once_the_first_is_ready(tmp_path: Path) -> None:
+    first, second = PlayedEngine(), PlayedEngine()
+    second.may_start.clear()
+    deployment = Deployment(
+        bundle(tmp_path, "1"), Settings(devices=("cpu", "cpu")), Observer(), Room(8), [first, second]
+    )
+    first.may_start.clear()
+    starting = asyncio.create_task(deployment.start())
+    await until(lambda: first.is_starting)
+    assert not second.is_starting
+    first.may_start.set()
+    await starting
+    await until(lambda: second.is_starting)
+    second.may_start.set()
+    await until(lambda: len(deployment.batch_costs) == 2)
+    await deployment.close()
+
+
+async def test_a_further_worker_that_cannot_start_is_named_and_the_first_reads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing(PlayedEngine):
+        async def start(self) -> Loaded:
+            raise EngineError("no memory is left")
+
+    class WithTwo(Played):
+        def new_deployment(
+            self, bundle: Bundle, engines: Sequence[ManagedEngine] | None = None
+        ) -> Deployment:
+            return Reader.new_deployment(self, bundle, [PlayedEngine(), Refusing()])
+
+    reader = WithTwo(bundle(tmp_path, "1"), Settings(devices=("cpu", "cpu")))
+    await reader.start()
+    await until(lambda: "one engine worker of 2 cannot start: no memory is left" in caplog.text)
+    await read_one(reader, IMAGE, ReadOptions())
+    await reader.stop()
 
 
 async def test_a_request_is_finished_by_the_model_that_began_it(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from service.engines.cores import bind_threads
+from service.engines.cores import SharedCores, bind_threads, computing_file
 
 CORES = os.sched_getaffinity(0)
 BLOCK = bytes(1 << 20)
@@ -30,6 +30,53 @@ def computing(count: int) -> Iterator[tuple[Callable[[], None], set[int]]]:
 
     with ThreadPoolExecutor(count) as pool:
         yield lambda: list(pool.map(compute, range(count))).clear(), threads
+
+
+@contextmanager
+def both_places() -> Iterator[tuple[SharedCores, SharedCores]]:
+    """Two workers in one process, whose threads may use all cores again in the end."""
+    with computing_file() as file:
+        try:
+            yield SharedCores(file.fileno(), 0, 2), SharedCores(file.fileno(), 1, 2)
+        finally:
+            for thread in os.listdir("/proc/self/task"):
+                os.sched_setaffinity(int(thread), CORES)
+
+
+def cores_of_a_thread() -> set[int]:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(os.sched_getaffinity, 0).result()
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
+def test_a_worker_uses_all_cores_if_it_computes_alone_and_its_own_beside_another() -> None:
+    with both_places() as (first, second):
+        with first.computing():
+            assert cores_of_a_thread() == CORES
+            with second.computing():
+                beside = cores_of_a_thread()
+        with second.computing(), first.computing():
+            assert beside.isdisjoint(cores_of_a_thread())
+            assert beside | cores_of_a_thread() == CORES
+        with first.computing():
+            assert cores_of_a_thread() == CORES
+
+
+@pytest.mark.skipif(len(CORES) < 2, reason="there is one core")
+def test_threads_that_were_there_before_are_moved_too() -> None:
+    with both_places() as (first, second), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(os.sched_getaffinity, 0).result() == CORES
+        with first.computing(), second.computing():
+            assert len(pool.submit(os.sched_getaffinity, 0).result()) < len(CORES)
+
+
+def test_a_worker_that_died_in_a_call_counts_as_idle_once_it_is_replaced() -> None:
+    with computing_file() as file, both_places():
+        died = SharedCores(file.fileno(), 1, 2).computing()
+        died.__enter__()
+        SharedCores(file.fileno(), 1, 2)
+        with SharedCores(file.fileno(), 0, 2).computing():
+            assert cores_of_a_thread() == CORES
 
 
 def test_as_many_busy_threads_as_cores_get_a_core_each() -> None:

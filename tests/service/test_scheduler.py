@@ -173,6 +173,26 @@ async def test_crops_that_arrive_while_the_engine_is_busy_share_the_next_batch()
         assert engine.calls == [("read", 1), ("read", 3)]
 
 
+async def test_an_engine_that_has_read_a_batch_waits_a_moment_for_as_many_crops() -> None:
+    async with scheduled() as (engine, scheduler):
+        engine.let_go(2)
+        await crops_of(reads(scheduler, 0, 0, 0, 0))
+        first = reads(scheduler, 0)
+        await settle()
+        assert len(engine.calls) == 1
+        await crops_of([*first, *reads(scheduler, 0, 0, 0)])
+        assert engine.calls == [("read", 4), ("read", 4)]
+
+
+async def test_that_moment_ends_also_without_further_crops() -> None:
+    async with scheduled() as (engine, scheduler):
+        engine.let_go(3)
+        await crops_of(reads(scheduler, 0, 0, 0, 0))
+        await crops_of(reads(scheduler, 0))
+        await crops_of(reads(scheduler, 0))
+        assert engine.calls == [("read", 4), ("read", 1), ("read", 1)]
+
+
 async def test_crops_of_one_request_and_of_many_share_a_batch() -> None:
     async with scheduled() as (engine, scheduler):
         submissions = [submit(scheduler, 1, 2), submit(scheduler, 3), submit(scheduler, 4)]

@@ -92,8 +92,33 @@ def test_every_device_has_its_engine_options() -> None:
 
 def test_the_workers_share_the_cores() -> None:
     cores = len(os.sched_getaffinity(0))
-    assert settings().engine_options()[0].threads == cores
+    assert settings("--devices", "cpu").engine_options()[0].threads == cores
     assert settings("--devices", "cpu,cpu").engine_options()[0].threads == max(1, cores // 2)
+    options = settings("--devices", "0,cpu,1,cpu").engine_options()
+    assert [(one.device, one.place, one.places) for one in options] == [
+        ("ascend", 0, 2),
+        ("cpu", 0, 2),
+        ("ascend", 1, 2),
+        ("cpu", 1, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cores", "given", "workers"),
+    [
+        (1, [], 1),
+        (2, [], 2),
+        (64, [], 2),
+        (4, ["--threads", "4"], 1),
+        (8, ["--engine", "simulated"], 1),
+        (8, ["--devices", "cpu,cpu,cpu"], 3),
+    ],
+)
+def test_without_devices_the_cpu_gets_two_workers_if_it_has_the_cores(
+    cores: int, given: list[str], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)))
+    assert settings(*given).engine_devices == ("cpu",) * workers
 
 
 def test_the_engines_and_graphs_are_those_that_there_are() -> None:

@@ -60,7 +60,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
 
 def measured_device(bundle: Bundle, arguments: argparse.Namespace) -> tuple[float, list[Figure]]:
     """Crops a second of this machine's engine at its best batch, and what each batch costs."""
-    worker = EngineProcess(bundle, engine_options(arguments), arguments.worker_python)
+    worker = EngineProcess(bundle, engine_options(arguments)[0], arguments.worker_python)
     try:
         worker.load()
         costs = {batch: engine_times(worker, bundle, batch) for batch in sorted(batches(bundle))}

@@ -7,6 +7,7 @@ processes of a server, without the load generator's.
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from ..processes import all_processor_seconds, processor_seconds
 from ..rivals import rivals
 from ..served import ROOM, engine_flags, opened_bundle, serving
 from ..wrk import Load, run_wrk
+
+_PAUSE_S = 2.0
+"""For the server before to finish what its clients no longer wait for: mosec reads it all the same."""
 
 RIVALS = ("mosec", "litserve", "rapidocr-tiny", "rapidocr-small")
 OURS = {"ours": "", "ours, text alone": "?detail=false&iterations=0", "ours, early stop": "?early_stop=true"}
@@ -80,6 +84,7 @@ def measure(arguments: argparse.Namespace) -> list[Figure]:
 
 
 def _turn(server: Server, clients: int, seconds: float) -> Turn:
+    time.sleep(_PAUSE_S)
     before = server.used_s()
     load = run_wrk(
         server.url, server.body, connections=clients, seconds=seconds, content_type=server.content_type

@@ -121,7 +121,7 @@ def _failures(parts: list[dict[str, Any]], job: Job, arguments: Arguments, progr
             min_size=replicas.replicas, max_size=max(replicas.replicas, replicas.max_replicas or 0)
         ),
         num_cpus=replicas.cpus,
-        resources=resources(arguments.settings.devices),
+        resources=resources(arguments.settings.engine_devices),
     )
     try:
         for row in counts.iter_rows():
