@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 Milliseconds = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -13,6 +13,11 @@ Turns = Literal["auto", "none", "all"]
 MOST_LEXICON_WORDS = 10_000
 LexiconWords = Annotated[
     tuple[Annotated[str, Field(max_length=64)], ...], Field(min_length=1, max_length=MOST_LEXICON_WORDS)
+]
+# The discriminator makes errors speak of what was meant, and not of everything that it might have been.
+NamedOrListed = Annotated[
+    Annotated[str, Tag("name")] | Annotated[LexiconWords, Tag("words")],
+    Discriminator(lambda sent: "name" if isinstance(sent, str) else "words"),
 ]
 
 
@@ -48,7 +53,7 @@ class ReadOptions(BaseModel):
         ),
     ] = None
     lexicon: Annotated[
-        str | LexiconWords | None,
+        NamedOrListed | None,
         Field(
             description="Words, one of which the crop is expected to show, or the name of a list that the "
             "service was started with: the answer says which of them is the likeliest, and how likely it "

@@ -88,7 +88,7 @@ class FrontProcess:
         if self._settings.grpc_port is not None:
             from service.grpc.server import serve_grpc
 
-            await serve_grpc(self._reader, self._settings.grpc_port)
+            await serve_grpc(self._reader, self._settings.grpc_port, self._server.body_room)
 
     async def _beat(self) -> None:
         """Repeats that this process takes connections, because the manager replaces one that is silent."""

@@ -61,6 +61,7 @@ class Call:
 
     async def fail(self, error: ServiceError) -> None:
         """Ends the call. The trailing metadata say what HTTP says in headers and in a problem's type."""
+        _forget_calls(error)
         trailing = [("x-request-id", self.request_id), ("abinet-problem", error.problem.slug)]
         if error.retry_after is not None:
             trailing.append(("grpc-retry-pushback-ms", str(1000 * error.retry_after)))
@@ -78,31 +79,37 @@ class Calls:
     a message is taken in, and one that does not arrive is waited for no longer than a body.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, room: BodyRoom) -> None:
+        """`room` is the front's, for messages and bodies of HTTP together."""
         settings = reader.settings
         self._reader = reader
         self._keys = KeyRing(settings.api_keys) if settings.api_keys else None
         self._log = RequestLog(settings)
-        self._room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
+        self._room = room
 
     def one(
         self, route: str, kind: type[Request], work: Work, *, needs_key: bool = True
     ) -> grpc.RpcMethodHandler:
         """Of a method with one request, of this `kind`, and one answer, that of `work`."""
 
-        async def handle(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> bytes:
+        async def handle(messages: object, context: grpc.aio.ServicerContext) -> bytes:
             call = Call(context)
             answer = b""
             try:
                 with self._noted(route, call):
                     if needs_key:
                         self._check_key(call)
-                    message = await self._first(messages)
-                    answer = (await work(self._taken(kind, message, call), call)).SerializeToString()
+                    answer = await answered(context, call)
             except ServiceError as error:
                 await call.fail(error)
             call.succeed()
             return answer
+
+        # Apart: the end of a call that has failed is kept for a while, with the names of `handle`.
+        async def answered(context: grpc.aio.ServicerContext, call: Call) -> bytes:
+            request = self._taken(kind, await self._first(context), call)
+            found: bytes = (await work(request, call)).SerializeToString()
+            return found
 
         return grpc.stream_unary_rpc_method_handler(handle)
 
@@ -114,15 +121,13 @@ class Calls:
         Each counts as a request. When the service stops, the stream ends after the answer under way.
         """
 
-        async def handle(
-            messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext
-        ) -> AsyncIterator[bytes]:
+        async def handle(messages: object, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
             call = Call(context)
             try:
                 with self._noted(route, call, only_failures=True):
                     self._check_key(call)
-                while (message := await self._next(messages)) is not None:
-                    yield await self._answer(route, kind, work, failed, message, context)
+                while (answer := await self._answer(route, kind, work, failed, context)) is not None:
+                    yield answer
             except ServiceError as error:
                 await call.fail(error)
             call.succeed()
@@ -135,9 +140,12 @@ class Calls:
         kind: type[Request],
         work: Work,
         failed: Callable[[Any, ServiceError], Message],
-        message: bytes,
         context: grpc.aio.ServicerContext,
-    ) -> bytes:
+    ) -> bytes | None:
+        """To the next message, or None if there is none."""
+        message = await self._next(context)
+        if message is None:
+            return None
         call = Call(context)
         request = kind()
         try:
@@ -145,6 +153,7 @@ class Calls:
                 request = self._taken(kind, message, call)
                 answer = await work(request, call)
         except ServiceError as error:
+            _forget_calls(error)
             answer = failed(request, error)
         found: bytes = answer.SerializeToString()
         return found
@@ -158,26 +167,21 @@ class Calls:
         if self._keys is not None:
             self._keys.check(call.scope)
 
-    async def _first(self, messages: AsyncIterator[bytes]) -> bytes:
+    async def _first(self, context: grpc.aio.ServicerContext) -> bytes:
         try:
             async with Deadline(self._room.seconds):
-                async for message in messages:
-                    return message
+                message = await _read(context)
         except DeadlineError:
             raise ServiceError(
                 Problem.BODY_TOO_SLOW, f"The message did not arrive within {self._room.seconds:g} s."
             ) from None
-        raise ServiceError(Problem.INVALID_REQUEST, "There is no message.")
+        if message is None:
+            raise ServiceError(Problem.INVALID_REQUEST, "There is no message.")
+        return message
 
-    async def _next(self, messages: AsyncIterator[bytes]) -> bytes | None:
+    async def _next(self, context: grpc.aio.ServicerContext) -> bytes | None:
         """None when the client sends no more. Raises ServiceError when the service is stopping."""
-
-        async def receive() -> bytes | None:
-            async for message in messages:
-                return message
-            return None
-
-        receiving = asyncio.ensure_future(receive())
+        receiving = asyncio.ensure_future(_read(context))
         draining = asyncio.ensure_future(self._reader.until_draining())
         try:
             await asyncio.wait([receiving, draining], return_when=asyncio.FIRST_COMPLETED)
@@ -197,8 +201,6 @@ class Calls:
             yield
         except ServiceError as error:
             problem = error
-            # See http.problems.problem_response.
-            error.__traceback__ = error.__context__ = error.__cause__ = None
             raise
         except asyncio.CancelledError:
             problem = self._cancelled(call)
@@ -240,3 +242,17 @@ class Calls:
             timings=call.timings,
             problem=None if problem is None else problem.problem.slug,
         )
+
+
+async def _read(context: grpc.aio.ServicerContext) -> bytes | None:
+    """The next message, or None after the last one.
+
+    gRPC's iterator of messages keeps the last one for ever, unless it is iterated to its end.
+    """
+    message: Any = await context.read()
+    return None if message is grpc.aio.EOF else message
+
+
+def _forget_calls(error: ServiceError) -> None:
+    """See http.problems.problem_response."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None

@@ -13,6 +13,7 @@ from service.errors import Problem, ServiceError
 from service.grpc.calls import Call, Calls
 from service.grpc.messages import asked_of, written
 from service.grpc.protocol import grpc_service_pb2 as pb
+from service.http.body import BodyRoom
 from service.http.open_inference import Described, options_of, read_tensor
 from service.reading.reader import Reader
 from service.reading.request import ReadRequest
@@ -88,9 +89,9 @@ class InferenceMethods:
         return health_pb2.HealthCheckResponse(status=status)
 
 
-def handlers(reader: Reader, version: str) -> list[grpc.GenericRpcHandler]:
+def handlers(reader: Reader, version: str, room: BodyRoom) -> list[grpc.GenericRpcHandler]:
     """For a server; `version` is that of the service."""
-    calls, methods = Calls(reader), InferenceMethods(reader, version)
+    calls, methods = Calls(reader, room), InferenceMethods(reader, version)
     probes: dict[str, tuple[type[Message], Any]] = {
         "ServerLive": (pb.ServerLiveRequest, methods.live),
         "ServerReady": (pb.ServerReadyRequest, methods.ready),

@@ -43,16 +43,21 @@ _KEY_SCHEMES = {
 _LEAN_BODIES = (BatchRequest, CropRequest, InferRequest, LoadRequest, ProblemDetails, RegionsRequest)
 
 
-def create_app(reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> FastAPI:
+def create_app(
+    reader: Reader,
+    change: Change | None = None,
+    fronts: Fronts | None = None,
+    room: BodyRoom | None = None,
+) -> FastAPI:
     """The application around a reader. The caller starts and stops the reader, and may change it.
 
-    `fronts` are this front and its siblings, if there are any.
+    `fronts` are this front and its siblings, if there are any; `room` is for bodies, if it is not its alone.
     """
-    return _Service(reader, change or ModelChange(reader), fronts or Fronts(reader.observer))
+    return _Service(reader, change or ModelChange(reader), fronts or Fronts(reader.observer), room)
 
 
 class _Service(FastAPI):
-    def __init__(self, reader: Reader, change: Change, fronts: Fronts) -> None:
+    def __init__(self, reader: Reader, change: Change, fronts: Fronts, room: BodyRoom | None) -> None:
         super().__init__(
             title="abinet",
             summary="Reads cropped word images with ABINet.",
@@ -62,6 +67,7 @@ class _Service(FastAPI):
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         self._reader = reader
+        self._room = room
         self._tracer = _tracer()
         read = read_router(reader)
         self._lean = [route for route in read.routes if isinstance(route, LeanRoute)]
@@ -89,7 +95,7 @@ class _Service(FastAPI):
             )
         if settings.root_path or settings.trusted_proxies:
             app = ProxyMiddleware(app, settings.root_path or "", settings.trusted_proxies)
-        room = BodyRoom(settings.max_held_bytes, settings.timeout_s)
+        room = self._room or BodyRoom(settings.max_held_bytes, settings.timeout_s)
         app = RequestMiddleware(app, self._reader.observer, RequestLog(settings), room)
         if self._tracer is None:
             return app

@@ -11,8 +11,8 @@ _OTHER_FILES = 100
 
 
 def most_connections(settings: Settings) -> int:
-    """How many connections a front may have: the setting, if the system allows as many files."""
-    files = open_files()
+    """How many connections a front may have, and as many of gRPC: the setting, if the system allows it."""
+    files = open_files() // (1 if settings.grpc_port is None else 2)
     return min(settings.max_connections, files - min(_OTHER_FILES, files // 2))
 
 

@@ -36,21 +36,24 @@ async def parsed(body: bytes, parse: Callable[[], Parsed]) -> Parsed:
     return await asyncio.to_thread(parse) if len(body) > _AT_ONCE else parse()
 
 
-def json_object(body: bytes, most_crops: int) -> dict[str, Any]:
-    """The object that a body is. Raises ServiceError if it is none, or far too large for so many crops."""
+def json_object(body: bytes, most_crops: int, what: str = "The body") -> dict[str, Any]:
+    """The object that a body is. Raises ServiceError if it is none, or far too large for so many crops.
+
+    An error calls the body `what`.
+    """
     # Only a parser can count the elements; there are never more than this. NumPy counts in half the time.
     codes = np.frombuffer(body, np.uint8)
     elements = sum(np.count_nonzero(codes == code) for code in b",[{")
     if elements > _ELEMENTS_A_CROP * (1 + most_crops) + MOST_LEXICON_WORDS:
-        raise ServiceError(Problem.INVALID_REQUEST, "The body has too many elements.")
+        raise ServiceError(Problem.INVALID_REQUEST, f"{what} has too many elements.")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise ServiceError(Problem.INVALID_REQUEST, f"The body is not JSON: {error}.") from None
+        raise ServiceError(Problem.INVALID_REQUEST, f"{what} is not JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise ServiceError(Problem.INVALID_REQUEST, "The body is no JSON object.")
+        raise ServiceError(Problem.INVALID_REQUEST, f"{what} is no JSON object.")
     if len(document) > _MEMBERS:
-        raise ServiceError(Problem.INVALID_REQUEST, f"The body has more than {_MEMBERS} members.")
+        raise ServiceError(Problem.INVALID_REQUEST, f"{what} has more than {_MEMBERS} members.")
     return document
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from service.types import LexiconWords, ModelName, Percent, ReadOptions, Timings
+from service.types import ModelName, NamedOrListed, Percent, ReadOptions, Timings
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
@@ -170,10 +170,16 @@ class BatchImage(BaseModel):
     image: str = Field(description=_BASE64, examples=["iVBORw0KGgo="])
 
 
+_Image = Annotated[
+    Annotated[str, Tag("base64")] | Annotated[BatchImage, Tag("object")],
+    Discriminator(lambda sent: "base64" if isinstance(sent, str) else "object"),
+]
+
+
 class BatchRequest(ReadOptions):
     """A batch as JSON. Options that it names go before those of the query."""
 
-    images: Annotated[list[str | BatchImage], Field(min_length=1, examples=[["iVBORw0KGgo=", "R0lGODlh"]])]
+    images: Annotated[list[_Image], Field(min_length=1, examples=[["iVBORw0KGgo=", "R0lGODlh"]])]
 
 
 Point = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -216,19 +222,35 @@ class BoxRegion(BaseModel):
     box: Box
 
 
+def _form_of_region(sent: Any) -> str:
+    if isinstance(sent, dict):
+        return "outline" if "points" in sent or "box" not in sent else "box"
+    return (
+        "box" if isinstance(sent, BoxRegion) else "outline" if isinstance(sent, OutlinedRegion) else "points"
+    )
+
+
+_Region = Annotated[
+    Annotated[OutlinedRegion, Tag("outline")]
+    | Annotated[BoxRegion, Tag("box")]
+    | Annotated[Points, Tag("points")],
+    Discriminator(_form_of_region),
+]
+
+
 class LexiconField(BaseModel):
     """The lexicon of a form."""
 
     model_config = ConfigDict(extra="forbid")
 
-    lexicon: str | LexiconWords
+    lexicon: NamedOrListed
 
 
 class RegionList(BaseModel):
     """The regions of a photo."""
 
     regions: Annotated[
-        list[OutlinedRegion | BoxRegion | Points],
+        list[_Region],
         Field(
             min_length=1,
             description="A list of points alone is a region too.",

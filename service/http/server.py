@@ -14,6 +14,7 @@ from typing import cast
 import uvicorn
 
 from service.http.app import create_app
+from service.http.body import BodyRoom
 from service.http.connection_limit import most_connections
 from service.http.limits import LimitedProtocol, OpenConnections
 from service.observability.all_fronts import Fronts
@@ -33,9 +34,10 @@ class HttpServer(uvicorn.Server):
     """Serves a reader until it is asked to stop."""
 
     def __init__(self, reader: Reader, change: Change | None = None, fronts: Fronts | None = None) -> None:
+        self.body_room = BodyRoom(reader.settings.max_held_bytes, reader.settings.timeout_s)
         super().__init__(
             uvicorn.Config(
-                create_app(reader, change, fronts),
+                create_app(reader, change, fronts, self.body_room),
                 http=LimitedProtocol,
                 ws="none",
                 lifespan="off",

@@ -40,7 +40,7 @@ def unpack(layout: str, body: bytes, offset: int) -> tuple[Any, ...]:
     """Like struct.unpack_from. Raises BrokenImage if the body is too short."""
     try:
         return struct.unpack_from(layout, body, offset)
-    except struct.error:
+    except (struct.error, OverflowError):  # the latter if the offset is that of no file at all
         raise BrokenImage("it is cut off") from None
 
 

@@ -207,7 +207,7 @@ class Deployment:
             if asked not in self._lexicons:
                 known = ", ".join(sorted(self._lexicons)) or "none"
                 raise ServiceError(
-                    Problem.INVALID_REQUEST, f"lexicon: there is no {asked!r}; the service has {known}."
+                    Problem.INVALID_REQUEST, f"lexicon: there is no {asked[:64]!r}; the service has {known}."
                 )
             return self._lexicons[asked]
         return await asyncio.to_thread(Lexicon, asked, self.bundle.charset, self.bundle.steps)

@@ -4,6 +4,7 @@ import { likeliest, ofLexicon } from "./choices.js";
 import { copying, curlCommand } from "./copy.js";
 import { button, element, unseen } from "./dom.js";
 import { hint, isPhoto, mayHoldSeveral } from "./hints.js";
+import { notice } from "./notice.js";
 import { sizeOf } from "./outlines.js";
 import { thumbnail, turnedRight } from "./picture.js";
 import { final, history, isChanged } from "./stages.js";
@@ -162,7 +163,11 @@ export class Card {
 
   async _turn() {
     this._quarters = (this._quarters + 1) % 4;
-    const blob = this._quarters ? await turnedRight(this.crop.blob) : this._original;
+    const blob = this._quarters ? await turnedRight(this.crop.blob).catch(() => null) : this._original;
+    if (!blob) {
+      this._quarters = (this._quarters + 3) % 4;
+      return notice(`This browser has no room to turn ${this.crop.name}.`);
+    }
     this.crop = { ...this.crop, blob, outlines: [] };
     this._showPicture();
     this._again(this);

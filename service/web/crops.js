@@ -57,7 +57,8 @@ export class Crops {
 
   /** The marked words of a photo, each as a crop, in the place of those that were marked before. */
   async _readMarked(photo, outlines) {
-    const previews = await cuttings(photo.blob, outlines);
+    // A phone may lack the memory; then the photo stands for its words.
+    const previews = await cuttings(photo.blob, outlines).catch(() => []);
     const before = this._cards.filter(({ crop }) => crop.photo === photo);
     this._cards = this._cards.filter((card) => !before.includes(card));
     for (const card of before) card.remove();

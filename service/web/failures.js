@@ -84,10 +84,15 @@ function megabytes(bytes) {
   return `${(bytes / MEGA).toFixed(bytes < 10 * MEGA ? 1 : 0)}\u00a0MB`;
 }
 
+function millions(count) {
+  return `${(count / MEGA).toFixed(count < 10 * MEGA ? 1 : 0)} million`;
+}
+
 function plain(detail) {
   return detail
     .replace("The bytes must be", "It must be")
     .replace("The bytes are", "This is")
     .replace(/\b(\d{5,}) bytes\b/g, (_, bytes) => megabytes(Number(bytes)))
-    .replace(/\b(\d{7,}) pixels\b/g, (_, pixels) => `${(pixels / MEGA).toFixed(0)} million pixels`);
+    .replace(/\b(\d+) x (\d+) pixels; the limit is (\d+)/, (_, width, height, most) => `It has ${millions(width * height)} pixels; the service takes ${millions(most)}`)
+    .replace(/\b(\d{7,}) pixels\b/g, (_, pixels) => `${millions(pixels)} pixels`);
 }

@@ -1,6 +1,7 @@
 // What is in dropped or chosen folders.
 
-const PICTURE = /\.(png|jpe?g|bmp|webp|tiff?)$/i;
+// Also those for which the service needs an extra: it says so, and how to save them otherwise.
+const PICTURE = /\.(png|jpe?g|jpe|jfif|bmp|dib|webp|tiff?|gif|avif|hei[cf])$/i;
 // Far more than the page holds: who drops a disk gets an answer all the same.
 const MOST = 5000;
 

@@ -70,6 +70,8 @@ class Marking {
     canvas.addEventListener("pointermove", (event) => this._go(event));
     canvas.addEventListener("pointerup", () => this._end());
     canvas.addEventListener("pointercancel", () => this._cancel());
+    // Otherwise a finger that lifts while it moves sets off a fling, and the next tap, on "Read", only stops that.
+    canvas.addEventListener("touchmove", (event) => event.touches.length === 1 && event.preventDefault(), { passive: false });
     canvas.addEventListener("focusin", ({ target }) => {
       const place = target.dataset.place;
       if (place !== undefined && !this._drag) this._choose(this._outlines[place]);

@@ -1,8 +1,9 @@
-// One message above the crops, about what a person has just tried.
+// Messages above the crops, about what a person has just tried.
 
-/** Shows it, and has it read out. */
+/** Shows it beside those that are shown, and has it read out. */
 export function notice(...content) {
-  place().replaceChildren(...content);
+  if (place().hidden) place().replaceChildren(...content);
+  else place().append(" ", ...content);
   place().hidden = false;
 }
 

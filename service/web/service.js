@@ -5,6 +5,7 @@ import { rounded } from "./outlines.js";
 
 const KEY = "abinet-key";
 const LARGE_BYTES = 1_000_000;
+const SILENCE_MS = 8000;
 
 /** The key lives as long as the tab. */
 export const key = {
@@ -72,7 +73,9 @@ export const latency = () => json("v1/latency");
 /** ready, starting, draining or unreachable. */
 export async function state() {
   try {
-    const response = await fetch(address("health/ready"), { cache: "no-store" });
+    // A frozen service, or a network that has gone, says nothing: the browser would wait for minutes.
+    const signal = AbortSignal.timeout(SILENCE_MS);
+    const response = await fetch(address("health/ready"), { cache: "no-store", signal });
     return (await response.json()).status;
   } catch {
     return "unreachable";

@@ -166,6 +166,20 @@ def test_a_picture_of_another_format_has_a_row_with_the_remedy(
     assert row["error"] == "The bytes are a JPEG XL image, which is not read here: save it as PNG or JPEG."
 
 
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "abinet_client.batch.main"]])
+def test_an_output_that_nobody_reads_any_more_ends_the_command_in_silence(
+    command: list[str], crops: Path, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.txt").write_text(f"{crops}/0.png\n" * 3000)
+    reading = [*command, "--url", url, str(tmp_path / "list.txt")]
+    with subprocess.Popen(reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", 0)
+
+
 def test_the_output_may_be_a_dash_a_pipe_or_a_device(
     crops: Path, url: str, capfd: Any, tmp_path: Path
 ) -> None:
@@ -529,6 +543,20 @@ def test_the_report_says_what_was_read_with_what_and_how_well(crops: Path, tmp_p
         "<b>0.00 %</b> right (0 of 2 labelled)",
     ):
         assert told in text
+
+
+def test_a_report_replaces_nothing_but_a_report(
+    crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.tsv"
+    labels.write_text("0.png\tsimulated\n")
+    for taken in (labels, crops / "0.png", crops, Path("/dev/null")):
+        before = taken.stat()
+        assert main(["read", str(crops), "--labels", str(labels), "--report", str(taken)]) == 2
+        assert f"{taken}: exists already and is no report" in capsys.readouterr().err
+        assert taken.stat()[:7] == before[:7]
+    command = ["read", str(crops), "--url", base(shared_service()), "--report", str(tmp_path / "report.html")]
+    assert [main(command), main(command)] == [1, 1]
 
 
 def test_the_report_enlarges_tiny_crops_to_whole_multiples(tmp_path: Path) -> None:

@@ -72,6 +72,54 @@ def test_a_file_that_is_neither_form_says_which_there_are(tmp_path: Path) -> Non
         RegionFiles(str(tmp_path / "labels.txt"))
 
 
+def test_the_lines_of_a_photo_that_is_listed_twice_are_joined(tmp_path: Path) -> None:
+    labels = tmp_path / "det.txt"
+    lines = [f"a.png\t{json.dumps([{'transcription': text, 'points': QUAD}])}\n" for text in "xyx"]
+    labels.write_text("".join(lines))
+    assert RegionFiles(str(labels)).of(Item("a.png", str(tmp_path))) == [
+        TextRegion(0, QUAD, "x"),
+        TextRegion(1, QUAD, "y"),
+    ]
+
+
+def test_a_coordinate_that_is_no_number_is_a_fault_of_its_photo_alone(tmp_path: Path) -> None:
+    labels = tmp_path / "det.txt"
+    labels.write_text('a.png\t[{"points": [[NaN, 1], [2, 1], [2, 2], [1, 2]]}]\nb.png\t[]\n')
+    files = RegionFiles(str(labels))
+    with pytest.raises(ValueError, match="no JSON list of objects with points"):
+        files.of(Item("a.png", str(tmp_path)))
+    assert files.of(Item("b.png", str(tmp_path))) == []
+
+
+def test_a_photo_that_is_listed_in_another_place_is_named_in_the_error(tmp_path: Path) -> None:
+    labels = tmp_path / "det.txt"
+    labels.write_text("/home/other/photos/a.png\t[]\nphotos\\b.png\t[]\n")
+    files = RegionFiles(str(labels))
+    with pytest.raises(ValueError, match=r"does not list it, but /home/other/photos/a\.png$"):
+        files.of(Item("photos/a.png"))
+    with pytest.raises(ValueError, match=r"does not list it, but photos\\b\.png$"):
+        files.of(Item("photos/b.png"))
+    with pytest.raises(ValueError, match=r"does not list it$"):
+        files.of(Item("photos/c.png"))
+
+
+def test_a_folder_without_icdars_files_is_refused(photos: Path) -> None:
+    with pytest.raises(ValueError, match=r"a folder without ICDAR's gt_NAME\.txt"):
+        RegionFiles(str(photos))
+
+
+@slow
+def test_photos_without_regions_and_regions_without_photos_are_counted(
+    photos: Path, icdar: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (icdar / "gt_img_2.txt").write_text("")
+    (icdar / "gt_img_9.txt").write_text("1,2,3,4,5,6,7,8,x\n")
+    assert main(["read", str(photos), "--regions", str(icdar), "--url", url, "-o", "/dev/null"]) == 1
+    said = capsys.readouterr().err
+    assert "1 photos without a legible region" in said
+    assert f"1 photos of {icdar} are not among them" in said
+
+
 @slow
 @both_clients
 def test_each_region_has_its_reading_or_its_own_error(connect: Connect, url: str) -> None:

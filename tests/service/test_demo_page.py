@@ -325,6 +325,16 @@ def test_a_file_that_is_too_large_is_called_so(open_page: Open) -> None:
     expect(card(page, "photo.png").get_by_role("button", name="Try again")).to_have_count(0)
 
 
+def test_a_picture_of_too_many_pixels_is_called_so(open_page: Open) -> None:
+    page = open_page()
+    choose(page, file("photo.png", encoded(np.zeros((4500, 6000), np.uint8))))
+    expect(card(page, "photo.png")).to_contain_text(
+        "The picture is too large"
+        "It has 27 million pixels; the service takes 16 million. "
+        "Cut the word out of the picture, or store it smaller."
+    )
+
+
 def test_more_crops_than_the_page_holds_are_named_with_the_command_for_folders(open_page: Open) -> None:
     page = open_page()
     page.route(READS, lambda route: None)
@@ -496,18 +506,33 @@ def test_a_crop_can_be_turned_and_is_read_again(open_page: Open) -> None:
 def test_a_folder_is_read_with_all_below_it(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
     (tmp_path / "crops" / "deeper").mkdir(parents=True)
-    for name in ("2.png", "10.png", "deeper/3.png", "labels.tsv", ".hidden.png"):
+    for name in ("2.png", "10.png", "deeper/3.png", "11.heic", "labels.tsv", ".hidden.png"):
         (tmp_path / "crops" / name).write_bytes(PNG)
     data = {"items": [], "files": [str(tmp_path / "crops")], "dragOperationsMask": 1}
     session = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 200, "data": data})
-    names = ["crops/2.png", "crops/10.png", "crops/deeper/3.png"]
+    names = ["crops/2.png", "crops/10.png", "crops/11.heic", "crops/deeper/3.png"]
     expect(page.get_by_role("article").get_by_role("heading")).to_have_text(names)
     expect(page.get_by_role("alert")).to_have_text("1 file was passed over that is no picture by its name.")
     page.get_by_role("button", name="Clear").click()
     page.locator("#folder").set_input_files(str(tmp_path / "crops"))
     expect(page.get_by_role("article").get_by_role("heading")).to_have_text(names)
+
+
+def test_a_folder_of_too_many_pictures_and_other_files_has_both_said(open_page: Open, tmp_path: Path) -> None:
+    page = open_page()
+    page.route(READS, lambda route: None)
+    for number in range(201):
+        (tmp_path / f"{number}.png").touch()
+    (tmp_path / "labels.tsv").touch()
+    page.locator("#folder").set_input_files(str(tmp_path))
+    expect(page.get_by_role("alert")).to_contain_text(
+        "1 file was passed over that is no picture by its name."
+    )
+    expect(page.get_by_role("alert")).to_contain_text("1 crops were left out")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_clearing_stops_and_empties_the_page(open_page: Open) -> None:
@@ -618,6 +643,15 @@ def test_one_banner_tells_of_a_stopped_service_and_all_crops_wait(open_page: Ope
         expect(page.get_by_role("status")).to_have_text("ready")
         expect(cards(page, "read")).to_have_count(40)
         expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_service_that_says_nothing_is_called_unreachable_and_found_again(open_page: Open) -> None:
+    page = open_page()
+    expect(page.get_by_role("status")).to_have_text("ready")
+    page.route("**/health/ready", lambda route: None)
+    expect(page.get_by_role("status")).to_have_text("cannot be reached, trying again")
+    page.unroute_all()
+    expect(page.get_by_role("status")).to_have_text("ready")
 
 
 @pytest.fixture(scope="module")

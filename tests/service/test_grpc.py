@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
+import select
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,7 +23,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.errors import Problem
 from service.grpc.statuses import STATUS_OF
-from tests.support.tiny_service import ROOT, ServiceProcess, crop, encoded, service, tiny_bundle
+from tests.support.tiny_service import (
+    ROOT,
+    ServiceProcess,
+    crop,
+    encoded,
+    service,
+    simulated_service,
+    tiny_bundle,
+)
 
 FILES = [encoded(crop(seed)) for seed in range(3)]
 NAMES = ["text", "confidence", "stopped_at", "turned", "iterations"]
@@ -68,6 +79,12 @@ def slow() -> Iterator[ServiceProcess]:
     bundle = str(tiny_bundle())
     with service("--bundle", bundle, "--grpc-port", "0", *options, environment=keys) as running:
         running.client.headers["X-API-Key"] = "key"
+        yield running
+
+
+@pytest.fixture(scope="module")
+def large() -> Iterator[ServiceProcess]:
+    with simulated_service("--grpc-port", "0") as running:
         yield running
 
 
@@ -318,6 +335,83 @@ def test_what_is_in_flight_is_answered_when_the_service_stops() -> None:
         assert result.as_numpy("text").size == 1
         assert running.process.wait(30) == 0
         assert refusal(running, FILES[0])[0] == "UNAVAILABLE"
+
+
+def memory(running: ServiceProcess) -> int:
+    """Bytes that the service's first front has."""
+    manager = running.process.pid
+    (front, *_) = Path(f"/proc/{manager}/task/{manager}/children").read_text().split()
+    return 4096 * int(Path(f"/proc/{front}/statm").read_text().split()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["answered", "refused", "in a stream", "refused in a stream"])
+def test_a_message_leaves_the_memory_with_its_answer(large: ServiceProcess, way: str) -> None:
+    size, times = 4_000_000, 50
+    file = bytes(size) if way.startswith("refused") else FILES[0] + bytes(size)
+    ended: queue.Queue[None] = queue.Queue()
+
+    def ask() -> None:
+        if way.endswith("stream"):
+            asking.async_stream_infer("abinet", [tensor(file)])
+            ended.get(timeout=60)
+        else:
+            with contextlib.suppress(triton.InferenceServerException):
+                asking.infer("abinet", [tensor(file)])
+
+    with client(large) as asking:
+        if way.endswith("stream"):
+            asking.start_stream(lambda result, error: ended.put(None))
+        for _ in range(5):
+            ask()
+        before = memory(large)
+        for _ in range(times):
+            ask()
+        assert memory(large) - before < times * size / 2
+
+
+@pytest.mark.slow
+def test_messages_and_bodies_of_http_share_one_room() -> None:
+    body = FILES[0] + bytes(2_500_000)
+    limits = ["--max-body-bytes", "3000000", "--max-held-bytes", "4000000"]
+    with simulated_service("--grpc-port", "0", *limits) as running:
+        host, port = running.client.base_url.host, running.client.base_url.port
+        with socket.create_connection((host, port)) as sender:
+            head = f"POST /v1/read HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            sender.sendall(head.encode() + body[:-1])
+
+            def one_is_refused() -> bool:
+                """The message, or the body if it came later."""
+                is_answered = bool(select.select([sender], [], [], 0)[0])
+                return is_answered or not text_of(running, body)
+
+            wait_until(one_is_refused)
+        wait_until(lambda: text_of(running, body) != "")
+
+
+@pytest.mark.slow
+def test_connections_are_limited_and_those_that_end_make_room() -> None:
+    def is_open(one: socket.socket) -> bool:
+        """HTTP/2 begins with the settings of the server."""
+        one.settimeout(10)
+        with contextlib.suppress(ConnectionError):
+            one.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            return bool(one.recv(1))
+        return False
+
+    with simulated_service("--grpc-port", "0", "--max-connections", "4") as running:
+        host, _, port = address(running).rpartition(":")
+        with contextlib.ExitStack() as stack:
+            opened = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(8)]
+            assert sum(map(is_open, opened)) == 4
+        wait_until(lambda: text_of(running, FILES[0]) != "")
+
+
+def text_of(running: ServiceProcess, file: bytes) -> str:
+    """What is read, or nothing if it is refused."""
+    with contextlib.suppress(triton.InferenceServerException):
+        return str(infer(running, file).as_numpy("text")[0].decode())
+    return ""
 
 
 def fault_of(*arguments: str, without: str = "") -> str:

@@ -175,6 +175,11 @@ def test_a_lexicon_of_the_service_is_named(tmp_path: Path) -> None:
         unknown = running.read(lexicon="rivers")
         assert problem(unknown) == (422, "invalid-request")
         assert "the service has towns" in unknown.json()["detail"]
+        assert len(as_json(running, lexicon="x" * 100_000).json()["detail"]) < 200
+        for name in ("towns", '"towns"', " towns\n"):  # curl takes the quotes away
+            image = {"image": ("a.png", encoded(crop()))}
+            form = running.client.post("/v1/read", files=image, data={"lexicon": name})
+            assert form.json()["lexicon"]["word"] in ("Berlin", "Rome")
 
 
 @slow

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,21 +183,36 @@ def test_marks_are_kept_and_read_words_replace_those_read_before(open_page: Open
     expect(marks(page)).to_have_count(1)
 
 
+class Touch:
+    """Fingers on the photo. They have a clock of their own: a slow machine does not slow them."""
+
+    def __init__(self, page: Page) -> None:
+        self._session = page.context.new_cdp_session(page)
+        box = photo(page).bounding_box()
+        assert box
+        self._box = box
+        self._time = time.time()
+
+    def event(self, kind: str, *at: tuple[float, float], after: float = 0.016) -> None:
+        """Places are shares of the photo's width and height, `after` seconds after the event before."""
+        self._time += after
+        box = self._box
+        points = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": finger}
+            for finger, (x, y) in enumerate(at)
+        ]
+        event = {"type": kind, "touchPoints": points, "timestamp": self._time}
+        self._session.send("Input.dispatchTouchEvent", event)
+
+
 def test_a_finger_marks_a_word(open_page: Open) -> None:
     page = open_page(viewport=PHONE, is_mobile=True, has_touch=True)
     open_photo(page)
-    box = photo(page).bounding_box()
-    assert box
-    touch = page.context.new_cdp_session(page)
-
-    def event(kind: str, *at: tuple[float, float]) -> None:
-        points = [{"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]} for x, y in at]
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-
-    event("touchStart", (0.1, 0.1))
-    event("touchMove", (0.3, 0.2))
-    event("touchMove", (0.6, 0.3))
-    event("touchEnd")
+    touch = Touch(page)
+    touch.event("touchStart", (0.1, 0.1))
+    touch.event("touchMove", (0.3, 0.2))
+    touch.event("touchMove", (0.6, 0.3))
+    touch.event("touchEnd", after=0.5)
     expect(marks(page)).to_have_count(1)
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     heights = (
@@ -207,6 +223,43 @@ def test_a_finger_marks_a_word(open_page: Open) -> None:
     assert min(heights) >= 43.5
     page.get_by_role("button", name="Read 1 word").tap()
     expect(cards(page, "read")).to_have_count(2)
+
+
+def test_the_first_tap_counts_after_a_finger_that_lifted_while_it_moved(open_page: Open) -> None:
+    page = open_page(viewport=PHONE, is_mobile=True, has_touch=True)
+    open_photo(page)
+    touch = Touch(page)
+    touch.event("touchStart", (0.1, 0.1))
+    touch.event("touchMove", (0.3, 0.2), after=0.004)
+    touch.event("touchMove", (0.6, 0.3), after=0.004)
+    touch.event("touchEnd", after=0.004)
+    page.get_by_role("button", name="Read 1 word").tap()
+    expect(cards(page, "read")).to_have_count(2)
+
+
+def test_two_fingers_enlarge_and_mark_nothing(open_page: Open) -> None:
+    page = open_page(viewport=PHONE, is_mobile=True, has_touch=True)
+    open_photo(page)
+    touch = Touch(page)
+    touch.event("touchStart", (0.4, 0.5))
+    touch.event("touchMove", (0.42, 0.52))
+    touch.event("touchStart", (0.42, 0.52), (0.6, 0.5))
+    for step in range(1, 8):
+        touch.event("touchMove", (0.42 - step * 0.04, 0.52), (0.6 + step * 0.04, 0.5))
+    touch.event("touchEnd", after=0.5)
+    page.wait_for_function("visualViewport.scale > 1.1")
+    expect(marks(page)).to_have_count(0)
+
+
+def test_words_are_read_in_a_browser_without_the_memory_to_show_them(open_page: Open) -> None:
+    page = open_page()
+    open_photo(page)
+    page.evaluate("() => { window.createImageBitmap = () => Promise.reject(new Error('no memory')); }")
+    mark(page, FIRST)
+    page.get_by_role("button", name="Read 1 word").click()
+    expect(cards(page, "read")).to_have_count(2)
+    card(page, "street.png").last.get_by_role("button", name="Turn").click()
+    expect(page.get_by_role("alert")).to_have_text("This browser has no room to turn street.png.")
 
 
 def test_more_words_than_a_request_takes_are_read_all_the_same(open_page: Open) -> None:

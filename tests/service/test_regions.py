@@ -341,6 +341,23 @@ def test_what_is_no_list_of_regions_is_an_invalid_request(running: ServiceProces
 
 
 @slow
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ({"box": [1, 2, 3]}, "body.regions.0.box.box: List should have at least 4 items"),
+        ({"points": [[1, 2], ["x", 4]]}, "body.regions.0.outline.points.1.0: Input should be a valid number"),
+        ([[1, 2], [3, "x"]], "body.regions.0.points.1.1: Input should be a valid number"),
+    ],
+)
+def test_a_fault_is_said_of_the_form_that_the_region_has(
+    running: ServiceProcess, asked: Any, fault: str
+) -> None:
+    detail = regions(running, [asked]).json()["detail"]
+    assert detail.startswith(fault)
+    assert ";" not in detail
+
+
+@slow
 def test_a_form_without_regions_or_without_a_photo_is_an_invalid_request(running: ServiceProcess) -> None:
     image = {"image": ("photo.png", encoded(PHOTO))}
     for form in (

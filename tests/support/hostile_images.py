@@ -195,6 +195,27 @@ def tiff(*entries: tuple[int, int, int, int], data: bytes = bytes(1024)) -> byte
     return (body + bytes(4)).ljust(400, b"\0") + data
 
 
+def big_tiff(*entries: tuple[int, int, int, int], place: int = 16) -> bytes:
+    """A BigTIFF's directory, at `place` by what its head says."""
+    body = b"II+\0" + struct.pack("<HHQQ", 8, 0, place, len(entries))
+    return body + b"".join(struct.pack("<HHQQ", *entry) for entry in entries) + bytes(1024)
+
+
+def hostile_big_tiffs() -> Named:
+    far = (1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+    return {
+        **{f"directory at {place:x}": big_tiff(place=place) for place in far},
+        **{f"tag {tag} of {many:x}": big_tiff((tag, 16, many, 8)) for tag in _TAGS for many in (2, *far)},
+        **{
+            f"values of tag {tag} at {place:x}": big_tiff((tag, 16, 2, place))
+            for tag in _TAGS
+            for place in far
+        },
+        "a tag less than it says": big_tiff()[:16] + struct.pack("<Q", 1 << 63) + bytes(1024),
+        "places of 4 bytes": b"II+\0\x04\0\0\0" + bytes(1024),
+    }
+
+
 def hostile_tiffs() -> Named:
     large = [(256, 4, 1, 65535), (257, 4, 1, 65535)]
     bomb = zlib.compress(bytes(4000 * 4000), 9)
@@ -387,6 +408,7 @@ def sound_images() -> Named:
         "webp": saved("WEBP"),
         "lossless webp": saved("WEBP", lossless=True, exif=exif),
         "tiff": saved("TIFF"),
+        "big tiff": saved("TIFF", big_tiff=True),
         **{
             f"{kind} tiff": saved("TIFF", compression=kind)
             for kind in ("tiff_lzw", "tiff_deflate", "packbits")
@@ -400,7 +422,7 @@ def corpus() -> Named:
     found: Named = {"empty": b"", "text": b"hello", **hostile_formats()}
     for form, images in (
         ("PNG", hostile_pngs()), ("JPEG", hostile_jpegs()), ("WebP", hostile_webps()),
-        ("TIFF", hostile_tiffs()), ("BMP", hostile_bmps()),
+        ("TIFF", hostile_tiffs()), ("BigTIFF", hostile_big_tiffs()), ("BMP", hostile_bmps()),
     ):  # fmt: skip
         found.update({f"{form}: {name}": body for name, body in images.items()})
     for name, body in sound_images().items():

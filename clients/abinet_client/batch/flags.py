@@ -7,6 +7,7 @@ import os
 from typing import get_args
 
 from abinet_client import Turns
+from abinet_client.batch.report import BEGIN
 from abinet_client.batch.rows import FORMATS
 from abinet_client.batch.sources import Inputs
 from abinet_client.connect import connect
@@ -140,6 +141,23 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"{os.path.dirname(file)}: no such folder; make it first")
     if len({os.path.abspath(file) for file in named}) < len(named):
         raise ValueError("--output, --review and --report must be different files")
+    if args.report:
+        _check_report(args.report)
+
+
+def _check_report(path: str) -> None:
+    """A report replaces an earlier one, but nothing else: the name may be that of an input."""
+    folder = os.path.dirname(path) or "."
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder}: cannot be written to; choose another place for --report")
+    if not os.path.lexists(path):
+        return
+    begin = b""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            begin = file.read(len(BEGIN))
+    if begin != BEGIN.encode():
+        raise ValueError(f"{path}: exists already and is no report; choose another name for --report")
 
 
 def serve_options(args: argparse.Namespace) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command.run(parser.parse_args(arguments))
     except KeyboardInterrupt:
         return command.INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads our output any more; without this, Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ModuleNotFoundError as error:
         told = f"{error.name} is not installed: pip install 'abinet-client[batch]'"
     except OSError as error:

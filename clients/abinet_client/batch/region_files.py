@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from abinet_client.batch.label_files import lines_of, root_of
@@ -52,8 +54,11 @@ class RegionFiles:
     def __init__(self, path: str, truth: RegionFiles | None = None) -> None:
         self._path = path
         self._truth = truth
-        self._listed: dict[str, str] | None = None
+        self._listed: dict[str, list[str]] | None = None
+        self._asked: set[str] = set()
         if os.path.isdir(path):
+            if not self._files():
+                raise ValueError(f"{path}: a folder without ICDAR's gt_NAME.txt")
             return
         lines = [line.partition("\t") for line in lines_of(path) if line.strip()]
         if not lines or not all(tab and listed.lstrip().startswith("[") for _, tab, listed in lines):
@@ -61,13 +66,22 @@ class RegionFiles:
                 f"{path}: neither a folder of ICDAR's gt_NAME.txt nor a file of PaddleOCR's lines, "
                 'PATH<tab>[{"transcription": ..., "points": ...}]'
             )
-        self._listed = {os.path.normpath(name): listed for name, _, listed in lines}
+        self._listed = {}
+        for name, _, listed in lines:
+            of_photo = self._listed.setdefault(os.path.normpath(name), [])
+            if listed not in of_photo:
+                of_photo.append(listed)
         self._root = root_of(path, list(self._listed))
 
     def of(self, item: Item) -> list[TextRegion]:
         """The legible regions of a photo. Raises NoRegionsError, or ValueError if they are broken."""
         regions = [region for region in self._all(item) if region.text not in DONT_CARE]
         return regions if self._truth is None else self._truth.labelled(item, regions)
+
+    @property
+    def unused(self) -> int:
+        """How many photos have regions here of which nobody has asked."""
+        return len(self._files() if self._listed is None else self._listed) - len(self._asked)
 
     def labelled(self, item: Item, regions: list[TextRegion]) -> list[TextRegion]:
         """Those regions with the texts that these files have in their places. Raises ValueError if broken."""
@@ -91,21 +105,32 @@ class RegionFiles:
         for prefix in _PREFIXES:
             file = os.path.join(self._path, f"{prefix}{name}.txt")
             if os.path.isfile(file):
+                self._asked.add(file)
                 lines = [line for line in lines_of(file) if line.strip()]
                 return [_of_line(number, line, file) for number, line in enumerate(lines)]
         raise NoRegionsError(f"no regions: {self._path} has no gt_{name}.txt")
 
     def _paddle(self, item: Item) -> list[TextRegion]:
         assert self._listed is not None
-        listed = next(
-            (self._listed[name] for name in names_of(item, self._root) if name in self._listed), None
-        )
-        if listed is None:
-            raise NoRegionsError(f"no regions: {self._path} does not list it")
+        name = next((name for name in names_of(item, self._root) if name in self._listed), None)
+        if name is None:
+            elsewhere = self._places.get(os.path.basename(item.name))
+            but = f", but {elsewhere}" if elsewhere else ""
+            raise NoRegionsError(f"no regions: {self._path} does not list it{but}")
+        self._asked.add(name)
         try:
-            return [_of_object(number, one) for number, one in enumerate(json.loads(listed))]
+            listed = [one for line in self._listed[name] for one in json.loads(line)]
+            return [_of_object(number, one) for number, one in enumerate(listed)]
         except (ValueError, TypeError, KeyError):
             raise ValueError(f"{self._path}: its line is no JSON list of objects with points") from None
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Where a photo of each name is listed, for errors."""
+        return {re.split(r"[/\\]", name)[-1]: name for name in self._listed or ()}
+
+    def _files(self) -> list[str]:
+        return [name for name in os.listdir(self._path) if name.endswith(".txt")]
 
 
 def overlap(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:
@@ -144,5 +169,7 @@ def _unquoted(text: str | None) -> str | None:
 
 def _of_object(number: int, listed: Any) -> TextRegion:
     points = [[float(x), float(y)] for x, y in listed["points"]]
+    if not all(math.isfinite(value) for point in points for value in point):
+        raise ValueError("a coordinate is not a number")
     text = listed.get("transcription")
     return TextRegion(number, points, text if isinstance(text, str) else None)

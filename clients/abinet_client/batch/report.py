@@ -17,6 +17,8 @@ from abinet_client.batch.report_style import STYLE
 from abinet_client.batch.sources import Item
 from abinet_client.batch.thumbnail import HEIGHT, Thumbnail, Thumbnails
 
+BEGIN = "<!doctype html>\n<html lang=en><meta charset=utf-8>"
+"""Of every report, by which a report is known."""
 CROPS = 500
 """How many crops the page shows at most; it takes a few kilobytes for each."""
 _BINS = 20
@@ -96,7 +98,7 @@ class Report:
     def _page(self, tally: Tally | None) -> Iterator[str]:
         crops = sorted(self._shown, reverse=True)
         everything = self._read + self._failed
-        yield "<!doctype html>\n<html lang=en><meta charset=utf-8>"
+        yield BEGIN
         yield "<meta name=viewport content='width=device-width, initial-scale=1'>"
         yield f"<title>{everything:,} crops read</title>\n<style>{STYLE}</style>\n<main>\n"
         yield f"<header><h1>{everything:,} crops</h1><ul class=facts>{''.join(self._facts(tally))}</ul>"

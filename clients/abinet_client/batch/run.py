@@ -61,6 +61,8 @@ class Run:
     failed: int = 0
     below: int = 0
     skipped: int = 0
+    blank: int = 0
+    """Photos without a text that is to be read."""
     began: float = field(default_factory=time.monotonic)
     waited: float = 0.0
     exhausted: bool = False
@@ -173,6 +175,7 @@ class Run:
             keys = [key_of(item.name, region.number) for region in regions]
             left = [region for region, key in zip(regions, keys) if key not in self.earlier]
             self.skipped += len(regions) - len(left)
+            self.blank += not regions and item.error is None
             for region, key in zip(regions, keys):
                 if region.text is not None and region not in left:
                     label = fold(region.text)
@@ -232,6 +235,10 @@ class Run:
             parts.append(f"{self.below:,} below {self.min_confidence:g}")
         if self.skipped:
             parts.append(f"{self.skipped:,} skipped that the output already has")
+        if self.blank:
+            parts.append(f"{self.blank:,} photos without a legible region")
+        if self.regions and self.exhausted and self.regions.unused:
+            parts.append(f"{self.regions.unused:,} photos of {args.regions} are not among them")
         if self.inputs.skipped:
             files = sum(self.inputs.skipped.values())
             kinds = ", ".join(f"{count:,} {ending}" for ending, count in self.inputs.skipped.most_common(5))

@@ -54,7 +54,7 @@ _TEXT_FIELDS = ("lexicon",)
 _BINARY = {"type": "string", "format": "binary"}
 _LEXICON = {
     "type": "string",
-    "description": "JSON: a list of words, or the name of a list of the service's.",
+    "description": "JSON, a list of words, or the name of a list of the service's.",
     "examples": ['["harbour", "station"]'],
 }
 _ONE = {
@@ -265,8 +265,9 @@ async def _photo(request: Request, settings: Settings) -> tuple[bytes | str, Reg
     if is_form(request):
         form = await read_form(request, settings.max_body_bytes, 1, ("regions", *_TEXT_FIELDS))
         ((_, image),) = form.files
+        options = await _with_lexicon(options, form)
         listed = await _json_field(form, "regions", partial(_regions_document, settings), RegionList)
-        return image, listed, await _with_lexicon(options, form)
+        return image, listed, options
     _expect_json(request, "A photo and its regions are a form (multipart/form-data) or application/json.")
     body = await read_body(request, settings.max_body_bytes)
     image_base64, regions, named = await parsed(body, partial(_json_photo, body, settings))
@@ -279,26 +280,29 @@ def _json_photo(body: bytes, settings: Settings) -> tuple[str, RegionList, dict[
     return base64_of(sent.image), sent, sent.model_dump(exclude={"image", "regions"}, exclude_unset=True)
 
 
-def _regions_document(settings: Settings, body: bytes) -> dict[str, Any]:
-    document = json_object(body, settings.max_batch_items)
+def _regions_document(settings: Settings, body: bytes, **named: str) -> dict[str, Any]:
+    document = json_object(body, settings.max_batch_items, **named)
     _limit(document.get("regions"), settings, "regions; a request")
     return document
 
 
 async def _with_lexicon(options: ReadOptions, form: Form) -> ReadOptions:
-    """The options with the form's lexicon, if it has one: JSON, a list of words or a name."""
+    """The options with the form's lexicon, if it has one: a list or a name in JSON, or a bare name."""
     if "lexicon" not in form.fields:
         return options
+    sent = form.fields["lexicon"].strip()
+    if sent[:1] not in (b"[", b'"'):  # curl takes quotes around a field away
+        return options.model_copy(update={"lexicon": sent.decode(errors="replace")})
     listed = await _json_field(form, "lexicon", partial(json_object, most_crops=0), LexiconField)
     return options.model_copy(update={"lexicon": listed.lexicon})
 
 
 async def _json_field(
-    form: Form, name: str, document_of: Callable[[bytes], dict[str, Any]], model: type[Model]
+    form: Form, name: str, document_of: Callable[..., dict[str, Any]], model: type[Model]
 ) -> Model:
     """A field of JSON. Put into an object, it is bounded and validated like any JSON here."""
     body = b'{"%b":%b}' % (name.encode(), form.fields.get(name, b"null"))
-    return await parsed(body, lambda: validated(model, document_of(body), "form"))
+    return await parsed(body, lambda: validated(model, document_of(body, what=f"The field {name!r}"), "form"))
 
 
 def _expect_json(request: Request, otherwise: str) -> None:
