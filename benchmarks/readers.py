@@ -27,7 +27,7 @@ from serving.processes import processor_seconds
 from serving.served import wait_for_batch_sizes
 
 from abinet_client.local_service import local_service
-from models.charset import Word
+from models.charset import DecodedText
 from models.data.sets.folders import SetPath, find_sets
 from models.evaluation.reading import CropReader, LabelledCrop, StagedReading, Turns
 from models.evaluation.scoring import score_set
@@ -75,7 +75,7 @@ class PaddleOcr:
             answer = self._recognise(TextRecInput(img=images, return_word_box=False))
             self._cpu_s += time.process_time() - started
             for text, confidence in zip(answer.txts, answer.scores, strict=True):
-                yield StagedReading.of([Word(text, confidence)], confidence)
+                yield StagedReading.of([DecodedText(text, confidence)], confidence)
 
 
 class SetResult(NamedTuple):

@@ -20,7 +20,7 @@ CHARSET_36 = "abcdefghijklmnopqrstuvwxyz1234567890"
 MAX_LENGTH = 25
 
 
-class Word(NamedTuple):
+class DecodedText(NamedTuple):
     """A text as one stage reads it. The network's ``probability`` of the text, in (0, 1], is the product of
     those of its characters and of its stop. ``weakest`` is the least of these, or 0 if it is not known.
     """
@@ -71,12 +71,12 @@ def texts(classes: np.ndarray, charset: str) -> List[str]:
     ]
 
 
-def decode(logits: np.ndarray, charset: str) -> List[Word]:
+def decode(logits: np.ndarray, charset: str) -> List[DecodedText]:
     """Logits (N, T, classes) -> the N words that they spell."""
     logs, read = _log_probabilities(logits)
     logs = np.where(read, logs, 0)
     probabilities, weakest = np.exp(logs.sum(axis=-1)).tolist(), np.exp(logs.min(axis=-1)).tolist()
-    return list(map(Word, texts(logits.argmax(axis=-1), charset), probabilities, weakest))
+    return list(map(DecodedText, texts(logits.argmax(axis=-1), charset), probabilities, weakest))
 
 
 def certainty(logits: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from service.bundle_format.early_stop import EarlyStop
 
-__all__ = ["EarlyStop", "Outcome", "choose", "outcome"]
+__all__ = ["EarlyStop", "StopOutcome", "choose", "outcome"]
 
 #: Thresholds to try, from the smallest to one that float32 probabilities reach for almost no crop.
 _STEPS = np.concatenate(
@@ -26,14 +26,14 @@ class Stages(NamedTuple):
     weakest: np.ndarray
 
 
-class Outcome(NamedTuple):
+class StopOutcome(NamedTuple):
     """``loss``: points of word accuracy, below 0 for a gain; ``saved``: the share of refinements left out."""
 
     loss: float
     saved: float
 
 
-def outcome(stages: Stages, vision: float, settled: float) -> Outcome:
+def outcome(stages: Stages, vision: float, settled: float) -> StopOutcome:
     """The loss and the saving of thresholds on these crops."""
     stops = stages.same & (stages.weakest >= settled)
     stops[:, 0] = stages.weakest[:, 0] >= vision
@@ -41,7 +41,7 @@ def outcome(stages: Stages, vision: float, settled: float) -> Outcome:
     end = stops.argmax(axis=1)
     right = np.take_along_axis(stages.right, end[:, None], axis=1)
     most = stages.right.shape[1] - 1
-    return Outcome(100 * float(stages.right[:, -1].mean() - right.mean()), 1 - float(end.mean()) / most)
+    return StopOutcome(100 * float(stages.right[:, -1].mean() - right.mean()), 1 - float(end.mean()) / most)
 
 
 def choose(stages: Stages, loss: float) -> EarlyStop:

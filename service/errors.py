@@ -10,7 +10,7 @@ from typing import Any, Protocol
 _FAULTS_SHOWN = 3
 
 
-class Problem(Enum):
+class ProblemType(Enum):
     """A kind of failure: the end of its type URI, its HTTP status, its title."""
 
     NO_SUCH_MODEL = ("no-such-model", 404, "There is no such model")
@@ -50,7 +50,7 @@ class ServiceError(Exception):
     """
 
     def __init__(
-        self, problem: Problem, detail: str, *, retry_after: int | None = None, crops: int = 1
+        self, problem: ProblemType, detail: str, *, retry_after: int | None = None, crops: int = 1
     ) -> None:
         super().__init__(detail)
         self.problem = problem
@@ -72,10 +72,10 @@ def invalid(error: Validation, where: str = "") -> ServiceError:
         for fault in error.errors()
     ]
     more = f"; and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
-    return ServiceError(Problem.INVALID_REQUEST, "; ".join(faults[:_FAULTS_SHOWN]) + more)
+    return ServiceError(ProblemType.INVALID_REQUEST, "; ".join(faults[:_FAULTS_SHOWN]) + more)
 
 
-def problem_details(problem: Problem, detail: str, request_id: str) -> dict[str, str | int]:
+def problem_details(problem: ProblemType, detail: str, request_id: str) -> dict[str, str | int]:
     """The members of a problem details document."""
     return _document(f"urn:abinet:problem:{problem.slug}", problem.title, problem.status, detail, request_id)
 

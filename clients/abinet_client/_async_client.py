@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from abinet_client import _calls as calls
-from abinet_client._calls import Answer, Call, Options, Points, Region, Turns, points_of
+from abinet_client._calls import Call, HttpAnswer, Options, Points, Region, Turns, points_of
 from abinet_client._connections import LIMITS, AsyncConnections, naming_variables
 from abinet_client._exceptions import AbinetError, error_of_transport
 from abinet_client._images import Image, file_bytes
@@ -282,7 +282,7 @@ class AsyncClient:
             except AbinetError as error:
                 await asyncio.sleep(attempts.pause_after(error))
 
-    async def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
+    async def _exchange(self, call: Call[Any], attempts: Attempts) -> HttpAnswer:
         left = attempts.seconds_left()
         request = self._connections.here().build_request(
             call.method,
@@ -304,7 +304,7 @@ class AsyncClient:
                 await response.aclose()
         except httpx.RequestError as error:
             raise error_of_transport(error) from error
-        return Answer(response.status_code, response.headers, bytes(body), str(request.url))
+        return HttpAnswer(response.status_code, response.headers, bytes(body), str(request.url))
 
 
 async def _crops(images: Iterable[Image] | AsyncIterable[Image]) -> Any:

@@ -31,7 +31,7 @@ which the smallest rectangle is cut; or a box x, y, width, height.
 """
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -71,14 +71,14 @@ class Call(Generic[T_co]):
 
     method: str
     path: str
-    understand: Callable[[Answer], T_co]
+    understand: Callable[[HttpAnswer], T_co]
     request: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     may_retry: bool = True
 
 
 def read_one(body: bytes, options: Options) -> Call[Reading]:
-    def understand(answer: Answer) -> Reading:
+    def understand(answer: HttpAnswer) -> Reading:
         return _named(_model(Reading)(answer), answer)
 
     fields = options.fields()
@@ -97,7 +97,7 @@ def read_batch(bodies: Sequence[bytes], options: Options) -> Call[list[Reading |
 def _several(
     path: str, bodies: Sequence[bytes], count: int, options: Options, fields: Mapping[str, str]
 ) -> Call[list[Reading | AbinetError]]:
-    def understand(answer: Answer) -> list[Reading | AbinetError]:
+    def understand(answer: HttpAnswer) -> list[Reading | AbinetError]:
         batch = _model(BatchAnswer)(answer)
         if len(batch.items) != count:
             raise UnexpectedAnswer(f"{count} crops sent, {len(batch.items)} answered.")
@@ -195,12 +195,12 @@ def _change(what: str, request: Mapping[str, Any]) -> Call[ModelInfo]:
     return Call("POST", f"/v1/model/{what}", _model(ModelInfo), request, may_retry=False)
 
 
-def _named(reading: Reading, answer: Answer) -> Reading:
+def _named(reading: Reading, answer: HttpAnswer) -> Reading:
     return reading.model_copy(update={"request_id": answer.headers.get("x-request-id", "")})
 
 
-def _model(kind: type[M]) -> Callable[[Answer], M]:
-    def understand(answer: Answer) -> M:
+def _model(kind: type[M]) -> Callable[[HttpAnswer], M]:
+    def understand(answer: HttpAnswer) -> M:
         if answer.status != 200:
             raise error_of_answer(*answer)
         return _validated(kind, answer.body, answer.url)
@@ -208,7 +208,7 @@ def _model(kind: type[M]) -> Callable[[Answer], M]:
     return understand
 
 
-def _health(answer: Answer) -> Health:
+def _health(answer: HttpAnswer) -> Health:
     if answer.status == 503:
         try:
             return Health.model_validate_json(answer.body)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from abinet_client import _calls as calls
-from abinet_client._calls import Answer, Call, Options, Points, Region, Turns, points_of
+from abinet_client._calls import Call, HttpAnswer, Options, Points, Region, Turns, points_of
 from abinet_client._connections import LIMITS, Connections, naming_variables
 from abinet_client._exceptions import AbinetError, error_of_transport
 from abinet_client._images import Image, file_bytes
@@ -341,7 +341,7 @@ class Client:
                 if pause(attempts.pause_after(error)):
                     raise
 
-    def _exchange(self, call: Call[Any], attempts: Attempts) -> Answer:
+    def _exchange(self, call: Call[Any], attempts: Attempts) -> HttpAnswer:
         left = attempts.seconds_left()
         request = self._connections.here().build_request(
             call.method,
@@ -363,4 +363,4 @@ class Client:
                 response.close()
         except httpx.RequestError as error:
             raise error_of_transport(error) from error
-        return Answer(response.status_code, response.headers, bytes(body), str(request.url))
+        return HttpAnswer(response.status_code, response.headers, bytes(body), str(request.url))

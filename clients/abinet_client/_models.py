@@ -7,18 +7,18 @@ from typing import Annotated, Any, Literal, Optional, Union
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Answer(BaseModel):
+class _WireModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Character(_Answer):
+class Character(_WireModel):
     """One character; `confidence`, 0 to 1, is the probability that the stage gave it."""
 
     character: str
     confidence: float
 
 
-class Prediction(_Answer):
+class Prediction(_WireModel):
     """What one model read.
 
     `confidence`, 0 to 1, is the probability that the stage gave the text: the product of the probabilities of
@@ -36,7 +36,7 @@ class VisionStage(Prediction):
     stage: Literal["vision"]
 
 
-class RefinementStage(_Answer):
+class RefinementStage(_WireModel):
     """What one iteration, counted from 1, read: the language model, and its fusion with vision."""
 
     stage: Literal["refinement"]
@@ -48,7 +48,7 @@ class RefinementStage(_Answer):
 Stage = Annotated[Union[VisionStage, RefinementStage], Field(discriminator="stage")]
 
 
-class Timings(_Answer):
+class Timings(_WireModel):
     """Where the time of a crop went in the service, in milliseconds. `total` is the sum of the others."""
 
     decode: float
@@ -60,7 +60,7 @@ class Timings(_Answer):
     total: float
 
 
-class ModelName(_Answer):
+class ModelName(_WireModel):
     """The bundle that answered, and whether the confidences of its words are calibrated."""
 
     name: str
@@ -68,7 +68,7 @@ class ModelName(_Answer):
     calibrated: bool = False
 
 
-class LexiconChoice(_Answer):
+class LexiconChoice(_WireModel):
     """The likeliest word of a lexicon.
 
     `probability`, 0 to 1, is the network's probability of the word; `none` is that of all texts that are not
@@ -80,14 +80,14 @@ class LexiconChoice(_Answer):
     none: float
 
 
-class Alternative(_Answer):
+class Alternative(_WireModel):
     """A reading and the probability, 0 to 1, that the network gives it; not calibrated."""
 
     text: str
     probability: float
 
 
-class Reading(_Answer):
+class Reading(_WireModel):
     """The reading of a crop.
 
     `confidence`, 0 to 1, is the calibrated probability that the text is right; if the model is not calibrated
@@ -120,7 +120,7 @@ class Reading(_Answer):
         return last.characters if isinstance(last, VisionStage) else last.fused.characters
 
 
-class Problem(_Answer):
+class Problem(_WireModel):
     """A failure as the service describes it (problem details, RFC 9457)."""
 
     type: str
@@ -130,21 +130,21 @@ class Problem(_Answer):
     request_id: str = ""
 
 
-class BatchItem(_Answer):
+class BatchItem(_WireModel):
     """The outcome for one crop of a batch: members of a `Reading`, or a problem."""
 
     result: Optional[dict[str, Any]] = None
     error: Optional[Problem] = None
 
 
-class BatchAnswer(_Answer):
+class BatchAnswer(_WireModel):
     """The crops of one batch request, in its order."""
 
     items: tuple[BatchItem, ...]
     model: ModelName
 
 
-class Health(_Answer):
+class Health(_WireModel):
     """Whether the service takes crops: only when it is ready."""
 
     status: Literal["live", "starting", "ready", "draining"]
@@ -176,7 +176,7 @@ class ModelInfo(ModelName):
     canary: Optional[CanaryInfo] = None
 
 
-class StageLatency(_Answer):
+class StageLatency(_WireModel):
     """One stage over one window: how many crops, and milliseconds."""
 
     count: int
@@ -186,7 +186,7 @@ class StageLatency(_Answer):
     max: float
 
 
-class GraphBatches(_Answer):
+class GraphBatches(_WireModel):
     """Engine calls of one graph over one window.
 
     `fill` is crops over the rows that the engine ran; `sizes` counts the calls by their number of crops.
@@ -197,14 +197,14 @@ class GraphBatches(_Answer):
     sizes: dict[int, int]
 
 
-class LatencyWindow(_Answer):
+class LatencyWindow(_WireModel):
     """One window, by stage and by graph."""
 
     stages: dict[str, StageLatency]
     batches: dict[str, GraphBatches]
 
 
-class LatencyReport(_Answer):
+class LatencyReport(_WireModel):
     """Where the time of recent crops went: `windows` are "1m" and "5m".
 
     A percentile may be off by `relative_error`.

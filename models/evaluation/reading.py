@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from models.charset import Word
+from models.charset import DecodedText
 
 Turns = Literal["auto", "none", "all"]
 """Ways up that crops are read: auto turns tall ones to either side as well, all every crop, none none."""
@@ -31,25 +31,25 @@ class StagedReading(NamedTuple):
     turned for it.
     """
 
-    vision: Word
-    language: tuple[Word, ...]
-    fused: tuple[Word, ...]
+    vision: DecodedText
+    language: tuple[DecodedText, ...]
+    fused: tuple[DecodedText, ...]
     confidence: float
     turned: int = 0
 
     @property
-    def stages(self) -> tuple[Word, ...]:
+    def stages(self) -> tuple[DecodedText, ...]:
         """Vision, then language and fused of every iteration."""
         refinements = (part for pair in zip(self.language, self.fused, strict=True) for part in pair)
         return (self.vision, *refinements)
 
     @property
-    def final(self) -> Word:
+    def final(self) -> DecodedText:
         """The reading that counts: the last stage's."""
         return self.stages[-1]
 
     @classmethod
-    def of(cls, stages: Iterable[Word], confidence: float) -> StagedReading:
+    def of(cls, stages: Iterable[DecodedText], confidence: float) -> StagedReading:
         """The inverse of `stages`."""
         vision, *refinements = stages
         return cls(vision, tuple(refinements[0::2]), tuple(refinements[1::2]), confidence)

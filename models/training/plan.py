@@ -38,7 +38,7 @@ def spelt_out(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-class Pace:
+class StagePace:
     """How long a stage will take, reported once, when its first steps have been measured."""
 
     def __init__(self) -> None:

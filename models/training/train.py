@@ -22,7 +22,7 @@ from models.training.batches import Batch, batches_ahead
 from models.training.curves import Curves
 from models.training.data import TrainingData, unlabelled_numbers
 from models.training.folder import Folder
-from models.training.plan import Pace, fonts_line, stages_line
+from models.training.plan import StagePace, fonts_line, stages_line
 from models.training.ranks import Ranks
 from models.training.recipe import Recipe, Stage, Weights
 from models.training.self_training import pseudo_labels, read_labels, write_labels
@@ -210,7 +210,7 @@ class Trainer:
         self.resumed_at = time.monotonic() - progress.seconds
         losses: list[SupportsFloat] = []
         logged = time.monotonic(), progress.samples
-        title, pace = f"{progress.stage} {stage.stage}", Pace()
+        title, pace = f"{progress.stage} {stage.stage}", StagePace()
         with (
             closing(self._batches(stage)) as batches,
             tqdm(total=steps, initial=progress.steps, desc=title, disable=not self.bar, unit="step") as bar,

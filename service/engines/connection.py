@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Sequence
 
 from service.bundle_format.manifest import BundleError
-from service.engines.engine import Answer, Cost
+from service.engines.engine import Cost, EngineAnswer
 from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedError, Rows
 
 
@@ -63,14 +63,16 @@ class WorkerConnection:
         """Sends a call that runs nothing and whose answer has no tensors. Raises WorkerDiedError."""
         self.send_message({"call": "ping"})
 
-    def receive(self, timeout: float = 0.0) -> Answer:
+    def receive(self, timeout: float = 0.0) -> EngineAnswer:
         """The answer to the first call that has none yet.
 
         Raises WorkerDiedError, CallError if that call failed, and socket.timeout after `timeout` seconds
         (BlockingIOError at once, if that is 0).
         """
         message = self.receive_message(timeout)
-        return Answer(self._arena.read(message.get("tensors", [])), message.get("took", {}), _costs(message))
+        return EngineAnswer(
+            self._arena.read(message.get("tensors", [])), message.get("took", {}), _costs(message)
+        )
 
     def close(self) -> None:
         """Tells the worker that no more calls come."""

@@ -56,7 +56,7 @@ class Cost(NamedTuple):
     seconds: float
 
 
-class Answer(NamedTuple):
+class EngineAnswer(NamedTuple):
     """The tensors of a call, the seconds that each graph ran, and costs measured since the last call."""
 
     tensors: list[np.ndarray]
@@ -107,7 +107,7 @@ class Engine:
             bundle.check_hashes(graphs)
             self._files.update({(kind, graph.batch): graph for graph in graphs})
 
-    def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> Answer:
+    def run(self, kind: str, tensors: list[np.ndarray], times: int = 1) -> EngineAnswer:
         """Runs a graph at the batch size of its tensors; refinement runs `times` times.
 
         vision: images (N,3,32,128), normalised -> logits (N,T,C), features (N,T,D). refine: logits (N,T,C),
@@ -131,7 +131,7 @@ class Engine:
             handed = [given[-1], handed[-1]]
         if times:
             took[kind] = time.perf_counter() - started
-        return Answer(outputs, took)
+        return EngineAnswer(outputs, took)
 
     @property
     def is_on_cpu(self) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
 from service.engines.connection import EngineError, Loaded, WorkerConnection, WorkerDiedError
-from service.engines.engine import Answer, EngineOptions
+from service.engines.engine import EngineAnswer, EngineOptions
 from service.engines.protocol import SLOTS, Arena, Connection, ConnectionClosedError, connected, socket_pair
 
 _BOOTSTRAP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bootstrap.py")
@@ -88,7 +88,9 @@ class EngineProcess(WorkerConnection):
         """Makes the kernel end the process, without waiting for it."""
         self._process.kill()
 
-    def run(self, kind: str, tensors: Sequence[np.ndarray], times: int = 1, timeout: float = 60.0) -> Answer:
+    def run(
+        self, kind: str, tensors: Sequence[np.ndarray], times: int = 1, timeout: float = 60.0
+    ) -> EngineAnswer:
         """Runs one graph (see Engine.run). A worker silent for `timeout` seconds is killed."""
         self.send(kind, tensors, len(tensors[0]), times)
         try:

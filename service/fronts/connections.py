@@ -14,7 +14,7 @@ log = logging.getLogger("abinet")
 _AGAIN_S = 0.05
 
 
-class Connections:
+class AcceptedConnections:
     """Gives each connection to the next front; while there is none, the kernel keeps them.
 
     If a front died before it took a connection, or has no descriptor for it, another front gets it, because

@@ -36,14 +36,14 @@ _SPARE_AFTER_S = 2.0
 """How long the first front has served before it gets a spare one."""
 
 
-class _Process(NamedTuple):
+class _StartedFront(NamedTuple):
     """A running process, and this end of the socket to it. It waits until it is told what to serve."""
 
     process: asyncio.subprocess.Process
     ours: socket.socket
 
     @classmethod
-    async def begin(cls, counts: Sequence[int]) -> _Process:
+    async def begin(cls, counts: Sequence[int]) -> _StartedFront:
         """Starts it, with its own counts first (see observability.counts). Raises OSError if the system has
         no room.
         """
@@ -94,7 +94,7 @@ class Front:
         self._process: asyncio.subprocess.Process | None = None
         self._has_spare = settings.fronts == 1
         self._spare_after_s = _SPARE_AFTER_S
-        self._spare: _Process | None = None
+        self._spare: _StartedFront | None = None
         self._connection: Connection | None = None
         self._missed = 0
         self._was_up = False
@@ -199,7 +199,7 @@ class Front:
             self._process.kill()
 
     async def _start(self) -> asyncio.subprocess.Process:
-        process, ours = self._spare or await _Process.begin(self._counts)
+        process, ours = self._spare or await _StartedFront.begin(self._counts)
         self._process, self._spare = process, None
         self._connection = Connection(ours)
         self._missed, self._was_up, self.serves = 0, False, 0
@@ -218,7 +218,7 @@ class Front:
         await asyncio.sleep(pause_s)
         while self._has_spare:
             try:
-                self._spare = self._spare or await _Process.begin(self._counts)
+                self._spare = self._spare or await _StartedFront.begin(self._counts)
             except OSError as error:
                 log.warning("no spare front can be started: %s; it is tried again", error)
             else:

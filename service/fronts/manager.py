@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from service.engines.bundle import Bundle
 from service.engines.connection import EngineError
-from service.fronts.connections import Connections
+from service.fronts.connections import AcceptedConnections
 from service.fronts.handle import Front
 from service.fronts.shared_models import SharedChange, SharedReader
 from service.fronts.sighup import SighupHandler
@@ -57,7 +57,7 @@ async def serve_with_fronts(
         stopping = _stop_at_signals(fronts)
         models = SharedReader(bundle, settings, observer, folder, fronts)
         change = SharedChange(models)
-        connections = Connections(fronts)
+        connections = AcceptedConnections(fronts)
         serving = [
             asyncio.create_task(front.keep(models.served, change, connections.give_back)) for front in fronts
         ]

@@ -29,7 +29,7 @@ import uvloop
 from service.engines.bundle import Bundle
 from service.engines.parent import wake_when_parent_dies
 from service.engines.protocol import Connection, ConnectionClosedError
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.fronts.handle import HEARTBEAT_S
 from service.http.server import HttpServer, settle_memory, share_interpreter
 from service.observability.all_fronts import Fronts
@@ -244,12 +244,12 @@ class RemoteChange:
             self._manager.send({"number": number, **message})
             told = await answer
         except ConnectionClosedError:
-            raise ServiceError(Problem.NOT_READY, "The service is stopping.", crops=0) from None
+            raise ServiceError(ProblemType.NOT_READY, "The service is stopping.", crops=0) from None
         finally:
             del self._asked[number]
         if "problem" in told:
             raise ServiceError(
-                Problem[told["problem"]], told["detail"], retry_after=told["retry_after"], crops=0
+                ProblemType[told["problem"]], told["detail"], retry_after=told["retry_after"], crops=0
             )
 
 

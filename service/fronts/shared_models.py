@@ -9,7 +9,7 @@ from typing import Any
 
 from service.engines.bundle import Bundle
 from service.engines.protocol import listening_at
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.fronts.handle import Front
 from service.observability.observer import Observer
 from service.reading.deployment import Deployment, ManagedEngine, supervisors
@@ -130,7 +130,7 @@ class SharedChange(ModelChange):
         while lagging := self._models.lagging:
             if asyncio.get_running_loop().time() > end:
                 raise ServiceError(
-                    Problem.NOT_READY,
+                    ProblemType.NOT_READY,
                     f"Nothing has changed: {len(lagging)} of {self._models.settings.fronts} fronts "
                     f"could not serve it within {patience_s:g} s.",
                     crops=0,

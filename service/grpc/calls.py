@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.grpc.messages import parsed
 from service.grpc.statuses import STATUS_OF
 from service.http.auth import KeyRing
@@ -27,13 +27,13 @@ from service.types import Timings
 log = logging.getLogger("abinet")
 
 Request = TypeVar("Request", bound=Message)
-Work = Callable[[Any, "Call"], Awaitable[Message]]
+Work = Callable[[Any, "GrpcCall"], Awaitable[Message]]
 
 _LONGEST_DETAILS = 1000
 """They travel in a header."""
 
 
-class Call:
+class GrpcCall:
     """A call that is being answered: what its metadata says, and what is to be noted of it."""
 
     def __init__(self, context: grpc.aio.ServicerContext) -> None:
@@ -93,7 +93,7 @@ class Calls:
         """Of a method with one request, of this `kind`, and one answer, that of `work`."""
 
         async def handle(messages: object, context: grpc.aio.ServicerContext) -> bytes:
-            call = Call(context)
+            call = GrpcCall(context)
             answer = b""
             try:
                 with self._noted(route, call):
@@ -106,7 +106,7 @@ class Calls:
             return answer
 
         # Apart: the end of a call that has failed is kept for a while, with the names of `handle`.
-        async def answered(context: grpc.aio.ServicerContext, call: Call) -> bytes:
+        async def answered(context: grpc.aio.ServicerContext, call: GrpcCall) -> bytes:
             request = self._taken(kind, await self._first(context), call)
             found: bytes = (await work(request, call)).SerializeToString()
             return found
@@ -122,7 +122,7 @@ class Calls:
         """
 
         async def handle(messages: object, context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-            call = Call(context)
+            call = GrpcCall(context)
             try:
                 with self._noted(route, call, only_failures=True):
                     self._check_key(call)
@@ -146,7 +146,7 @@ class Calls:
         message = await self._next(context)
         if message is None:
             return None
-        call = Call(context)
+        call = GrpcCall(context)
         request = kind()
         try:
             with self._noted(route, call):
@@ -158,12 +158,12 @@ class Calls:
         found: bytes = answer.SerializeToString()
         return found
 
-    def _taken(self, kind: type[Request], message: bytes, call: Call) -> Request:
+    def _taken(self, kind: type[Request], message: bytes, call: GrpcCall) -> Request:
         call.body_bytes = len(message)
         self._room.hold(call.held, len(message))
         return parsed(kind, message)
 
-    def _check_key(self, call: Call) -> None:
+    def _check_key(self, call: GrpcCall) -> None:
         if self._keys is not None:
             self._keys.check(call.scope)
 
@@ -173,10 +173,10 @@ class Calls:
                 message = await _read(context)
         except DeadlineError:
             raise ServiceError(
-                Problem.BODY_TOO_SLOW, f"The message did not arrive within {self._room.seconds:g} s."
+                ProblemType.BODY_TOO_SLOW, f"The message did not arrive within {self._room.seconds:g} s."
             ) from None
         if message is None:
-            raise ServiceError(Problem.INVALID_REQUEST, "There is no message.")
+            raise ServiceError(ProblemType.INVALID_REQUEST, "There is no message.")
         return message
 
     async def _next(self, context: grpc.aio.ServicerContext) -> bytes | None:
@@ -186,14 +186,14 @@ class Calls:
         try:
             await asyncio.wait([receiving, draining], return_when=asyncio.FIRST_COMPLETED)
             if not receiving.done():
-                raise ServiceError(Problem.NOT_READY, "The service is stopping.", retry_after=1, crops=0)
+                raise ServiceError(ProblemType.NOT_READY, "The service is stopping.", retry_after=1, crops=0)
             return receiving.result()
         finally:
             receiving.cancel()
             draining.cancel()
 
     @contextmanager
-    def _noted(self, route: str, call: Call, only_failures: bool = False) -> Iterator[None]:
+    def _noted(self, route: str, call: GrpcCall, only_failures: bool = False) -> Iterator[None]:
         """Counts and logs what is done in it. Lets nothing out but ServiceError and a cancellation."""
         started = time.perf_counter()
         problem: ServiceError | None = None
@@ -214,16 +214,16 @@ class Calls:
             if problem is not None or not only_failures:
                 self._note(route, call, problem, time.perf_counter() - started)
 
-    def _cancelled(self, call: Call) -> ServiceError:
+    def _cancelled(self, call: GrpcCall) -> ServiceError:
         """Why gRPC has cancelled a call: its client's deadline, its client, or the end of the service."""
         remaining = call.remaining_s
         if remaining is not None and remaining <= 0:
-            return ServiceError(Problem.DEADLINE, "The client's deadline has passed.", crops=call.crops)
+            return ServiceError(ProblemType.DEADLINE, "The client's deadline has passed.", crops=call.crops)
         if self._reader.state == "draining":
-            return ServiceError(Problem.NOT_READY, "The service is stopping.", crops=call.crops)
-        return ServiceError(Problem.CLIENT_GONE, "The client has cancelled.", crops=call.crops)
+            return ServiceError(ProblemType.NOT_READY, "The service is stopping.", crops=call.crops)
+        return ServiceError(ProblemType.CLIENT_GONE, "The client has cancelled.", crops=call.crops)
 
-    def _note(self, route: str, call: Call, problem: ServiceError | None, seconds: float) -> None:
+    def _note(self, route: str, call: GrpcCall, problem: ServiceError | None, seconds: float) -> None:
         """With the status that HTTP has for it, so that an alert on one counts both."""
         observer = self._reader.observer
         status = 200 if problem is None else problem.problem.status

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.grpc.protocol import grpc_service_pb2 as pb
 from service.http.json_body import validated
 from service.http.open_inference import Inference
@@ -41,21 +41,21 @@ def parsed(kind: type[Request], message: bytes) -> Request:
     try:
         request.ParseFromString(message)
     except DecodeError as error:
-        raise ServiceError(Problem.INVALID_REQUEST, f"The message cannot be read: {error}.") from None
+        raise ServiceError(ProblemType.INVALID_REQUEST, f"The message cannot be read: {error}.") from None
     return request
 
 
 def asked_of(request: pb.ModelInferRequest, most: int) -> Asked:
     """Raises ServiceError, also if there are more than `most` crops."""
     if len(request.inputs) != 1:
-        raise ServiceError(Problem.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
+        raise ServiceError(ProblemType.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
     parameters = validated(RequestParameters, _plain(request.parameters), "parameters")
     names = [output.name for output in request.outputs] or list(USUAL_OUTPUTS)
     check_outputs(names)
     for tensor in (*request.inputs, *request.outputs):
         for name in tensor.parameters:  # shared memory, or a classification
             raise ServiceError(
-                Problem.INVALID_REQUEST, f"{tensor.name[:32]}: no parameter {name[:64]!r} is taken."
+                ProblemType.INVALID_REQUEST, f"{tensor.name[:32]}: no parameter {name[:64]!r} is taken."
             )
     return Asked(_images(request, most), parameters, names)
 
@@ -80,14 +80,14 @@ def _images(request: pb.ModelInferRequest, most: int) -> list[bytes]:
     shape = list(tensor.shape)
     if not 0 < len(shape) <= _MOST_DIMENSIONS or min(shape) < 1:
         raise ServiceError(
-            Problem.INVALID_REQUEST,
+            ProblemType.INVALID_REQUEST,
             f"image: the shape has 1 to {_MOST_DIMENSIONS} dimensions of at least 1.",
         )
     elements: Iterable[bytes] = tensor.contents.bytes_contents
     if request.raw_input_contents:
         if len(request.raw_input_contents) != 1 or tensor.HasField("contents"):
             raise ServiceError(
-                Problem.INVALID_REQUEST, "image: in raw_input_contents once, or in contents, not in both."
+                ProblemType.INVALID_REQUEST, "image: in raw_input_contents once, or in contents, not in both."
             )
         elements = unpacked(request.raw_input_contents[0])
     return checked(elements, shape, most)

@@ -9,8 +9,8 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from service.errors import Problem, ServiceError
-from service.grpc.calls import Call, Calls
+from service.errors import ProblemType, ServiceError
+from service.grpc.calls import Calls, GrpcCall
 from service.grpc.messages import asked_of, written
 from service.grpc.protocol import grpc_service_pb2 as pb
 from service.http.body import BodyRoom
@@ -30,37 +30,37 @@ class InferenceMethods:
         self._reader = reader
         self._described = Described(reader, version)
 
-    async def live(self, request: Message, call: Call) -> Message:
+    async def live(self, request: Message, call: GrpcCall) -> Message:
         return pb.ServerLiveResponse(live=True)
 
-    async def ready(self, request: Message, call: Call) -> Message:
+    async def ready(self, request: Message, call: GrpcCall) -> Message:
         return pb.ServerReadyResponse(ready=self._described.is_ready)
 
-    async def model_ready(self, request: pb.ModelReadyRequest, call: Call) -> Message:
+    async def model_ready(self, request: pb.ModelReadyRequest, call: GrpcCall) -> Message:
         self._described.check(request.name, request.version)
         return pb.ModelReadyResponse(ready=self._described.is_ready)
 
-    async def server_metadata(self, request: Message, call: Call) -> Message:
+    async def server_metadata(self, request: Message, call: GrpcCall) -> Message:
         return _message(self._described.server(), pb.ServerMetadataResponse())
 
-    async def model_metadata(self, request: pb.ModelMetadataRequest, call: Call) -> Message:
+    async def model_metadata(self, request: pb.ModelMetadataRequest, call: GrpcCall) -> Message:
         self._described.check(request.name, request.version)
         return _message(self._described.model(), pb.ModelMetadataResponse())
 
-    async def model_config(self, request: pb.ModelConfigRequest, call: Call) -> Message:
+    async def model_config(self, request: pb.ModelConfigRequest, call: GrpcCall) -> Message:
         self._described.check(request.name, request.version)
         return _message({"config": self._described.config()}, pb.ModelConfigResponse())
 
-    async def statistics(self, request: pb.ModelStatisticsRequest, call: Call) -> Message:
+    async def statistics(self, request: pb.ModelStatisticsRequest, call: GrpcCall) -> Message:
         if request.name:
             self._described.check(request.name, request.version)
         return _message(self._described.stats(request.version), pb.ModelStatisticsResponse())
 
-    async def index(self, request: pb.RepositoryIndexRequest, call: Call) -> Message:
+    async def index(self, request: pb.RepositoryIndexRequest, call: GrpcCall) -> Message:
         models = self._described.index() if self._described.is_ready or not request.ready else []
         return _message({"models": models}, pb.RepositoryIndexResponse())
 
-    async def infer(self, request: pb.ModelInferRequest, call: Call) -> pb.ModelInferResponse:
+    async def infer(self, request: pb.ModelInferRequest, call: GrpcCall) -> pb.ModelInferResponse:
         version = request.model_version or call.version
         self._described.check(request.model_name, version)
         images, parameters, names = asked_of(request, self._reader.settings.max_batch_items)
@@ -77,13 +77,13 @@ class InferenceMethods:
             call.timings = inference.slowest
         return written(request, inference, self._described.name)
 
-    async def infer_of_stream(self, request: pb.ModelInferRequest, call: Call) -> Message:
+    async def infer_of_stream(self, request: pb.ModelInferRequest, call: GrpcCall) -> Message:
         return pb.ModelStreamInferResponse(infer_response=await self.infer(request, call))
 
-    async def health(self, request: health_pb2.HealthCheckRequest, call: Call) -> Message:
+    async def health(self, request: health_pb2.HealthCheckRequest, call: GrpcCall) -> Message:
         if request.service not in ("", SERVICE):
             raise ServiceError(
-                Problem.NO_SUCH_MODEL, f"There is no service {request.service[:64]!r}.", crops=0
+                ProblemType.NO_SUCH_MODEL, f"There is no service {request.service[:64]!r}.", crops=0
             )
         status = "SERVING" if self._described.is_ready else "NOT_SERVING"
         return health_pb2.HealthCheckResponse(status=status)

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from grpc import StatusCode
 
-from service.errors import Problem
+from service.errors import ProblemType
 
 STATUS_OF = {
-    Problem.NO_SUCH_MODEL: StatusCode.NOT_FOUND,
-    Problem.INVALID_REQUEST: StatusCode.INVALID_ARGUMENT,
-    Problem.UNAUTHORISED: StatusCode.UNAUTHENTICATED,
-    Problem.ADMIN_OFF: StatusCode.PERMISSION_DENIED,
-    Problem.MODEL_CONFLICT: StatusCode.FAILED_PRECONDITION,
-    Problem.BAD_BUNDLE: StatusCode.FAILED_PRECONDITION,
-    Problem.UNSUPPORTED_BODY: StatusCode.INVALID_ARGUMENT,
-    Problem.UNSUPPORTED_ENCODING: StatusCode.UNIMPLEMENTED,
-    Problem.BROKEN_BODY: StatusCode.INVALID_ARGUMENT,
-    Problem.NOT_AN_IMAGE: StatusCode.INVALID_ARGUMENT,
-    Problem.BAD_REGION: StatusCode.INVALID_ARGUMENT,
-    Problem.BROKEN_IMAGE: StatusCode.INVALID_ARGUMENT,
-    Problem.BODY_TOO_SLOW: StatusCode.DEADLINE_EXCEEDED,
+    ProblemType.NO_SUCH_MODEL: StatusCode.NOT_FOUND,
+    ProblemType.INVALID_REQUEST: StatusCode.INVALID_ARGUMENT,
+    ProblemType.UNAUTHORISED: StatusCode.UNAUTHENTICATED,
+    ProblemType.ADMIN_OFF: StatusCode.PERMISSION_DENIED,
+    ProblemType.MODEL_CONFLICT: StatusCode.FAILED_PRECONDITION,
+    ProblemType.BAD_BUNDLE: StatusCode.FAILED_PRECONDITION,
+    ProblemType.UNSUPPORTED_BODY: StatusCode.INVALID_ARGUMENT,
+    ProblemType.UNSUPPORTED_ENCODING: StatusCode.UNIMPLEMENTED,
+    ProblemType.BROKEN_BODY: StatusCode.INVALID_ARGUMENT,
+    ProblemType.NOT_AN_IMAGE: StatusCode.INVALID_ARGUMENT,
+    ProblemType.BAD_REGION: StatusCode.INVALID_ARGUMENT,
+    ProblemType.BROKEN_IMAGE: StatusCode.INVALID_ARGUMENT,
+    ProblemType.BODY_TOO_SLOW: StatusCode.DEADLINE_EXCEEDED,
     # As gRPC itself says it of a message.
-    Problem.BODY_TOO_LARGE: StatusCode.RESOURCE_EXHAUSTED,
+    ProblemType.BODY_TOO_LARGE: StatusCode.RESOURCE_EXHAUSTED,
     # Not RESOURCE_EXHAUSTED, which clients try again.
-    Problem.TOO_MANY_CROPS: StatusCode.INVALID_ARGUMENT,
-    Problem.TOO_MANY_PIXELS: StatusCode.INVALID_ARGUMENT,
-    Problem.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
-    Problem.BODIES_FULL: StatusCode.RESOURCE_EXHAUSTED,
-    Problem.CLIENT_GONE: StatusCode.CANCELLED,
-    Problem.ENGINE_FAILED: StatusCode.INTERNAL,
-    Problem.FAULT: StatusCode.INTERNAL,
-    Problem.NOT_READY: StatusCode.UNAVAILABLE,
-    Problem.DEADLINE: StatusCode.DEADLINE_EXCEEDED,
+    ProblemType.TOO_MANY_CROPS: StatusCode.INVALID_ARGUMENT,
+    ProblemType.TOO_MANY_PIXELS: StatusCode.INVALID_ARGUMENT,
+    ProblemType.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
+    ProblemType.BODIES_FULL: StatusCode.RESOURCE_EXHAUSTED,
+    ProblemType.CLIENT_GONE: StatusCode.CANCELLED,
+    ProblemType.ENGINE_FAILED: StatusCode.INTERNAL,
+    ProblemType.FAULT: StatusCode.INTERNAL,
+    ProblemType.NOT_READY: StatusCode.UNAVAILABLE,
+    ProblemType.DEADLINE: StatusCode.DEADLINE_EXCEEDED,
 }

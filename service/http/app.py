@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from service.errors import Problem
+from service.errors import ProblemType
 from service.http.auth import KeyRing
 from service.http.body import BodyRoom
 from service.http.lean import LeanDispatch, LeanRoute
@@ -136,5 +136,5 @@ def _add_keys(paths: dict[str, Any]) -> None:
             if path in OPEN_PATHS:
                 operation["security"] = []
             elif not path.startswith("/v2"):  # whose own errors are described for all of 4XX
-                without = documented(Problem.UNAUTHORISED)
+                without = documented(ProblemType.UNAUTHORISED)
                 operation["responses"].update({str(status): text for status, text in without.items()})

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 
 
 class KeyRing:
@@ -26,7 +26,7 @@ class KeyRing:
         key = _sent(scope)
         if not any([hmac.compare_digest(key, known) for known in self._keys]):
             raise ServiceError(
-                Problem.UNAUTHORISED, f"Send {kind} as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
+                ProblemType.UNAUTHORISED, f"Send {kind} as `Authorization: Bearer KEY` or `X-API-Key: KEY`."
             )
 
 

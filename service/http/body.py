@@ -10,7 +10,7 @@ from typing import Any
 from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.encodings import check_encoding, unpacked
 from service.http.multipart import Form, form_of
 from service.reading.deadline import Deadline, DeadlineError
@@ -54,7 +54,7 @@ class BodyRoom:
         state["held_bytes"] = counted
         if self.held > self._limit:
             raise ServiceError(
-                Problem.BODIES_FULL,
+                ProblemType.BODIES_FULL,
                 f"Bodies of {self._limit} bytes are in memory already; try again.",
                 retry_after=1,
             )
@@ -89,7 +89,7 @@ async def _arrived(request: Request, limit: int) -> bytes:
             return b"".join([part async for part in _parts(request, limit, room)])
     except DeadlineError:
         raise ServiceError(
-            Problem.BODY_TOO_SLOW, f"The body did not arrive within {room.seconds:g} s."
+            ProblemType.BODY_TOO_SLOW, f"The body did not arrive within {room.seconds:g} s."
         ) from None
 
 
@@ -104,7 +104,7 @@ async def read_form(request: Request, limit: int, most: int, fields: Sequence[st
 
 async def _parts(request: Request, limit: int, room: BodyRoom) -> AsyncIterator[bytes]:
     def too_large() -> ServiceError:
-        return ServiceError(Problem.BODY_TOO_LARGE, f"The limit is {limit} bytes.")
+        return ServiceError(ProblemType.BODY_TOO_LARGE, f"The limit is {limit} bytes.")
 
     announced = header(request, b"content-length")
     if announced.isdigit() and int(announced) > limit:
@@ -113,7 +113,7 @@ async def _parts(request: Request, limit: int, room: BodyRoom) -> AsyncIterator[
     while has_more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
-            raise ServiceError(Problem.CLIENT_GONE, "The client hung up while it sent the body.")
+            raise ServiceError(ProblemType.CLIENT_GONE, "The client hung up while it sent the body.")
         part: bytes = message.get("body", b"")
         has_more = message.get("more_body", False)
         size += len(part)

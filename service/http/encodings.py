@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections.abc import Callable
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 
 _WINDOW_BITS = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
 ACCEPTED = "gzip, deflate"
@@ -18,7 +18,7 @@ def check_encoding(encoding: bytes) -> None:
     """Raises ServiceError unless it is one that is read here; `encoding` is in lower case."""
     if encoding not in _WINDOW_BITS:
         raise ServiceError(
-            Problem.UNSUPPORTED_ENCODING,
+            ProblemType.UNSUPPORTED_ENCODING,
             f"Content-Encoding {encoding.decode('latin-1')[:32]!r} is not read here: {ACCEPTED} are, and a "
             "body as it is.",
         )
@@ -42,7 +42,7 @@ async def unpacked(body: bytes, encoding: bytes, limit: int, hold: Callable[[int
                 raise _broken(encoding, str(error)) from None
             size += len(parts[-1])
             if size > limit:
-                raise ServiceError(Problem.BODY_TOO_LARGE, f"The limit is {limit} bytes, unpacked.")
+                raise ServiceError(ProblemType.BODY_TOO_LARGE, f"The limit is {limit} bytes, unpacked.")
             hold(len(body) + size)
             rest = stream.unconsumed_tail
             if size > _STEP:
@@ -55,4 +55,4 @@ async def unpacked(body: bytes, encoding: bytes, limit: int, hold: Callable[[int
 
 
 def _broken(encoding: bytes, reason: str) -> ServiceError:
-    return ServiceError(Problem.BROKEN_BODY, f"The body is no stream of {encoding.decode()}: {reason}.")
+    return ServiceError(ProblemType.BROKEN_BODY, f"The body is no stream of {encoding.decode()}: {reason}.")

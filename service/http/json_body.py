@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from service.errors import Problem, ServiceError, invalid
+from service.errors import ProblemType, ServiceError, invalid
 from service.types import MOST_LEXICON_WORDS
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -45,15 +45,15 @@ def json_object(body: bytes, most_crops: int, what: str = "The body") -> dict[st
     codes = np.frombuffer(body, np.uint8)
     elements = sum(np.count_nonzero(codes == code) for code in b",[{")
     if elements > _ELEMENTS_A_CROP * (1 + most_crops) + MOST_LEXICON_WORDS:
-        raise ServiceError(Problem.INVALID_REQUEST, f"{what} has too many elements.")
+        raise ServiceError(ProblemType.INVALID_REQUEST, f"{what} has too many elements.")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise ServiceError(Problem.INVALID_REQUEST, f"{what} is not JSON: {error}.") from None
+        raise ServiceError(ProblemType.INVALID_REQUEST, f"{what} is not JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise ServiceError(Problem.INVALID_REQUEST, f"{what} is no JSON object.")
+        raise ServiceError(ProblemType.INVALID_REQUEST, f"{what} is no JSON object.")
     if len(document) > _MEMBERS:
-        raise ServiceError(Problem.INVALID_REQUEST, f"{what} has more than {_MEMBERS} members.")
+        raise ServiceError(ProblemType.INVALID_REQUEST, f"{what} has more than {_MEMBERS} members.")
     return document
 
 

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.body import header
 from service.http.json_body import validated
 from service.http.problems import problem_response
@@ -84,7 +84,7 @@ def read_options(query: bytes) -> ReadOptions:
     try:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_OPTIONS)
     except ValueError:
-        raise ServiceError(Problem.INVALID_REQUEST, f"query: more than {_MOST_OPTIONS} options") from None
+        raise ServiceError(ProblemType.INVALID_REQUEST, f"query: more than {_MOST_OPTIONS} options") from None
     return validated(ReadOptions, dict(pairs), "query")
 
 
@@ -94,7 +94,7 @@ def timeout_s(request: Request) -> float | None:
     if not value:
         return None
     if not _TIMEOUT.fullmatch(value):
-        raise ServiceError(Problem.INVALID_REQUEST, "header.x-timeout-ms: not a whole number above 0")
+        raise ServiceError(ProblemType.INVALID_REQUEST, "header.x-timeout-ms: not a whole number above 0")
     return int(value) / 1e3
 
 

@@ -11,7 +11,7 @@ import time
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.auth import KeyRing
 from service.http.body import BodyRoom
 from service.http.problems import FAULT, problem_response
@@ -81,7 +81,7 @@ class RequestMiddleware:
             await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:  # it took longer than the service has to stop
             if not status:
-                draining = ServiceError(Problem.NOT_READY, "The service is stopping.", retry_after=1)
+                draining = ServiceError(ProblemType.NOT_READY, "The service is stopping.", retry_after=1)
                 await problem_response(Request(scope), draining)(scope, receive, send_with_id)
         except Exception:
             log.exception("request %s failed", state["request_id"])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from python_multipart.multipart import parse_options_header
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 
 _LONGEST_BOUNDARY = 256
 _LONGEST_HEADERS = 8192
@@ -57,7 +57,7 @@ def form_of(body: bytes, boundary: bytes, most: int, fields: Sequence[str] = ())
             raise _invalid(f"The form's field {field!r} is no file; options go into the query.")
         if len(files) == most:
             elsewhere = " Several crops go to /v1/read/batch." if most == 1 else ""
-            raise ServiceError(Problem.TOO_MANY_CROPS, f"The form has more files than {most}.{elsewhere}")
+            raise ServiceError(ProblemType.TOO_MANY_CROPS, f"The form has more files than {most}.{elsewhere}")
         files.append(SentFile(name, content))
     else:
         raise _invalid("The form is cut off.")
@@ -92,4 +92,4 @@ def _text(value: bytes) -> str:
 
 
 def _invalid(detail: str) -> ServiceError:
-    return ServiceError(Problem.INVALID_REQUEST, detail)
+    return ServiceError(ProblemType.INVALID_REQUEST, detail)

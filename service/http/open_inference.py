@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.answers import answer
-from service.http.routes.open_inference_messages import NAME, OUTPUTS, Output, RequestParameters
+from service.http.routes.open_inference_messages import NAME, OUTPUTS, OutputTensor, RequestParameters
 from service.reading.reader import Reader
 from service.reading.request import ReadRequest
 from service.types import ReadOptions, Timings
@@ -32,7 +32,7 @@ class Described:
     def check(self, name: str, version: str = "") -> None:
         """Raises ServiceError if there is no such model."""
         if name != self.name:
-            raise ServiceError(Problem.NO_SUCH_MODEL, f"There is only {self.name!r}.")
+            raise ServiceError(ProblemType.NO_SUCH_MODEL, f"There is only {self.name!r}.")
         if version:
             self._reader.choose(version)
 
@@ -61,7 +61,7 @@ class Described:
         """The same in the words of Triton's configuration."""
         image, *outputs = [
             {"name": tensor, "data_type": _TRITON_TYPES[output.datatype], "dims": [_ANY]}
-            for tensor, output in {"image": Output("BYTES"), **OUTPUTS}.items()
+            for tensor, output in {"image": OutputTensor("BYTES"), **OUTPUTS}.items()
         ]
         described = {"name": self.name, "platform": PLATFORM, "max_batch_size": 0}
         return {**described, "input": [image], "output": outputs}

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError, http_problem_details, invalid, problem_details
+from service.errors import ProblemType, ServiceError, http_problem_details, invalid, problem_details
 from service.http.encodings import ACCEPTED
 from service.http.schemas import ProblemDetails
 
-FAULT = ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")
+FAULT = ServiceError(ProblemType.FAULT, "The request was not at fault; the log of the service says more.")
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -47,14 +47,14 @@ def problem_response(request: Request, error: ServiceError) -> Response:
     error.__traceback__ = error.__context__ = error.__cause__ = None
     request.state.problem = error
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    if error.problem is Problem.UNAUTHORISED:
+    if error.problem is ProblemType.UNAUTHORISED:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.problem is Problem.UNSUPPORTED_ENCODING:
+    if error.problem is ProblemType.UNSUPPORTED_ENCODING:
         headers["Accept-Encoding"] = ACCEPTED
     return _response(request, problem_details(error.problem, error.detail, request.state.request_id), headers)
 
 
-def documented(*problems: Problem) -> dict[int | str, dict[str, Any]]:
+def documented(*problems: ProblemType) -> dict[int | str, dict[str, Any]]:
     """For OpenAPI: the failures of a route."""
     return {
         status: {

@@ -18,7 +18,7 @@ import numpy as np
 
 from service.engines.process import module_command
 from service.engines.protocol import Connection, ConnectionClosedError, socket_pair
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding.arena import BATCH, SLOTS, ImageArena
 from service.image_decoding.preprocess import Prescription
 from service.image_decoding.regions import Outline
@@ -43,7 +43,7 @@ class Prepared(NamedTuple):
     bad: Mapping[int, ServiceError] = MappingProxyType({})
 
 
-class _Batch(NamedTuple):
+class _SentBatch(NamedTuple):
     """A batch that was sent: its slot in the arena, and the number of inputs of each image."""
 
     slot: int
@@ -63,7 +63,7 @@ class ImageDecoder:
         self._connection = connection
         self._arena = arena
         self._slots = itertools.cycle(range(SLOTS))
-        self._batches: deque[_Batch] = deque()
+        self._batches: deque[_SentBatch] = deque()
         self._since = 0.0
         self.has_answered = False
 
@@ -105,7 +105,7 @@ class ImageDecoder:
         if not self._batches:
             self._since = time.monotonic()
         slot = next(self._slots)
-        self._batches.append(_Batch(slot, batch, list(map(len, ways)), is_large))
+        self._batches.append(_SentBatch(slot, batch, list(map(len, ways)), is_large))
         bodies = [file if isinstance(file, bytes) else file.encode("ascii", "replace") for file in files]
         self._arena.write(slot, bodies)
         texts = [isinstance(file, str) for file in files]
@@ -169,11 +169,11 @@ def _prepared(outcome: list[str] | dict[str, str] | int | None, inputs: np.ndarr
     if outcome is None:
         return Prepared(inputs.copy())
     if isinstance(outcome, dict):
-        bad = {int(place): ServiceError(Problem.BAD_REGION, detail) for place, detail in outcome.items()}
+        bad = {int(place): ServiceError(ProblemType.BAD_REGION, detail) for place, detail in outcome.items()}
         return Prepared(inputs.copy(), bad=bad)
     if isinstance(outcome, int):
         return Prepared(pixels=outcome)
-    return Prepared(error=ServiceError(Problem[outcome[0]], outcome[1]))
+    return Prepared(error=ServiceError(ProblemType[outcome[0]], outcome[1]))
 
 
 class ForkServerClient:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from service.crop import Crop, Submission
 from service.engines.protocol import ConnectionClosedError
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding.arena import BATCH, MOST_INPUTS, SLOTS
 from service.image_decoding.decoders import ForkServerClient, ImageDecoder, ImageFile, Prepared
 from service.image_decoding.fair_queue import FairQueue
@@ -177,7 +177,7 @@ class DecoderPool:
                 inputs -= len(arrival.crops)
             elif size > self._max_file_bytes:
                 detail = f"{size} bytes; the limit is {self._max_file_bytes}."
-                self._fail(arrival, ServiceError(Problem.BODY_TOO_LARGE, detail))
+                self._fail(arrival, ServiceError(ProblemType.BODY_TOO_LARGE, detail))
                 size = 0
             else:
                 batch.append(arrival)
@@ -232,7 +232,7 @@ class DecoderPool:
         waiting = sum(one.pixels for one in self._large if not one.submission.given_up)
         if waiting + pixels > self._most_large_pixels:
             detail = f"Images of {waiting} pixels wait to be decoded; shrink the image, or try again."
-            return ServiceError(Problem.QUEUE_FULL, detail, retry_after=1)
+            return ServiceError(ProblemType.QUEUE_FULL, detail, retry_after=1)
         arrival.pixels = pixels
         self._large.add(arrival.submission, [arrival])
         return None
@@ -267,7 +267,7 @@ class DecoderPool:
         if culprit.is_suspect:
             batch.remove(culprit)
             detail = "The image's decoder crashed, or did not end within 2 s."
-            self._fail(culprit, ServiceError(Problem.BROKEN_IMAGE, detail))
+            self._fail(culprit, ServiceError(ProblemType.BROKEN_IMAGE, detail))
         culprit.is_suspect = True
         for arrival in batch:
             arrival.is_alone = True

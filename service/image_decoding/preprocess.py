@@ -12,7 +12,7 @@ from service import image_files
 from service.bundle_format.manifest import BundleError
 from service.bundle_format.preprocessing import Preprocessing
 from service.engines.bundle import Bundle
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding.formats import pixels_of
 
 
@@ -31,11 +31,11 @@ def faults_of_images() -> Iterator[None]:
     try:
         yield
     except image_files.NotAnImage as error:
-        raise ServiceError(Problem.NOT_AN_IMAGE, str(error)) from None
+        raise ServiceError(ProblemType.NOT_AN_IMAGE, str(error)) from None
     except image_files.TooManyPixels as error:
-        raise ServiceError(Problem.TOO_MANY_PIXELS, str(error)) from None
+        raise ServiceError(ProblemType.TOO_MANY_PIXELS, str(error)) from None
     except image_files.BrokenImage as error:
-        raise ServiceError(Problem.BROKEN_IMAGE, str(error)) from None
+        raise ServiceError(ProblemType.BROKEN_IMAGE, str(error)) from None
 
 
 class Prescription(NamedTuple):

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from service.engines.protocol import Connection, ConnectionClosedError
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding.arena import ImageArena
 from service.image_decoding.formats import import_decoders, pixels_of
 from service.image_decoding.preprocess import Preprocessor, Prescription, faults_of_images
@@ -216,17 +216,17 @@ def _attempt(
     except ServiceError as error:
         return [error.problem.name, error.detail]
     except MemoryError:
-        return [Problem.BROKEN_IMAGE.name, "The image takes too much memory to decode."]
+        return [ProblemType.BROKEN_IMAGE.name, "The image takes too much memory to decode."]
     except Exception:
         traceback.print_exc()
-        return [Problem.FAULT.name, "The request was not at fault; the log of the service says more."]
+        return [ProblemType.FAULT.name, "The request was not at fault; the log of the service says more."]
 
 
 def _from_base64(text: bytes) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise ServiceError(Problem.NOT_AN_IMAGE, "The image is not base64.") from None
+        raise ServiceError(ProblemType.NOT_AN_IMAGE, "The image is not base64.") from None
 
 
 class _Memory:

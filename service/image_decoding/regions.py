@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding import strips
 
 Outline = list[list[float]]
@@ -138,7 +138,7 @@ def _halvings(outline: np.ndarray) -> int:
 
 
 def _bad(detail: str) -> ServiceError:
-    return ServiceError(Problem.BAD_REGION, detail)
+    return ServiceError(ProblemType.BAD_REGION, detail)
 
 
 def _outside(width: int, height: int) -> ServiceError:

@@ -34,7 +34,7 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class StageSummary:
     """One stage over one window: how many crops, and milliseconds. The maximum is exact."""
 
     count: int
@@ -68,7 +68,7 @@ class StageLatencies:
             self._count()
         self._pending.append(milliseconds)
 
-    def summary(self, seconds: int) -> dict[str, Summary]:
+    def summary(self, seconds: int) -> dict[str, StageSummary]:
         """Every stage over the last `seconds` (`WINDOW_S` at most), the current one included."""
         counts, maxima = self._window(seconds)
         for state in self._absorbed:
@@ -159,12 +159,12 @@ def _buckets(milliseconds: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _summary(counts: np.ndarray, maximum: float) -> Summary:
+def _summary(counts: np.ndarray, maximum: float) -> StageSummary:
     total = int(counts.sum())
     if not total:
-        return Summary(0, 0.0, 0.0, 0.0, 0.0)
+        return StageSummary(0, 0.0, 0.0, 0.0, 0.0)
     # The nearest rank: the shortest duration that this many per cent of all do not exceed.
     ranks = [-(-total * percent // 100) for percent in (50, 90, 99)]
     places = np.searchsorted(counts.cumsum(), ranks)
     p50, p90, p99 = (min(float(value), maximum) for value in _VALUES[places])
-    return Summary(total, p50, p90, p99, maximum)
+    return StageSummary(total, p50, p90, p99, maximum)

@@ -11,9 +11,9 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, http_problem_details, problem_details
+from service.errors import ProblemType, http_problem_details, problem_details
 
-_PROBLEMS = {408: Problem.DEADLINE, 503: Problem.NOT_READY}
+_PROBLEMS = {408: ProblemType.DEADLINE, 503: ProblemType.NOT_READY}
 _REQUEST_ID = "x-request-id"
 
 
@@ -69,7 +69,7 @@ def _answer(scope: Scope, status: int, detail: str) -> JSONResponse:
         else http_problem_details(status, detail, request_id)
     )
     headers = {_REQUEST_ID: request_id}
-    if problem is Problem.NOT_READY:
+    if problem is ProblemType.NOT_READY:
         headers["retry-after"] = "1"
     return JSONResponse(
         {**document, "status": problem.status if problem else status},

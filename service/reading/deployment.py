@@ -22,7 +22,7 @@ from service.engines.connection import EngineError, Loaded
 from service.engines.cores import computing_file
 from service.engines.engine import described
 from service.engines.process import EngineProcess
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding.pool import DecoderPool
 from service.image_decoding.preprocess import Preprocessor
 from service.image_decoding.regions import Outline
@@ -177,7 +177,7 @@ class Deployment:
         crops = _share_out(submission.crops, ways)
         self._in_flight += 1
         self._idle.clear()
-        result = Problem.FAULT.slug
+        result = ProblemType.FAULT.slug
         adds_insights = bool(lexicon or request.options.alternatives)
         if request.each is not None and not adds_insights:
             submission.on_finish = _teller(crops, request.each)
@@ -191,7 +191,7 @@ class Deployment:
             result = error.problem.slug
             raise
         except asyncio.CancelledError:  # by whoever would have answered
-            result = Problem.CLIENT_GONE.slug
+            result = ProblemType.CLIENT_GONE.slug
             raise
         finally:
             self._in_flight -= 1
@@ -207,7 +207,8 @@ class Deployment:
             if asked not in self._lexicons:
                 known = ", ".join(sorted(self._lexicons)) or "none"
                 raise ServiceError(
-                    Problem.INVALID_REQUEST, f"lexicon: there is no {asked[:64]!r}; the service has {known}."
+                    ProblemType.INVALID_REQUEST,
+                    f"lexicon: there is no {asked[:64]!r}; the service has {known}.",
                 )
             return self._lexicons[asked]
         return await asyncio.to_thread(Lexicon, asked, self.bundle.charset, self.bundle.steps)
@@ -249,9 +250,9 @@ class Deployment:
                 self._take_in(crops, request)
                 await submission.done
         except ClientGoneError as error:
-            raise ServiceError(Problem.CLIENT_GONE, str(error), crops=len(crops)) from None
+            raise ServiceError(ProblemType.CLIENT_GONE, str(error), crops=len(crops)) from None
         except DeadlineError as error:
-            late = ServiceError(Problem.DEADLINE, str(error), crops=len(crops))
+            late = ServiceError(ProblemType.DEADLINE, str(error), crops=len(crops))
             if not any(all(reading.words for reading in crop) for crop in crops):
                 raise late from None
         finally:
@@ -286,7 +287,7 @@ class Deployment:
         iterations = self._iterations if options.iterations is None else options.iterations
         if iterations > self.bundle.iterations:
             raise ServiceError(
-                Problem.INVALID_REQUEST,
+                ProblemType.INVALID_REQUEST,
                 f"{iterations} iterations asked for; this model has {self.bundle.iterations} at most.",
             )
         detail = request.detail if options.detail is None else options.detail
@@ -298,7 +299,7 @@ class Deployment:
         except QueueFullError as error:
             again = math.ceil(error.again_s)
             raise ServiceError(
-                Problem.QUEUE_FULL, f"{error}; try again.", retry_after=again, crops=crops
+                ProblemType.QUEUE_FULL, f"{error}; try again.", retry_after=again, crops=crops
             ) from error
 
     async def _start(self, engine: ManagedEngine, with_trial: bool) -> None:
@@ -406,8 +407,8 @@ def _service_error(error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, TooLateError):
-        return ServiceError(Problem.DEADLINE, str(error))
+        return ServiceError(ProblemType.DEADLINE, str(error))
     if isinstance(error, BatchFailedError):
-        return ServiceError(Problem.ENGINE_FAILED, f"{error}.")
+        return ServiceError(ProblemType.ENGINE_FAILED, f"{error}.")
     log.error("a batch failed", exc_info=error)
-    return ServiceError(Problem.FAULT, "The request was not at fault; the log of the service says more.")
+    return ServiceError(ProblemType.FAULT, "The request was not at fault; the log of the service says more.")

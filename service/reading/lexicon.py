@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.reading.decode import NULL
 
 _AT_ONCE = 8
@@ -35,7 +35,7 @@ class Choice(NamedTuple):
     none: float
 
 
-class Alternative(NamedTuple):
+class LikelyReading(NamedTuple):
     """A reading, and the probability that the network gives it."""
 
     text: str
@@ -54,7 +54,7 @@ class Lexicon:
         texts = sorted((text for text in by_text if 0 < len(text) <= steps), key=len, reverse=True)
         if not texts:
             raise ServiceError(
-                Problem.INVALID_REQUEST,
+                ProblemType.INVALID_REQUEST,
                 f"lexicon: none of its words has 1 to {steps} of the characters {charset}",
             )
         self._words = [by_text[text] for text in texts]
@@ -92,7 +92,7 @@ class Lexicon:
         ]
 
 
-def alternatives(logits: np.ndarray, charset: str, count: int) -> list[Alternative]:
+def alternatives(logits: np.ndarray, charset: str, count: int) -> list[LikelyReading]:
     """The likeliest readings of a crop by logits (T, C), the likeliest first.
 
     Exact: a best-first search over beginnings of texts, in the order of the best text that each can still
@@ -109,11 +109,11 @@ def alternatives(logits: np.ndarray, charset: str, count: int) -> list[Alternati
     # Minus the best log probability that it can still reach, its turn among equals, text, log probability,
     # whether it is whole.
     heap = [(-best_from[0], next(order), "", 0.0, False)]
-    found: list[Alternative] = []
+    found: list[LikelyReading] = []
     while heap and len(found) < count:
         _, _, text, log, is_whole = heapq.heappop(heap)
         if is_whole:
-            found.append(Alternative(text, round(float(np.exp(log)), _DIGITS)))
+            found.append(LikelyReading(text, round(float(np.exp(log)), _DIGITS)))
             continue
         step = len(text)
         if step == len(steps):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.reading.deployment import Deployment
 from service.reading.reader import Reader
 
@@ -145,7 +145,7 @@ class ModelChange:
         self._refuse_while_draining()
         if not self._reader.main.has_started:
             raise ServiceError(
-                Problem.NOT_READY, "The first model is still starting.", retry_after=1, crops=0
+                ProblemType.NOT_READY, "The first model is still starting.", retry_after=1, crops=0
             )
         self._is_busy = True
         try:
@@ -155,7 +155,7 @@ class ModelChange:
 
     def _refuse_while_draining(self) -> None:
         if self._reader.state == "draining":
-            raise ServiceError(Problem.NOT_READY, "The service is draining.", crops=0)
+            raise ServiceError(ProblemType.NOT_READY, "The service is draining.", crops=0)
 
 
 def bundle_in(folder: Path, name: str) -> Path:
@@ -163,11 +163,13 @@ def bundle_in(folder: Path, name: str) -> Path:
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if os.path.isdir(entry))
     except OSError as error:
-        raise ServiceError(Problem.FAULT, f"The folder of the bundles: {error.strerror}.", crops=0) from error
+        raise ServiceError(
+            ProblemType.FAULT, f"The folder of the bundles: {error.strerror}.", crops=0
+        ) from error
     if not _BUNDLE_NAME.fullmatch(name) or name not in names:
         there = ", ".join(names) or "none"
         raise ServiceError(
-            Problem.NO_SUCH_MODEL, f"There is no bundle {name!r}; there are: {there}.", crops=0
+            ProblemType.NO_SUCH_MODEL, f"There is no bundle {name!r}; there are: {there}.", crops=0
         )
     return folder / name
 
@@ -183,8 +185,8 @@ async def _open(folder: Path) -> Bundle:
 def _refused(folder: str, error: Exception) -> ServiceError:
     reason = " ".join(str(error).split()) or repr(error)
     log.error("%s is not served: %s", folder, reason)
-    return ServiceError(Problem.BAD_BUNDLE, f"Nothing has changed: {reason}", crops=0)
+    return ServiceError(ProblemType.BAD_BUNDLE, f"Nothing has changed: {reason}", crops=0)
 
 
 def _conflict(detail: str) -> ServiceError:
-    return ServiceError(Problem.MODEL_CONFLICT, detail, crops=0)
+    return ServiceError(ProblemType.MODEL_CONFLICT, detail, crops=0)

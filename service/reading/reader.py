@@ -10,7 +10,7 @@ from typing import Literal
 
 from service.crop import Crop, Room
 from service.engines.bundle import Bundle
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.observability.observer import Observer
 from service.reading.batch_sizes import in_milliseconds
 from service.reading.deployment import Deployment, ManagedEngine
@@ -114,7 +114,7 @@ class Reader:
         deployment = self.choose(request.version, request.request_id)
         if self._draining.is_set() or deployment.failing:
             raise ServiceError(
-                Problem.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=request.crops
+                ProblemType.NOT_READY, f"The service is {self.state}.", retry_after=1, crops=request.crops
             )
         return await deployment.read(request)
 
@@ -130,7 +130,7 @@ class Reader:
                     return deployment
             served = " and ".join(repr(deployment.model.version) for deployment in self.deployments)
             raise ServiceError(
-                Problem.NO_SUCH_MODEL, f"There is no version {version!r} here; served is {served}."
+                ProblemType.NO_SUCH_MODEL, f"There is no version {version!r} here; served is {served}."
             )
         if self.canary is not None and _place(request_id) < self.canary_percent:
             return self.canary

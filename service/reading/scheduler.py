@@ -13,7 +13,7 @@ import numpy as np
 from service.bundle_format.early_stop import EarlyStop
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.connection import NeverRanError, WorkerDiedError
-from service.engines.engine import Answer, Cost
+from service.engines.engine import Cost, EngineAnswer
 from service.engines.protocol import SLOTS, Rows
 from service.observability.observer import Observer
 from service.reading.batch_sizes import BatchCosts
@@ -499,7 +499,7 @@ def _fail(crops: list[Crop], error: Exception) -> None:
             crop.submission.finish_one()
 
 
-def _note_times(crops: list[Crop], answer: Answer, started: float) -> None:
+def _note_times(crops: list[Crop], answer: EngineAnswer, started: float) -> None:
     now, refine_s = time.perf_counter(), answer.took.get("refine", 0.0)
     vision_s = answer.seconds - refine_s
     batch_s = max(0.0, now - started - answer.seconds)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerConnection, WorkerDiedError
-from service.engines.engine import Answer
+from service.engines.engine import EngineAnswer
 from service.engines.process import attach
 from service.engines.protocol import Rows
 from service.workers.in_flight import CallsInFlight
@@ -60,7 +60,7 @@ class RemoteEngine:
         """Returns once there is a worker: at once, except in the seconds after one has died."""
         await self._ready.wait()
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         """Runs one graph (see CallsInFlight.run)."""
         if self._calls is None:
             raise NeverRanError("the engine worker is being restarted")

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from service.engines.connection import CallError, NeverRanError, WorkerDiedError
-from service.engines.engine import Answer
+from service.engines.engine import EngineAnswer
 from service.engines.protocol import Rows
 
 
@@ -24,14 +24,14 @@ class EngineClient(Protocol):
 
     async def wait_until_ready(self) -> None: ...
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         """Makes one call with rows padded to a batch of `size`.
 
         Raises WorkerDiedError if the call may be tried again, BatchFailedError if not.
         """
 
 
-class Worker(Protocol):
+class CallTransport(Protocol):
     """Carries calls to a worker process (see service.engines.connection.WorkerConnection)."""
 
     def fileno(self) -> int: ...
@@ -40,7 +40,7 @@ class Worker(Protocol):
 
     def ping(self) -> None: ...
 
-    def receive(self) -> Answer: ...
+    def receive(self) -> EngineAnswer: ...
 
 
 class CallsInFlight:
@@ -49,16 +49,18 @@ class CallsInFlight:
     A worker that has not answered the first call for `silence_s` counts as dead.
     """
 
-    def __init__(self, worker: Worker, lost: Callable[[WorkerDiedError], None], silence_s: float) -> None:
+    def __init__(
+        self, worker: CallTransport, lost: Callable[[WorkerDiedError], None], silence_s: float
+    ) -> None:
         self._worker = worker
         self._lost = lost
         self._silence_s = silence_s
         self._silence: asyncio.TimerHandle | None = None
-        self._pending: deque[asyncio.Future[Answer]] = deque()
+        self._pending: deque[asyncio.Future[EngineAnswer]] = deque()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(worker.fileno(), self._take_answer)
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         """Runs one graph (see WorkerConnection.send), after the calls before: `SLOTS` of them at a time.
 
         Raises WorkerDiedError if the worker died during the call: another call may succeed. Raises
@@ -81,13 +83,13 @@ class CallsInFlight:
                     lambda call: call.cancelled() or call.exception()
                 )
 
-    def _send(self, send: Callable[[], None]) -> asyncio.Future[Answer]:
+    def _send(self, send: Callable[[], None]) -> asyncio.Future[EngineAnswer]:
         try:
             send()
         except WorkerDiedError as error:
             self._lost(error)
             raise
-        call: asyncio.Future[Answer] = self._loop.create_future()
+        call: asyncio.Future[EngineAnswer] = self._loop.create_future()
         self._pending.append(call)
         if self._silence is None:
             self._listen_for_silence()
@@ -107,7 +109,7 @@ class CallsInFlight:
     def _take_answer(self) -> None:
         """The worker's socket is readable: the first call has its answer, or the worker has died."""
         try:
-            result: Answer | Exception = self._worker.receive()
+            result: EngineAnswer | Exception = self._worker.receive()
         except BlockingIOError:
             return
         except CallError as error:

@@ -14,7 +14,7 @@ import anyio
 
 from service.bundle_format.manifest import BundleError
 from service.engines.connection import EngineError, Loaded, NeverRanError, WorkerDiedError
-from service.engines.engine import Answer
+from service.engines.engine import EngineAnswer
 from service.engines.process import DEATH_S, EngineProcess, ending
 from service.engines.protocol import Rows
 from service.workers.in_flight import CallsInFlight
@@ -77,7 +77,7 @@ class Supervisor:
         """Returns once there is a worker: at once, except in the seconds after one has died."""
         await self._ready.wait()
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         """Runs one graph (see CallsInFlight.run)."""
         if self._calls is None:
             raise NeverRanError("the engine worker is being restarted")

@@ -23,7 +23,7 @@ from PIL import Image
 
 from export.exporter import SAMPLES
 from models.abinet import NetworkConfig
-from models.charset import Word, decode, encode
+from models.charset import DecodedText, decode, encode
 from models.data.sets.folders import open_set
 from models.data.sets.lmdb import LmdbWriter
 from models.data.sets.samples import decode_crop
@@ -66,7 +66,7 @@ def logits_of(*texts: str) -> np.ndarray:
 def reading(*texts: str, confidence: float = 0.5) -> StagedReading:
     """What the stages read; the last text stands for all that follow."""
     filled = [*texts, *[texts[-1]] * (1 + 2 * ITERATIONS - len(texts))]
-    return StagedReading.of((Word(text, 0.5) for text in filled), confidence)
+    return StagedReading.of((DecodedText(text, 0.5) for text in filled), confidence)
 
 
 def labelled(folder: Path, rows: Iterable[tuple[str, bytes, str]]) -> Path:

@@ -32,7 +32,7 @@ from models.training.batches import Batch, CropBatches, batches_ahead
 from models.training.command import CONFIGS
 from models.training.data import TrainingData
 from models.training.misreadings import EXAMPLES, LEVELS, Misreadings, measure
-from models.training.plan import Pace, fonts_line, spelt_out, stages_line
+from models.training.plan import StagePace, fonts_line, spelt_out, stages_line
 from models.training.ranks import Ranks
 from models.training.recipe import Optimizer, Recipe, Stage
 from models.training.self_training import ensemble_certainty
@@ -692,7 +692,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(recipe: dict[str, Any], tmp_path: Pa
 
 
 def test_a_training_says_its_plan_and_once_its_pace() -> None:
-    pace = Pace()
+    pace = StagePace()
     said = [pace.after(step, 1000) for step in range(1, 301)]
     (line,) = [line for line in said if line]
     assert said.index(line) == 100

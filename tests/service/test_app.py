@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service.crop import Crop
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.app import create_app
 from service.observability.observer import Observer
 from service.reading.reader import Reader
@@ -35,8 +35,8 @@ async def response_to(error: Exception) -> httpx.Response:
         return await client.post("/v1/read", content=b"crop")
 
 
-@pytest.mark.parametrize("problem", Problem)
-async def test_every_failure_has_its_status_and_its_problem_document(problem: Problem) -> None:
+@pytest.mark.parametrize("problem", ProblemType)
+async def test_every_failure_has_its_status_and_its_problem_document(problem: ProblemType) -> None:
     response = await response_to(ServiceError(problem, "Details."))
     assert response.status_code == problem.status
     assert response.headers["content-type"] == "application/problem+json"
@@ -50,7 +50,7 @@ async def test_every_failure_has_its_status_and_its_problem_document(problem: Pr
 
 
 async def test_a_full_queue_says_when_to_come_again() -> None:
-    response = await response_to(ServiceError(Problem.QUEUE_FULL, "Full.", retry_after=3))
+    response = await response_to(ServiceError(ProblemType.QUEUE_FULL, "Full.", retry_after=3))
     assert response.headers["retry-after"] == "3"
 
 

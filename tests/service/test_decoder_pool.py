@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from service.crop import Crop, Submission, Wish
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding import decoders as image_decoders
 from service.image_decoding import pool as intake_module
 from service.image_decoding.decoders import ImageFile
@@ -74,7 +74,7 @@ def add(intake: DecoderPool, *files: ImageFile) -> Submission:
     return submission
 
 
-def problem(crop: Crop) -> Problem | None:
+def problem(crop: Crop) -> ProblemType | None:
     assert crop.error is None or isinstance(crop.error, ServiceError)
     return None if crop.error is None else crop.error.problem
 
@@ -123,7 +123,7 @@ async def test_an_error_reaches_its_crop_and_no_other() -> None:
             intake, b"hello", "no base64!", "gr\u00fc\u00df", encoded(np.zeros((2000, 2000, 3))), SMALL
         )
         await ready.wait_for(5)
-        wanted = [*[Problem.NOT_AN_IMAGE] * 3, Problem.TOO_MANY_PIXELS, None]
+        wanted = [*[ProblemType.NOT_AN_IMAGE] * 3, ProblemType.TOO_MANY_PIXELS, None]
         assert list(map(problem, submission.crops)) == wanted
 
 
@@ -133,7 +133,7 @@ async def test_a_file_beyond_the_limit_is_refused_and_one_at_it_is_read() -> Non
             intake, SMALL, SMALL + bytes(MAX_BYTES - len(SMALL)), SMALL + bytes(MAX_BYTES), SMALL
         )
         await ready.wait_for(4)
-        assert list(map(problem, submission.crops)) == [None, None, Problem.BODY_TOO_LARGE, None]
+        assert list(map(problem, submission.crops)) == [None, None, ProblemType.BODY_TOO_LARGE, None]
 
 
 @pytest.mark.usefixtures("odd_decoders")
@@ -142,7 +142,7 @@ async def test_an_image_that_ends_its_decoder_is_refused_and_those_beside_it_are
     async with taking() as (intake, ready):
         submission = add(intake, *[b"sound"] * 20, fatal, *[b"sound"] * 20)
         await ready.wait_for(41)
-        assert problem(submission.crops.pop(20)) is Problem.BROKEN_IMAGE
+        assert problem(submission.crops.pop(20)) is ProblemType.BROKEN_IMAGE
         assert set(map(problem, submission.crops)) == {None}
 
 
@@ -151,7 +151,7 @@ async def test_many_fatal_images_cost_none_of_the_others() -> None:
     async with taking() as (intake, ready):
         submission = add(intake, *[b"crash", b"sound", b"sound"] * 20)
         await ready.wait_for(60)
-        assert list(map(problem, submission.crops)) == [Problem.BROKEN_IMAGE, None, None] * 20
+        assert list(map(problem, submission.crops)) == [ProblemType.BROKEN_IMAGE, None, None] * 20
 
 
 @pytest.mark.usefixtures("odd_decoders")
@@ -189,7 +189,7 @@ async def test_more_large_images_than_can_be_decoded_within_seconds_are_refused(
         await asyncio.wait_for(submission.done, 30)
         found = list(map(problem, submission.crops))
         assert found[1::2] == [None] * 20
-        assert {*found[::2]} == {None, Problem.QUEUE_FULL}
+        assert {*found[::2]} == {None, ProblemType.QUEUE_FULL}
         again = add(intake, b"large")
         await asyncio.wait_for(again.done, 30)
         assert problem(again.crops[0]) is None
@@ -220,7 +220,7 @@ async def test_a_fault_of_our_own_and_too_much_memory_are_answered() -> None:
     async with taking() as (intake, ready):
         submission = add(intake, b"fault", b"memory", b"sound")
         await ready.wait_for(3)
-        assert list(map(problem, submission.crops)) == [Problem.FAULT, Problem.BROKEN_IMAGE, None]
+        assert list(map(problem, submission.crops)) == [ProblemType.FAULT, ProblemType.BROKEN_IMAGE, None]
 
 
 @pytest.mark.usefixtures("odd_decoders")

@@ -23,9 +23,9 @@ from pydantic import SecretStr
 from service.crop import Room
 from service.engines.bundle import Bundle
 from service.engines.connection import EngineError, Loaded
-from service.engines.engine import Answer, Cost
+from service.engines.engine import Cost, EngineAnswer
 from service.engines.protocol import Rows
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.fronts.sighup import SighupHandler
 from service.http.app import create_app
 from service.observability.observer import Observer
@@ -72,12 +72,12 @@ class PlayedEngine:
     async def close(self) -> None:
         self.is_closed = True
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         self.crops_seen += len(columns[0])
         await self.may_answer.wait()
         logits = np.full((size, 26, 37), self._logit, np.float32)
         assert kind == "read"
-        return Answer([logits] * (1 + 2 * times), {"vision": 0.001, "refine": 0.001})
+        return EngineAnswer([logits] * (1 + 2 * times), {"vision": 0.001, "refine": 0.001})
 
 
 class Played(Reader):
@@ -111,7 +111,7 @@ async def played(
         await reader.stop()
 
 
-async def problem_of(call: Awaitable[object]) -> Problem:
+async def problem_of(call: Awaitable[object]) -> ProblemType:
     with pytest.raises(ServiceError) as failure:
         await call
     return failure.value.problem
@@ -194,7 +194,7 @@ async def test_only_one_change_is_under_way(tmp_path: Path) -> None:
         engine.may_start.clear()
         loading = asyncio.create_task(change.load(tmp_path / "2"))
         await until(lambda: engine.is_starting)
-        assert await problem_of(change.load(tmp_path / "2")) is Problem.MODEL_CONFLICT
+        assert await problem_of(change.load(tmp_path / "2")) is ProblemType.MODEL_CONFLICT
         assert reader.model.version == "1"
         engine.may_start.set()
         await loading
@@ -208,9 +208,9 @@ async def test_a_service_that_stops_waits_for_no_change_and_begins_none(tmp_path
         loading = asyncio.create_task(change.load(tmp_path / "2"))
         await until(lambda: engine.is_starting)
         reader.drain()
-        assert await problem_of(loading) is Problem.NOT_READY
+        assert await problem_of(loading) is ProblemType.NOT_READY
         assert engine.is_closed
-        assert await problem_of(change.load(tmp_path / "2")) is Problem.NOT_READY
+        assert await problem_of(change.load(tmp_path / "2")) is ProblemType.NOT_READY
         assert reader.model.version == "1"
 
 
@@ -229,7 +229,7 @@ async def test_a_change_that_is_cancelled_leaves_no_worker(tmp_path: Path) -> No
 
 async def test_a_service_that_starts_has_nothing_to_change(tmp_path: Path) -> None:
     change = ModelChange(Played(bundle(tmp_path, "1"), Settings()))
-    assert await problem_of(change.load(tmp_path / "1")) is Problem.NOT_READY
+    assert await problem_of(change.load(tmp_path / "1")) is ProblemType.NOT_READY
 
 
 async def test_a_model_whose_trial_yields_no_numbers_is_not_served(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ async def test_a_model_whose_trial_yields_no_numbers_is_not_served(tmp_path: Pat
         reader.engines["2"] = PlayedEngine(np.nan)
         with pytest.raises(ServiceError, match="not finite") as failure:
             await change.load(tmp_path / "2")
-        assert failure.value.problem is Problem.BAD_BUNDLE
+        assert failure.value.problem is ProblemType.BAD_BUNDLE
         assert reader.engines["2"].is_closed
         assert reader.model.version == "1"
 
@@ -261,7 +261,7 @@ async def test_a_model_is_changed_also_while_the_queue_is_full(tmp_path: Path) -
         for given, waiting in ((1, 0), (2, 0), (2, 1)):
             reading.append(asyncio.create_task(read_one(reader, IMAGE, ReadOptions())))
             await until_there_are(given, waiting)
-        assert await problem_of(read_one(reader, IMAGE, ReadOptions())) is Problem.QUEUE_FULL
+        assert await problem_of(read_one(reader, IMAGE, ReadOptions())) is ProblemType.QUEUE_FULL
         await change.load(tmp_path / "2")
         engine.may_answer.set()
         assert {(await one).submission.model.version for one in reading} == {"1"}
@@ -279,7 +279,7 @@ async def test_crops_of_both_models_count_for_one_queue(tmp_path: Path) -> None:
         await until(lambda: reader._room.depth == 10)
         for version in ("1", "2"):
             full = reader.read(ReadRequest([IMAGE] * 5, ReadOptions(), version=version))
-            assert await problem_of(full) is Problem.QUEUE_FULL
+            assert await problem_of(full) is ProblemType.QUEUE_FULL
         for one in waiting:
             one.cancel()
 

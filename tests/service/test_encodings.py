@@ -14,7 +14,7 @@ import tritonclient.http as triton
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.encodings import unpacked
 from tests.support.tiny_service import ServiceProcess, crop, encoded, problem, shared_service
 
@@ -42,7 +42,7 @@ async def test_whatever_was_packed_is_unpacked(encoding: str, body: bytes, times
 @given(cut=st.integers(min_value=1, max_value=30))
 async def test_a_stream_that_is_cut_off_is_broken(encoding: str, cut: int) -> None:
     packed = PACK[encoding](b"some bytes of an image")
-    assert (await refused(packed[:-cut], encoding)).problem is Problem.BROKEN_BODY
+    assert (await refused(packed[:-cut], encoding)).problem is ProblemType.BROKEN_BODY
 
 
 @pytest.mark.parametrize("encoding", PACK)
@@ -53,7 +53,7 @@ async def test_any_bytes_are_taken_or_refused_and_nothing_else_happens(encoding:
         await taken(body, encoding)
     except ServiceError as found:
         error = found
-    assert error is None or error.problem is Problem.BROKEN_BODY
+    assert error is None or error.problem is ProblemType.BROKEN_BODY
 
 
 @pytest.mark.parametrize("encoding", PACK)
@@ -65,14 +65,14 @@ async def test_bytes_behind_the_end_are_refused(encoding: str) -> None:
 @pytest.mark.parametrize("encoding", PACK)
 async def test_a_body_of_just_the_limit_is_taken_and_one_byte_more_is_not(encoding: str) -> None:
     assert len(await taken(PACK[encoding](bytes(LIMIT)), encoding)) == LIMIT
-    assert (await refused(PACK[encoding](bytes(LIMIT + 1)), encoding)).problem is Problem.BODY_TOO_LARGE
+    assert (await refused(PACK[encoding](bytes(LIMIT + 1)), encoding)).problem is ProblemType.BODY_TOO_LARGE
 
 
 async def test_a_bomb_costs_no_more_memory_than_the_limit() -> None:
     bomb = gzip.compress(bytes(200 * LIMIT))
     tracemalloc.start()
     try:
-        assert (await refused(bomb, "gzip")).problem is Problem.BODY_TOO_LARGE
+        assert (await refused(bomb, "gzip")).problem is ProblemType.BODY_TOO_LARGE
         assert tracemalloc.get_traced_memory()[1] < 3 * LIMIT
     finally:
         tracemalloc.stop()

@@ -21,7 +21,7 @@ import tritonclient.grpc as triton
 import tritonclient.http as triton_http
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.errors import Problem
+from service.errors import ProblemType
 from service.grpc.statuses import STATUS_OF
 from tests.support.tiny_service import (
     ROOT,
@@ -100,7 +100,7 @@ def refusal(running: ServiceProcess, *files: bytes, **options: Any) -> tuple[str
 
 
 def test_every_failure_has_a_status() -> None:
-    assert set(STATUS_OF) == set(Problem)
+    assert set(STATUS_OF) == set(ProblemType)
 
 
 @pytest.mark.slow

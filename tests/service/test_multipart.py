@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from python_multipart.multipart import parse_options_header
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.multipart import SentFile, form_of
 
 
@@ -21,7 +21,7 @@ def files_of_form(body: bytes, boundary: bytes, most: int) -> list[SentFile]:
 HEAD = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
 
 
-def problem_of(body: bytes, boundary: bytes = b"x", most: int = 2) -> Problem:
+def problem_of(body: bytes, boundary: bytes = b"x", most: int = 2) -> ProblemType:
     with pytest.raises(ServiceError) as failure:
         files_of_form(body, boundary, most)
     return failure.value.problem
@@ -68,16 +68,16 @@ def test_preamble_and_epilogue_are_passed_over() -> None:
 
 
 def test_a_form_without_an_end_is_cut_off() -> None:
-    assert problem_of(HEAD + b"body") is Problem.INVALID_REQUEST
-    assert problem_of(HEAD + b"body\r\n--x\r\n") is Problem.INVALID_REQUEST
+    assert problem_of(HEAD + b"body") is ProblemType.INVALID_REQUEST
+    assert problem_of(HEAD + b"body\r\n--x\r\n") is ProblemType.INVALID_REQUEST
 
 
 def test_a_form_without_a_boundary_is_refused() -> None:
-    assert problem_of(HEAD, b"") is Problem.INVALID_REQUEST
+    assert problem_of(HEAD, b"") is ProblemType.INVALID_REQUEST
 
 
 def test_more_files_than_allowed_are_refused_before_they_are_taken_apart() -> None:
-    assert problem_of((HEAD + b"\r\n") * 1000 + b"--x--") is Problem.TOO_MANY_CROPS
+    assert problem_of((HEAD + b"\r\n") * 1000 + b"--x--") is ProblemType.TOO_MANY_CROPS
     assert len(files_of_form((HEAD + b"\r\n") * 2 + b"--x--", b"x", 2)) == 2
 
 

@@ -26,7 +26,7 @@ from service.observability.latency import (
     WINDOW_S,
     BatchWindow,
     StageLatencies,
-    Summary,
+    StageSummary,
 )
 from service.observability.observer import STAGES, Observer
 from service.reading.reader import Reader
@@ -83,7 +83,7 @@ def test_percentiles_are_within_the_stated_error_of_the_exact_ones(durations: li
 def test_a_stage_that_took_no_time_reads_as_none() -> None:
     latencies = StageLatencies(["refine"], Clock())
     latencies.add((0.0,))
-    assert latencies.summary(60)["refine"] == Summary(1, 0.0, 0.0, 0.0, 0.0)
+    assert latencies.summary(60)["refine"] == StageSummary(1, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_stages_are_kept_apart() -> None:

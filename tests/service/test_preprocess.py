@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageOps
 from models.data.sets.samples import decode_crop
 from service.bundle_format.manifest import BundleError
 from service.engines.bundle import Bundle
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding.preprocess import Preprocessor, decode_image
 from service.image_files import NotAnImage, decode, look, upright_size
 from tests.support.hostile_images import chunk
@@ -312,7 +312,7 @@ def test_too_many_pixels_are_refused_before_a_decoder_of_the_extra_sees_them(
     monkeypatch.setattr("service.image_decoding.formats._DECODERS", {})
     with pytest.raises(ServiceError) as refusal:
         decode_image(FORMATS[form](lettering(0)), max_pixels=90 * 24 - 1)
-    assert refusal.value.problem is Problem.TOO_MANY_PIXELS
+    assert refusal.value.problem is ProblemType.TOO_MANY_PIXELS
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -341,7 +341,7 @@ def test_too_many_pixels_are_refused_before_decoding(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cv2, "imdecode", None)
     with pytest.raises(ServiceError) as refusal:
         decode_image(encoded(crop()), max_pixels=90 * 24 - 1)
-    assert refusal.value.problem is Problem.TOO_MANY_PIXELS
+    assert refusal.value.problem is ProblemType.TOO_MANY_PIXELS
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP"])
@@ -356,7 +356,7 @@ def test_every_cut_of_an_image_is_refused_or_read_but_never_an_accident(form: st
 def test_any_other_format_is_no_image(body: bytes) -> None:
     with pytest.raises(ServiceError) as refusal:
         decode_image(body, PLENTY)
-    assert refusal.value.problem is Problem.NOT_AN_IMAGE
+    assert refusal.value.problem is ProblemType.NOT_AN_IMAGE
 
 
 def test_an_image_without_pixels_is_broken() -> None:
@@ -364,4 +364,4 @@ def test_an_image_without_pixels_is_broken() -> None:
     body[16:20] = bytes(4)
     with pytest.raises(ServiceError) as refusal:
         decode_image(bytes(body), PLENTY)
-    assert refusal.value.problem is Problem.BROKEN_IMAGE
+    assert refusal.value.problem is ProblemType.BROKEN_IMAGE

@@ -16,9 +16,9 @@ import pytest
 from service.crop import Crop
 from service.engines.bundle import Bundle
 from service.engines.connection import Loaded
-from service.engines.engine import Answer, Cost
+from service.engines.engine import Cost, EngineAnswer
 from service.engines.protocol import Rows
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.observability.observer import Observer
 from service.reading.reader import Reader
 from service.reading.request import ReadRequest
@@ -65,12 +65,12 @@ class PlayedEngine:
     async def close(self) -> None:
         pass
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         self.crops_seen += len(columns[0])
         if self._error is not None:
             raise self._error
         await self.may_answer.wait()
-        return Answer([np.zeros((size, 26, 37), np.float32)] * (1 + 2 * times), {"vision": 0.001})
+        return EngineAnswer([np.zeros((size, 26, 37), np.float32)] * (1 + 2 * times), {"vision": 0.001})
 
 
 @asynccontextmanager
@@ -94,19 +94,19 @@ async def problem_of(reading: Awaitable[object]) -> ServiceError:
 async def test_a_batch_that_failed_says_how() -> None:
     async with with_reader(PlayedEngine(error=BatchFailedError("the engine raised no memory"))) as reader:
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE))
-        assert (error.problem, error.detail) == (Problem.ENGINE_FAILED, "the engine raised no memory.")
+        assert (error.problem, error.detail) == (ProblemType.ENGINE_FAILED, "the engine raised no memory.")
 
 
 async def test_the_deadline_includes_the_engine() -> None:
     async with with_reader(PlayedEngine(answers=False)) as reader:
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE, timeout_s=0.01))
-        assert error.problem is Problem.DEADLINE
+        assert error.problem is ProblemType.DEADLINE
 
 
 class OnceAnsweringEngine(PlayedEngine):
     """Answers its first call, and no other."""
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         if self.crops_seen:
             await asyncio.get_running_loop().create_future()
         return await super().run(kind, columns, size, times)
@@ -116,9 +116,9 @@ async def test_a_turned_crop_is_late_while_one_of_its_readings_is() -> None:
     async with with_reader(OnceAnsweringEngine()) as reader:
         tall = encoded(crop().transpose(1, 0, 2))
         error = await problem_of(read_one(reader, tall, VISION_ALONE, timeout_s=0.2))
-        assert error.problem is Problem.DEADLINE
+        assert error.problem is ProblemType.DEADLINE
         error = await problem_of(reader.read(ReadRequest([tall, tall], VISION_ALONE, timeout_s=0.2)))
-        assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
+        assert (error.problem, error.crops) == (ProblemType.DEADLINE, 2)
 
 
 async def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue() -> None:
@@ -128,7 +128,7 @@ async def test_the_engine_never_sees_a_crop_whose_deadline_passed_in_the_queue()
         busy = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE))
         await engine.until_it_is_busy()
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE, timeout_s=0.2))
-        assert error.problem is Problem.DEADLINE
+        assert error.problem is ProblemType.DEADLINE
         engine.may_answer.set()
         await asyncio.gather(busy, read_one(reader, IMAGE, VISION_ALONE))
         assert engine.crops_seen == 2
@@ -148,7 +148,7 @@ async def test_the_engine_never_sees_a_crop_whose_client_left_the_queue() -> Non
         leaving = asyncio.create_task(read_one(reader, IMAGE, VISION_ALONE, client_gone=client_gone))
         await until(lambda: reader._room.depth == 1)
         hang_up.set()
-        assert (await problem_of(leaving)).problem is Problem.CLIENT_GONE
+        assert (await problem_of(leaving)).problem is ProblemType.CLIENT_GONE
         engine.may_answer.set()
         await asyncio.gather(busy, read_one(reader, IMAGE, VISION_ALONE))
         assert engine.crops_seen == 2
@@ -167,14 +167,14 @@ async def test_a_full_queue_refuses_one_crop_and_a_batch_alike() -> None:
             reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE)),
         ):
             error = await problem_of(refused)
-            assert (error.problem, error.retry_after) == (Problem.QUEUE_FULL, 1)
+            assert (error.problem, error.retry_after) == (ProblemType.QUEUE_FULL, 1)
         busy.cancel()
         waiting.cancel()
 
 
 async def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
     class Slowing(PlayedEngine):
-        async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+        async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
             if self.crops_seen:
                 self.may_answer.clear()
             return await super().run(kind, columns, size, times)
@@ -182,13 +182,13 @@ async def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
     async with with_reader(Slowing()) as reader:
         first, second = await reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=2.0))
         assert first.words
-        assert cast(ServiceError, second.error).problem is Problem.DEADLINE
+        assert cast(ServiceError, second.error).problem is ProblemType.DEADLINE
 
 
 async def test_a_batch_of_which_nothing_was_read_in_time_fails_as_a_whole() -> None:
     async with with_reader(PlayedEngine(answers=False)) as reader:
         error = await problem_of(reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=0.01)))
-        assert (error.problem, error.crops) == (Problem.DEADLINE, 2)
+        assert (error.problem, error.crops) == (ProblemType.DEADLINE, 2)
 
 
 async def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> None:
@@ -197,7 +197,7 @@ async def test_broken_crops_of_a_batch_fail_alone_and_the_order_is_kept() -> Non
 
     async with with_reader(PlayedEngine()) as reader:
         crops = await reader.read(ReadRequest([IMAGE, b"hello", IMAGE, "?"], VISION_ALONE))
-        assert [*map(outcome, crops)] == [1, Problem.NOT_AN_IMAGE, 1, Problem.NOT_AN_IMAGE]
+        assert [*map(outcome, crops)] == [1, ProblemType.NOT_AN_IMAGE, 1, ProblemType.NOT_AN_IMAGE]
 
 
 async def test_crops_are_freed_without_the_garbage_collector() -> None:
@@ -218,7 +218,7 @@ async def test_a_service_whose_workers_keep_dying_is_not_ready() -> None:
     async with with_reader(engine) as reader:
         engine.failing = True
         error = await problem_of(read_one(reader, IMAGE, VISION_ALONE))
-        assert (error.problem, error.retry_after) == (Problem.NOT_READY, 1)
+        assert (error.problem, error.retry_after) == (ProblemType.NOT_READY, 1)
 
 
 def test_more_iterations_than_the_bundle_has_are_refused_at_the_start() -> None:

@@ -13,7 +13,7 @@ import pytest
 from service.bundle_format.early_stop import EarlyStop
 from service.crop import Crop, Room, Submission, Wish
 from service.engines.connection import NeverRanError, WorkerDiedError
-from service.engines.engine import Answer, Cost
+from service.engines.engine import Cost, EngineAnswer
 from service.engines.protocol import Rows
 from service.observability.observer import Observer
 from service.reading.decode import Decoder
@@ -46,7 +46,7 @@ class GatedEngine:
     async def wait_until_ready(self) -> None:
         await self.ready.wait()
 
-    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> Answer:
+    async def run(self, kind: str, columns: Sequence[Rows], size: int, times: int = 1) -> EngineAnswer:
         self.calls.append((kind, len(columns[0])))
         self.times.append(times)
         await self._gate.acquire()
@@ -59,19 +59,19 @@ class GatedEngine:
         return told
 
     @staticmethod
-    def _answer(kind: str, columns: Sequence[Rows], size: int, times: int) -> Answer:
+    def _answer(kind: str, columns: Sequence[Rows], size: int, times: int) -> EngineAnswer:
         rows = np.zeros((size, *columns[0][0].shape), np.float32)
         rows[: len(columns[0])] = columns[0]
         if kind == "refine":
-            return Answer([rows + step / 2 for step in range(1, 2 * times + 1)], {"refine": 0.125})
+            return EngineAnswer([rows + step / 2 for step in range(1, 2 * times + 1)], {"refine": 0.125})
         logits = np.zeros((size, STEPS, CLASSES), np.float32) + rows[:, :1, 0, :1]
         if kind == "vision":
-            return Answer([logits, np.ones((size, STEPS, 8), np.float32)], {"vision": 0.25})
+            return EngineAnswer([logits, np.ones((size, STEPS, 8), np.float32)], {"vision": 0.25})
         if kind == "read":
             refined = [logits + step / 2 for step in range(1, 2 * times + 1)]
-            return Answer([logits, *refined], {"vision": 0.25, "refine": 0.125})
+            return EngineAnswer([logits, *refined], {"vision": 0.25, "refine": 0.125})
         refined = [logits + step / 2 for step in range(1, 7)]
-        return Answer([logits, *refined], {"abinet": 0.5})
+        return EngineAnswer([logits, *refined], {"abinet": 0.5})
 
 
 def image(value: float = 1) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 
 from service.bundle_format.manifest import BundleError
 from service.engines.connection import CallError, Loaded, NeverRanError, WorkerDiedError
-from service.engines.engine import Answer, Cost
+from service.engines.engine import Cost, EngineAnswer
 from service.engines.process import EngineProcess
 from service.engines.protocol import Rows, socket_pair
 from service.workers.in_flight import BatchFailedError
@@ -65,15 +65,15 @@ class FakeWorker:
         if not self._is_silent:
             self._theirs.send(b"pong")
 
-    def receive(self) -> Answer:
+    def receive(self) -> EngineAnswer:
         if self._ours.recv(100) == b"pong":
-            return Answer([], {})
+            return EngineAnswer([], {})
         error = self._script.pop(0) if self._script else None
         if isinstance(error, WorkerDiedError):
             self.ended.set()
         if error is not None:
             raise error
-        return Answer([], {})
+        return EngineAnswer([], {})
 
     def is_alive(self) -> bool:
         return not self.ended.is_set()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from models.evaluation import turns as evaluated
 from service.crop import Crop
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.image_decoding.preprocess import decode_image
 from service.image_files import upright_size
 from service.image_files.turns import turned
@@ -130,7 +130,7 @@ def test_a_word_is_no_surer_for_being_short() -> None:
 
 def test_a_reading_that_failed_is_the_answer() -> None:
     made = readings(np.zeros((3, 26, 37), np.float32), [1, 2, 3])
-    made[1].error = ServiceError(Problem.ENGINE_FAILED, "no memory")
+    made[1].error = ServiceError(ProblemType.ENGINE_FAILED, "no memory")
     assert surest(made) is made[1]
 
 

@@ -13,7 +13,7 @@ from abinet_client.batch.terminal import visible
 _UPDATE = 1000
 
 
-class Progress:
+class ProgressBar:
     """A bar on the standard error output, if `shown`. A thread counts the crops of `inputs` meanwhile."""
 
     def __init__(self, inputs: Inputs | None, *, shown: bool) -> None:

@@ -17,7 +17,7 @@ from abinet_client.batch.flags import serve_options
 from abinet_client.batch.label_files import lines_of
 from abinet_client.batch.labels import Labels, Tally, fold
 from abinet_client.batch.output import Output, format_named
-from abinet_client.batch.progress import Progress
+from abinet_client.batch.progress import ProgressBar
 from abinet_client.batch.reading import (
     PATIENCE_S,
     READINGS,
@@ -44,7 +44,7 @@ class Run:
     """One run: where its crops come from, where its rows go, and its counts."""
 
     inputs: Inputs
-    progress: Progress
+    progress: ProgressBar
     output: Output
     review: Output | None
     earlier: Earlier
@@ -89,7 +89,7 @@ class Run:
         earlier.seal()
         to_terminal = not args.output and sys.stdout.isatty()
         shown = args.progress if args.progress is not None else sys.stderr.isatty() and not to_terminal
-        progress = Progress(None if regions else inputs, shown=shown)
+        progress = ProgressBar(None if regions else inputs, shown=shown)
         stack.callback(progress.close)
         report = Report(args.min_confidence, _about(args)) if args.report else None
         return cls(

@@ -12,7 +12,7 @@ Rng = np.random.Generator
 T = TypeVar("T")
 
 
-class Vocabulary(Protocol):
+class WordSource(Protocol):
     """Where the words in a text come from."""
 
     def word(self, rng: Rng) -> str:
@@ -24,7 +24,7 @@ class Vocabulary(Protocol):
         ...
 
 
-Maker = Callable[[Vocabulary, Rng], str]
+Maker = Callable[[WordSource, Rng], str]
 #: Shares of makers; they add up to 1.
 Texts = Mapping[Maker, float]
 
@@ -63,15 +63,15 @@ _JOINTS = (
 )
 
 
-def word(words: Vocabulary, rng: Rng) -> str:
+def word(words: WordSource, rng: Rng) -> str:
     return _cased(words.word(rng), rng)
 
 
-def long_word(words: Vocabulary, rng: Rng) -> str:
+def long_word(words: WordSource, rng: Rng) -> str:
     return _cased(words.long_word(rng), rng)
 
 
-def compound(words: Vocabulary, rng: Rng) -> str:
+def compound(words: WordSource, rng: Rng) -> str:
     """Two or three words in one: drive-thru, Port-au-Prince, H&R, and/or, RamenPlay, Mr.Bean."""
     parts = [words.word(rng) for _ in range(3 if rng.random() < 0.1 else 2)]
     if rng.random() < 0.08:
@@ -83,22 +83,22 @@ def compound(words: Vocabulary, rng: Rng) -> str:
     return _cased(joined, rng) if rng.random() < 0.6 else joined.title()
 
 
-def spliced(words: Vocabulary, rng: Rng) -> str:
+def spliced(words: WordSource, rng: Rng) -> str:
     """Brand-like: the head of one word and the tail of another."""
     head, tail = words.word(rng), words.word(rng)
     return _cased(head[: rng.integers(2, 6)] + tail[-rng.integers(1, 6) :], rng)
 
 
-def letters(words: Vocabulary, rng: Rng) -> str:
+def letters(words: WordSource, rng: Rng) -> str:
     return _cased("".join(rng.choice(_LETTERS, size=min(1 + rng.geometric(0.3), 12))), rng)
 
 
-def initials(words: Vocabulary, rng: Rng) -> str:
+def initials(words: WordSource, rng: Rng) -> str:
     """P., U.S.A., E.&."""
     return "".join(f"{letter}." for letter in rng.choice(_LETTERS, size=rng.integers(1, 4))).upper()
 
 
-def number(words: Vocabulary, rng: Rng) -> str:
+def number(words: WordSource, rng: Rng) -> str:
     match int(rng.integers(10)):
         case 0 | 1 | 2 | 3:
             return _digits(rng, 1, 3)
@@ -112,14 +112,14 @@ def number(words: Vocabulary, rng: Rng) -> str:
             return f"{rng.integers(1, 100)}.{_digits(rng, 1, 3)}"
 
 
-def measure(words: Vocabulary, rng: Rng) -> str:
+def measure(words: WordSource, rng: Rng) -> str:
     """A number and its unit, or an ordinal."""
     value = str(rng.integers(1, 101)) if rng.random() < 0.8 else f"{rng.integers(10)}.{rng.integers(10)}"
     unit = _UNITS[rng.integers(len(_UNITS))]
     return value + (unit.upper() if rng.random() < 0.15 else unit)
 
 
-def price(words: Vocabulary, rng: Rng) -> str:
+def price(words: WordSource, rng: Rng) -> str:
     cents = ("00", "99", "50", "95", _digits(rng, 2, 2))[rng.integers(5)]
     amount = f"{rng.integers(10 ** rng.integers(1, 4))}{'.' if rng.random() < 0.85 else ','}{cents}"
     if rng.random() < 0.1:
@@ -130,7 +130,7 @@ def price(words: Vocabulary, rng: Rng) -> str:
     return amount + ("/-" if rng.random() < 0.03 else "")
 
 
-def date(words: Vocabulary, rng: Rng) -> str:
+def date(words: WordSource, rng: Rng) -> str:
     day, month, year = int(rng.integers(1, 32)), int(rng.integers(1, 13)), int(rng.integers(1950, 2031))
     mark = "/-."[rng.integers(3)]
     match int(rng.integers(6)):
@@ -148,7 +148,7 @@ def date(words: Vocabulary, rng: Rng) -> str:
             return f"{_MONTHS[month - 1]}{'-' if rng.random() < 0.5 else ''}{day}"
 
 
-def clock(words: Vocabulary, rng: Rng) -> str:
+def clock(words: WordSource, rng: Rng) -> str:
     hour, minute = rng.integers(24), rng.integers(60)
     match int(rng.integers(4)):
         case 0:
@@ -162,7 +162,7 @@ def clock(words: Vocabulary, rng: Rng) -> str:
             return f"{hour}{':.'[rng.integers(2)]}{minute:02}"
 
 
-def phone(words: Vocabulary, rng: Rng) -> str:
+def phone(words: WordSource, rng: Rng) -> str:
     groups = [_digits(rng, 2, 4) for _ in range(rng.integers(2, 4))] + [_digits(rng, 3, 5)]
     number = ("-", ".", "")[rng.integers(3)].join(groups)
     opening = weighted(
@@ -171,7 +171,7 @@ def phone(words: Vocabulary, rng: Rng) -> str:
     return opening + number if opening != "(" else f"({groups[0]}){'-'.join(groups[1:])}"
 
 
-def code(words: Vocabulary, rng: Rng) -> str:
+def code(words: WordSource, rng: Rng) -> str:
     """Room, plate, model and document numbers: groups of letters and groups of digits."""
     if rng.random() < 0.15:
         return f"({_digits(rng, 5, 10)}-{rng.choice(_LETTERS).upper()})"
@@ -183,7 +183,7 @@ def code(words: Vocabulary, rng: Rng) -> str:
     return joined.upper() if rng.random() < 0.8 else joined
 
 
-def web(words: Vocabulary, rng: Rng) -> str:
+def web(words: WordSource, rng: Rng) -> str:
     """Domains, mail addresses, handles, and the beginnings and paths of addresses."""
     name = words.word(rng)
     if rng.random() < 0.6:
@@ -206,7 +206,7 @@ def web(words: Vocabulary, rng: Rng) -> str:
     return text.upper() if dice < 0.12 else (_camel(text) if dice < 0.24 else text)
 
 
-def field(words: Vocabulary, rng: Rng) -> str:
+def field(words: WordSource, rng: Rng) -> str:
     """A form's or receipt's word with what belongs to it: Total(RM), Tel:03-6101, SR=6.00%, U.Price."""
     name = _FIELDS[rng.integers(len(_FIELDS))] if rng.random() < 0.6 else words.word(rng).capitalize()
     if rng.random() < 0.4:
@@ -243,7 +243,7 @@ RECEIPT: Texts = {
 }
 
 
-def draw(texts: Texts, words: Vocabulary, rng: Rng) -> str:
+def draw(texts: Texts, words: WordSource, rng: Rng) -> str:
     """A text of one of the makers, with punctuation beside it now and then."""
     return _punctuated(weighted(rng, texts.items())(words, rng), rng)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import abinet_client as sdk
 from abinet_client.connect import connect
-from models.charset import Word
+from models.charset import DecodedText
 from models.evaluation.reading import LabelledCrop, Refusal, StagedReading, Turns
 
 #: Crops in a request, and requests at a time.
@@ -101,5 +101,5 @@ def _reading(read: sdk.Reading) -> StagedReading:
     predictions: list[sdk.Prediction] = []
     for stage in read.iterations:
         predictions += [stage] if isinstance(stage, sdk.VisionStage) else [stage.language, stage.fused]
-    stages = [Word(prediction.text, prediction.confidence) for prediction in predictions]
+    stages = [DecodedText(prediction.text, prediction.confidence) for prediction in predictions]
     return StagedReading.of(stages, read.confidence)._replace(turned=read.turned)

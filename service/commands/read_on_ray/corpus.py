@@ -23,7 +23,7 @@ from abinet_client.batch.rows import FORMATS, Row
 from abinet_client.batch.sources import IMAGES
 from service.commands.read_on_ray.files import Place, content, image_files, is_empty, place_of, write_whole
 from service.crop import Crop
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.on_ray.arguments import Arguments
 from service.on_ray.reader import resources, started_reader
 from service.reading.notes import note_of
@@ -40,7 +40,7 @@ _PATIENCE_S = 300.0
 _PAUSE_S = 1.0
 
 
-class Summary(NamedTuple):
+class CorpusSummary(NamedTuple):
     """The result of a run. `seconds` are those of reading, including the start of the actors."""
 
     files: int
@@ -69,7 +69,7 @@ def read(
     format: str = "csv",
     options: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
     progress: bool = False,
-) -> Summary:
+) -> CorpusSummary:
     """Reads every image file in `sources` into tables `part-000000.csv`, ... in `output`.
 
     Sources and output are paths or URIs (`s3://`, `gs://`, `hdfs://`, ...) that every machine of the cluster
@@ -95,7 +95,9 @@ def read(
     )
     started = time.monotonic()
     failed = sum(_failures(parts, job, arguments, progress))
-    return Summary(sum(len(part["paths"]) for part in parts), failed, len(parts), time.monotonic() - started)
+    return CorpusSummary(
+        sum(len(part["paths"]) for part in parts), failed, len(parts), time.monotonic() - started
+    )
 
 
 def _parts(places: Sequence[Place], size: int) -> Iterator[dict[str, Any]]:
@@ -181,6 +183,6 @@ class PartReader:
                     return crop
                 raise crop.error
             except ServiceError as error:
-                if error.problem is not Problem.NOT_READY or time.monotonic() > deadline:
+                if error.problem is not ProblemType.NOT_READY or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(_PAUSE_S)

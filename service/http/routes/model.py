@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.auth import KeyRing
 from service.http.body import read_body
 from service.http.json_body import json_object, validated
@@ -35,18 +35,18 @@ _LOAD_BODY = {
     }
 }
 _PROBLEMS = (
-    Problem.UNAUTHORISED,
-    Problem.ADMIN_OFF,
-    Problem.MODEL_CONFLICT,
-    Problem.NOT_READY,
-    Problem.FAULT,
+    ProblemType.UNAUTHORISED,
+    ProblemType.ADMIN_OFF,
+    ProblemType.MODEL_CONFLICT,
+    ProblemType.NOT_READY,
+    ProblemType.FAULT,
 )
 _OF_LOADING = (
     *_PROBLEMS,
-    Problem.NO_SUCH_MODEL,
-    Problem.BAD_BUNDLE,
-    Problem.INVALID_REQUEST,
-    Problem.BODY_TOO_LARGE,
+    ProblemType.NO_SUCH_MODEL,
+    ProblemType.BAD_BUNDLE,
+    ProblemType.INVALID_REQUEST,
+    ProblemType.BODY_TOO_LARGE,
 )
 
 
@@ -60,7 +60,7 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
             raise _off("Models cannot be changed over HTTP: no admin_keys (or admin_keys_file) are set.")
         admins.check(request.scope, "an admin key")
 
-    def post(path: str, *problems: Problem, **extra: Any) -> Callable[[Endpoint], Endpoint]:
+    def post(path: str, *problems: ProblemType, **extra: Any) -> Callable[[Endpoint], Endpoint]:
         security: list[dict[str, list[str]]] = [{name: []} for name in ADMIN_SCHEMES]
         return router.post(
             path,
@@ -104,4 +104,4 @@ def model_change_router(reader: Reader, change: Change) -> APIRouter:
 
 
 def _off(detail: str) -> ServiceError:
-    return ServiceError(Problem.ADMIN_OFF, detail, crops=0)
+    return ServiceError(ProblemType.ADMIN_OFF, detail, crops=0)

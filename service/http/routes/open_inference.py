@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.body import read_body
 from service.http.json_body import parsed
 from service.http.lean import Endpoint, JsonResponse, LeanRoute, model_version, read_request, timeout_s
@@ -186,6 +186,7 @@ def _json_bytes(request: Request, body: bytes) -> int:
     announced = request.headers.get(_HEADER_LENGTH, str(len(body)))
     if not _COUNT.fullmatch(announced) or int(announced) > len(body):
         raise ServiceError(
-            Problem.INVALID_REQUEST, f"{_HEADER_LENGTH} is no number up to {len(body)}, the body's length."
+            ProblemType.INVALID_REQUEST,
+            f"{_HEADER_LENGTH} is no number up to {len(body)}, the body's length.",
         )
     return int(announced)

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.json_body import base64_of, json_object, validated
 from service.image_decoding.decoders import ImageFile
 from service.types import Turns
@@ -213,7 +213,7 @@ class InferResponse(BaseModel):
     outputs: list[ResponseOutput]
 
 
-class Output(NamedTuple):
+class OutputTensor(NamedTuple):
     """One of the model's outputs: its datatype in the protocol and, if it has one, in NumPy."""
 
     datatype: str
@@ -227,11 +227,11 @@ class Output(NamedTuple):
 
 
 OUTPUTS = {
-    "text": Output("BYTES"),
-    "confidence": Output("FP32", "<f4"),
-    "stopped_at": Output("INT32", "<i4"),
-    "turned": Output("INT32", "<i4"),
-    "iterations": Output("BYTES"),
+    "text": OutputTensor("BYTES"),
+    "confidence": OutputTensor("FP32", "<f4"),
+    "stopped_at": OutputTensor("INT32", "<i4"),
+    "turned": OutputTensor("INT32", "<i4"),
+    "iterations": OutputTensor("BYTES"),
 }
 USUAL_OUTPUTS = ("text", "confidence", "stopped_at", "turned")
 """The outputs if a request names none. `iterations`, the JSON of /v1/read, takes a thousand bytes a crop."""
@@ -279,20 +279,20 @@ def _images(tensor: RequestInput, binary: bytes, most: int) -> list[ImageFile]:
     if size is not None:
         if size != len(binary):
             raise ServiceError(
-                Problem.INVALID_REQUEST,
+                ProblemType.INVALID_REQUEST,
                 f"image: binary_data_size is {size}, and {len(binary)} bytes follow the JSON.",
             )
         return checked(unpacked(binary), tensor.shape, most)
     images = checked(_flat(tensor), tensor.shape, most)
     if not all(isinstance(image, str) for image in images):
-        raise ServiceError(Problem.INVALID_REQUEST, "image: an element of data is no string.")
+        raise ServiceError(ProblemType.INVALID_REQUEST, "image: an element of data is no string.")
     return [base64_of(image) for image in images]
 
 
 def check_input(name: str, datatype: str) -> None:
     """Raises ServiceError unless that is the model's input."""
     if (name, datatype) != ("image", "BYTES"):
-        raise ServiceError(Problem.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
+        raise ServiceError(ProblemType.INVALID_REQUEST, "The one input is 'image', of datatype BYTES.")
 
 
 def check_outputs(names: Sequence[str]) -> None:
@@ -300,20 +300,20 @@ def check_outputs(names: Sequence[str]) -> None:
     for name in names:
         if name not in OUTPUTS:
             raise ServiceError(
-                Problem.INVALID_REQUEST, f"No output {name!r}; there are {', '.join(OUTPUTS)}."
+                ProblemType.INVALID_REQUEST, f"No output {name!r}; there are {', '.join(OUTPUTS)}."
             )
         if names.count(name) > 1:
-            raise ServiceError(Problem.INVALID_REQUEST, f"The output {name!r} is asked for twice.")
+            raise ServiceError(ProblemType.INVALID_REQUEST, f"The output {name!r} is asked for twice.")
 
 
 def checked(elements: Iterable[Any], shape: Sequence[int], most: int) -> list[Any]:
     """A tensor's elements, no more of them than `most`. Raises ServiceError if they are no such tensor."""
     images = list(itertools.islice(elements, most + 1))
     if len(images) > most:
-        raise ServiceError(Problem.TOO_MANY_CROPS, f"More than {most} crops.")
+        raise ServiceError(ProblemType.TOO_MANY_CROPS, f"More than {most} crops.")
     if len(images) != math.prod(shape) or not images:
         raise ServiceError(
-            Problem.INVALID_REQUEST,
+            ProblemType.INVALID_REQUEST,
             f"image: {len(images)} elements do not make the shape {list(shape)}.",
         )
     return images
@@ -329,7 +329,7 @@ def unpacked(binary: bytes) -> Iterable[bytes]:
         if place > len(binary):
             left = max(0, len(binary) - start)
             raise ServiceError(
-                Problem.INVALID_REQUEST,
+                ProblemType.INVALID_REQUEST,
                 f"image: an element says that it has {length} bytes, but only {left} are left.",
             )
         yield binary[start:place]
@@ -343,7 +343,7 @@ def _flat(tensor: RequestInput) -> list[Any]:
     for length in tensor.shape[1:]:
         if not all(isinstance(row, list) and len(row) == length for row in data):
             raise ServiceError(
-                Problem.INVALID_REQUEST, f"image: the rows of data do not make the shape {tensor.shape}."
+                ProblemType.INVALID_REQUEST, f"image: the rows of data do not make the shape {tensor.shape}."
             )
         data = [element for row in data for element in row]
     return data

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.errors import Problem, ServiceError
+from service.errors import ProblemType, ServiceError
 from service.http.answers import answer
 from service.http.body import is_form, is_json, read_body, read_form
 from service.http.json_body import Model, base64_of, json_object, parsed, validated
@@ -119,33 +119,38 @@ _PHOTO = {
 }
 _WHOLE = tuple(
     problem
-    for problem in Problem
+    for problem in ProblemType
     if problem
     not in (
-        Problem.ADMIN_OFF,
-        Problem.BAD_REGION,
-        Problem.BAD_BUNDLE,
-        Problem.CLIENT_GONE,
-        Problem.MODEL_CONFLICT,
-        Problem.UNAUTHORISED,
+        ProblemType.ADMIN_OFF,
+        ProblemType.BAD_REGION,
+        ProblemType.BAD_BUNDLE,
+        ProblemType.CLIENT_GONE,
+        ProblemType.MODEL_CONFLICT,
+        ProblemType.UNAUTHORISED,
     )
 )
 _OF_THE_BATCH = (
-    Problem.NO_SUCH_MODEL,
-    Problem.INVALID_REQUEST,
-    Problem.UNSUPPORTED_BODY,
-    Problem.UNSUPPORTED_ENCODING,
-    Problem.BROKEN_BODY,
-    Problem.BODY_TOO_SLOW,
-    Problem.BODY_TOO_LARGE,
-    Problem.BODIES_FULL,
-    Problem.TOO_MANY_CROPS,
-    Problem.QUEUE_FULL,
-    Problem.FAULT,
-    Problem.NOT_READY,
-    Problem.DEADLINE,
+    ProblemType.NO_SUCH_MODEL,
+    ProblemType.INVALID_REQUEST,
+    ProblemType.UNSUPPORTED_BODY,
+    ProblemType.UNSUPPORTED_ENCODING,
+    ProblemType.BROKEN_BODY,
+    ProblemType.BODY_TOO_SLOW,
+    ProblemType.BODY_TOO_LARGE,
+    ProblemType.BODIES_FULL,
+    ProblemType.TOO_MANY_CROPS,
+    ProblemType.QUEUE_FULL,
+    ProblemType.FAULT,
+    ProblemType.NOT_READY,
+    ProblemType.DEADLINE,
 )
-_OF_THE_PHOTO = (Problem.NOT_AN_IMAGE, Problem.BROKEN_IMAGE, Problem.TOO_MANY_PIXELS, Problem.QUEUE_FULL)
+_OF_THE_PHOTO = (
+    ProblemType.NOT_AN_IMAGE,
+    ProblemType.BROKEN_IMAGE,
+    ProblemType.TOO_MANY_PIXELS,
+    ProblemType.QUEUE_FULL,
+)
 """Problems of the whole photo, if one region reports them."""
 
 
@@ -307,14 +312,14 @@ async def _json_field(
 
 def _expect_json(request: Request, otherwise: str) -> None:
     if not is_json(request):
-        raise ServiceError(Problem.UNSUPPORTED_BODY, otherwise)
+        raise ServiceError(ProblemType.UNSUPPORTED_BODY, otherwise)
 
 
 def _limit(listed: Any, settings: Settings, what: str) -> None:
     """Refuses too many items before they are validated one by one."""
     if isinstance(listed, list) and len(listed) > settings.max_batch_items:
         raise ServiceError(
-            Problem.TOO_MANY_CROPS, f"{len(listed)} {what} has {settings.max_batch_items} at most."
+            ProblemType.TOO_MANY_CROPS, f"{len(listed)} {what} has {settings.max_batch_items} at most."
         )
 
 
