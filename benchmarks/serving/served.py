@@ -77,8 +77,11 @@ def wait_for_batch_sizes(url: str) -> None:
 
 
 def _has_all_sizes(model: ModelInfo) -> bool:
+    """Whether every worker serves with all of them."""
     sizes = {graph["batch"] for graph in model.manifest["graphs"]}
-    return all(set(costs) == sizes for device in model.batch_ms for costs in device.values())
+    return len(model.batch_ms) == len(model.devices) and all(
+        set(costs) == sizes for device in model.batch_ms for costs in device.values()
+    )
 
 
 def engine_flags(arguments: argparse.Namespace) -> list[str]:
