@@ -36,6 +36,16 @@ def test_every_link_in_a_page_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in _anchors(file), f"{target}#{anchor}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_prose_has_lines_of_120_columns_at_most(page: Path) -> None:
+    is_code, long = False, []
+    for line in page.read_text(encoding="utf-8").splitlines():
+        is_code ^= line.lstrip().startswith("```")
+        if len(line) > 120 and not is_code and not line.startswith(("|", "    ")):
+            long.append(line)
+    assert not long
+
+
 def test_tables_are_those_of_the_figures_that_were_measured() -> None:
     command = [sys.executable, str(PROJECT / "benchmarks" / "doc_tables.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
