@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_S, MOST_BYTES = 1.0, 256 << 20
+MOST_S, MOST_BYTES = 3.0, 256 << 20
 """What an image may take of a processor and of memory."""
 _SILENCE_S = 60.0
 
