@@ -156,7 +156,13 @@ def documented_options(options: type[BaseModel]) -> list[dict[str, Any]]:
 
 def _in_a_query(field: dict[str, Any]) -> dict[str, Any]:
     """A field's schema without its title, and without lists, which a query cannot hold."""
-    schema = {key: value for key, value in field.items() if key != "title"}
-    if "anyOf" in schema:
-        schema["anyOf"] = [kind for kind in schema["anyOf"] if kind.get("type") != "array"]
-    return schema
+    schema = {key: value for key, value in field.items() if key not in ("title", "anyOf", "oneOf")}
+    kinds = [
+        _in_a_query(kind)
+        for choice in ("anyOf", "oneOf")
+        for kind in field.get(choice, [])
+        if kind.get("type") != "array"
+    ]
+    if len(kinds) == 1:
+        return {**schema, **kinds[0]}
+    return {**schema, "anyOf": kinds} if kinds else schema

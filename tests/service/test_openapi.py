@@ -64,6 +64,17 @@ def test_with_keys_the_operations_that_need_one_say_so_and_the_others_that_they_
             assert {"401", "4XX"} & set(operation["responses"]), path
 
 
+def test_no_parameter_of_a_query_takes_a_list() -> None:
+    queries = [
+        parameter["schema"]
+        for _, operation in operations(description())
+        for parameter in operation.get("parameters", [])
+        if parameter["in"] == "query"
+    ]
+    assert queries
+    assert not [schema for schema in queries if "array" in str(schema)]
+
+
 def test_operations_have_identifiers_of_their_own() -> None:
     identifiers = [operation["operationId"] for _, operation in operations(description())]
     assert len(set(identifiers)) == len(identifiers)
