@@ -180,7 +180,7 @@ async def test_a_batch_keeps_what_was_read_before_its_deadline() -> None:
             return await super().run(kind, columns, size, times)
 
     async with with_reader(Slowing()) as reader:
-        first, second = await reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=2.0))
+        first, second = await reader.read(ReadRequest([IMAGE] * 2, VISION_ALONE, timeout_s=5.0))
         assert first.words
         assert cast(ServiceError, second.error).problem is ProblemType.DEADLINE
 

@@ -226,10 +226,23 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_with_0() -> None:
 def test_a_request_whose_deadline_passes_is_given_up_and_the_next_one_read(running: ServiceProcess) -> None:
     (worker,) = running.worker_pids()
     os.kill(worker, signal.SIGSTOP)
-    late = running.client.post("/v1/read", content=encoded(crop()), headers={"X-Timeout-Ms": "50"})
+    late = running.client.post("/v1/read", content=encoded(crop()), headers={"X-Timeout-Ms": "500"})
     os.kill(worker, signal.SIGCONT)
     assert problem(late) == (504, "deadline-exceeded")
     assert running.read().status_code == 200
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core")
+def test_without_devices_two_workers_read_and_either_may_die() -> None:
+    environment = {"ABINET_DEVICES": ""}
+    with service("--bundle", str(tiny_bundle()), environment=environment) as running:
+        first, second = running.worker_pids(2)
+        assert running.client.get("/v1/model").json()["devices"] == ["cpu", "cpu"]
+        os.kill(first, signal.SIGKILL)
+        assert running.read().status_code == 200
+        running.worker_pids(3)
+        os.kill(second, signal.SIGKILL)
+        assert running.read().status_code == 200
 
 
 def test_before_the_engine_is_ready_the_service_lives_but_takes_no_crops() -> None:

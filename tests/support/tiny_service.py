@@ -78,7 +78,10 @@ def encoded(image: np.ndarray, extension: str = ".png") -> bytes:
 
 
 class ServiceProcess:
-    """`abinet serve` as a user starts it, on a free port; `within` is a command that runs it."""
+    """`abinet serve` as a user starts it, on a free port; `within` is a command that runs it.
+
+    With one engine worker, unless the arguments name `--devices`: most tests ask what happens to the worker.
+    """
 
     def __init__(
         self, *arguments: str, environment: dict[str, str] | None = None, within: Sequence[str] = ()
@@ -88,7 +91,7 @@ class ServiceProcess:
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "ABINET_DEVICES": "cpu", **(environment or {})},
         )
         self.lines: list[str] = []
         self._heard = threading.Condition()
