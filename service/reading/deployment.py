@@ -48,6 +48,7 @@ _LOOKED_AT_BYTES = 1 << 18
 """
 
 _AFTER_FAULT_S = 0.1
+_START_AGAIN_S = 30.0
 _FURTHER_S = 1.0
 """So long after the first worker on the CPU the next one starts: a run of a few crops ends before."""
 
@@ -320,14 +321,21 @@ class Deployment:
         return at_once, [one for one, waits in zip(self._engines, further, strict=False) if waits]
 
     async def _start_later(self, engines: Sequence[ManagedEngine], with_trial: bool) -> None:
-        """Starts further engines one by one. The service reads without one that cannot start."""
+        """Starts further engines one by one. Until then the service reads with those that it has."""
         await asyncio.sleep(_FURTHER_S)
         for engine in engines:
-            try:
-                await self._start(engine, with_trial)
-            except (BundleError, EngineError, TrialError) as error:
-                if self._closing is None:
-                    log.error("one engine worker of %d cannot start: %s", len(self._engines), error)
+            while not await self._starts_now(engine, with_trial):
+                await asyncio.sleep(_START_AGAIN_S)
+
+    async def _starts_now(self, engine: ManagedEngine, with_trial: bool) -> bool:
+        """Whether there is no need to start this engine again, for instance once there is memory for it."""
+        try:
+            await self._start(engine, with_trial)
+        except (BundleError, EngineError, TrialError, OSError) as error:
+            if self._closing is None:
+                log.error("one engine worker of %d cannot start: %s", len(self._engines), error)
+            return isinstance(error, TrialError)
+        return True
 
     async def _keep_serving(self, engine: ManagedEngine, loaded: Loaded) -> None:
         """Serves again after a fault, which costs only the crops of the call that was being made."""

@@ -135,12 +135,17 @@ async def test_a_further_worker_on_the_cpu_starts_once_the_first_is_ready(tmp_pa
     await deployment.close()
 
 
-async def test_a_further_worker_that_cannot_start_is_named_and_the_first_reads(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_a_further_worker_that_cannot_start_is_named_and_tried_again_while_the_first_reads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Refusing(PlayedEngine):
         async def start(self) -> Loaded:
-            raise EngineError("no memory is left")
+            if not self.is_starting:
+                self.is_starting = True
+                raise EngineError("no memory is left")
+            return await super().start()
+
+    monkeypatch.setattr("service.reading.deployment._START_AGAIN_S", 0.1)
 
     class WithTwo(Played):
         def new_deployment(
@@ -152,6 +157,7 @@ async def test_a_further_worker_that_cannot_start_is_named_and_the_first_reads(
     await reader.start()
     await until(lambda: "one engine worker of 2 cannot start: no memory is left" in caplog.text)
     await read_one(reader, IMAGE, ReadOptions())
+    await until(lambda: len(reader.main.batch_costs) == 2)
     await reader.stop()
 
 
