@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -40,7 +40,8 @@ def both_places() -> Iterator[tuple[SharedCores, SharedCores]]:
             yield SharedCores(file.fileno(), 0, 2), SharedCores(file.fileno(), 1, 2)
         finally:
             for thread in os.listdir("/proc/self/task"):
-                os.sched_setaffinity(int(thread), CORES)
+                with suppress(ProcessLookupError):  # it has ended since
+                    os.sched_setaffinity(int(thread), CORES)
 
 
 def cores_of_a_thread() -> set[int]:
