@@ -124,7 +124,7 @@ class AsyncClient:
         timeout: Timeout = DEFAULT,
     ) -> Reading:
         """Reads one crop, as `Client.read`."""
-        body = image if isinstance(image, bytes) else await asyncio.to_thread(file_bytes, image)
+        body = await _bytes_of(image)
         return await self._send(
             calls.read_one(body, Options(iterations, early_stop, turns, detail, lexicon, alternatives)),
             timeout,
@@ -146,10 +146,8 @@ class AsyncClient:
     ) -> AsyncIterator[Outcome]:
         """Reads crops, as `Client.read_many`; from an asynchronous iterable, outcomes do not wait for it."""
         check_several(images)
-        packer, concurrency = (
-            Packer(positive("batch_size", batch_size)),
-            positive("concurrency", concurrency),
-        )
+        packer = Packer(positive("batch_size", batch_size))
+        concurrency = positive("concurrency", concurrency)
         options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         return self._read_many(images, packer, options, timeout, concurrency)
 
@@ -171,7 +169,7 @@ class AsyncClient:
         points = [points_of(region) for region in regions]
         options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         step = positive("batch_size", batch_size)
-        body = photo if isinstance(photo, bytes) else await asyncio.to_thread(file_bytes, photo)
+        body = await _bytes_of(photo)
         results: list[Reading | AbinetError] = []
         for start in range(0, len(points), step):
             results += await self._read_regions(body, points[start : start + step], options, timeout)
@@ -325,3 +323,8 @@ async def _next(crops: AsyncIterator[EncodedImage]) -> EncodedImage | None:
     async for crop in crops:
         return crop
     return None
+
+
+async def _bytes_of(image: Image) -> bytes:
+    """Reads a file in a thread, because a disk may be slow."""
+    return image if isinstance(image, bytes) else await asyncio.to_thread(file_bytes, image)

@@ -185,10 +185,8 @@ class Client:
             TypeError: something in `images` is no image.
         """
         check_several(images)
-        packer, concurrency = (
-            Packer(positive("batch_size", batch_size)),
-            positive("concurrency", concurrency),
-        )
+        packer = Packer(positive("batch_size", batch_size))
+        concurrency = positive("concurrency", concurrency)
         options = Options(iterations, early_stop, turns, detail, lexicon, alternatives)
         return self._read_many(images, packer, options, timeout, concurrency)
 

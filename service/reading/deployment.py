@@ -315,10 +315,11 @@ class Deployment:
         """The engines that a start waits for, and the others: further ones on the CPU would only share its
         cores with the first while all load.
         """
-        devices = self._settings.engine_devices
-        further = [device == "cpu" and "cpu" in devices[:place] for place, device in enumerate(devices)]
-        at_once = [one for one, waits in zip(self._engines, further, strict=False) if not waits]
-        return at_once, [one for one, waits in zip(self._engines, further, strict=False) if waits]
+        at_once: list[ManagedEngine] = []
+        later: list[ManagedEngine] = []
+        for engine, options in zip(self._engines, self._settings.engine_options(), strict=False):
+            (later if options.device == "cpu" and options.place else at_once).append(engine)
+        return at_once, later
 
     async def _start_later(self, engines: Sequence[ManagedEngine], with_trial: bool) -> None:
         """Starts further engines one by one. Until then the service reads with those that it has."""
